@@ -1,0 +1,170 @@
+"""Command line: mapdiff restore | worker | probe | bundles | demo.
+
+Exit codes: 0 done, 1 failed, 2 bad job or input, 3 cancelled. torch is not loaded before a command needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+import time
+from pathlib import Path
+
+from MAPDiffLib import __version__
+from MAPDiffLib.errors import Cancelled, InputError
+from MAPDiffLib.job import (
+    DEFAULT_BUNDLE,
+    EXIT_BAD_INPUT,
+    EXIT_CANCELLED,
+    EXIT_DONE,
+    EXIT_FAILED,
+    FORMATS,
+    PRECISIONS,
+    RESEARCH_USE,
+    Job,
+    parse_dose,
+    parse_doses,
+)
+
+FIGURE_FILE, DEMO_FIGURE_FILE = "figure.png", "demo.png"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command (default: of sys.argv) and returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except InputError as error:
+        print(f"mapdiff: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except (Cancelled, KeyboardInterrupt):
+        print("mapdiff: cancelled; the doses already written stay", file=sys.stderr)
+        return EXIT_CANCELLED
+    except (OSError, MemoryError, ImportError) as error:
+        print(f"mapdiff: failed: {type(error).__name__}: {error}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _restore(options: argparse.Namespace) -> int:
+    from MAPDiffLib.console import Console
+    from MAPDiffLib.run import cancel_on_signals, run_job
+
+    started = time.perf_counter()
+    job = _job(options)
+    if options.figure:
+        _claim_figure(Path(options.output) / FIGURE_FILE, options.overwrite, "matplotlib")
+    with Console() as console, cancel_on_signals() as cancelled:
+        report = run_job(job, console.report, cancelled.is_set)
+    if options.figure:
+        from MAPDiffLib.figure import draw_restoration
+
+        print(draw_restoration(report, Path(options.output) / FIGURE_FILE))
+    print(f"{report}\n{time.perf_counter() - started:.1f} s. {RESEARCH_USE}")
+    return EXIT_DONE
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from MAPDiffLib.console import Console
+    from MAPDiffLib.run import cancel_on_signals
+
+    job, figure = _job(options), Path(options.output) / DEMO_FIGURE_FILE
+    _claim_figure(figure, options.overwrite, "matplotlib", "skimage")
+    from MAPDiffLib.demo import run_demo
+
+    with Console() as console, cancel_on_signals() as cancelled:
+        table = run_demo(job, figure, console.report, cancelled.is_set)
+    print(f"\n{table}\n\n{figure}\n{RESEARCH_USE}")
+    return EXIT_DONE
+
+
+def _worker(options: argparse.Namespace) -> int:
+    from MAPDiffLib.worker import work
+
+    return work(options.job)
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from MAPDiffLib.probe import probe
+
+    print(json.dumps(probe(), indent=2))
+    return EXIT_DONE
+
+
+def _bundles(options: argparse.Namespace) -> int:
+    from MAPDiffLib.bundle import list_bundles, load_bundle
+
+    if options.action == "show":
+        bundle = load_bundle(options.name)
+        print(json.dumps({"folder": str(bundle.folder), **bundle.manifest}, indent=2))
+        return EXIT_DONE
+    for bundle in list_bundles():
+        print(f"{bundle['name']}  {bundle['bytes'] / 1e6:.1f} MB  {bundle['problem'] or bundle['description']}")
+    return EXIT_DONE
+
+
+def _job(options: argparse.Namespace) -> Job:
+    doses = parse_doses(options.doses) if options.doses is not None else None
+    input_dose = parse_dose(options.input_dose) if options.input_dose is not None else None
+    same = "input output bundle device precision steps samples seed tile format overwrite".split()
+    return Job(doses=doses, input_dose=input_dose, **{name: getattr(options, name) for name in same})
+
+
+def _claim_figure(path: Path, overwrite: bool, *modules: str) -> None:
+    """Said before the work, not after it: the figure exists, or what draws it is not installed."""
+    if missing := [module for module in modules if importlib.util.find_spec(module) is None]:
+        raise InputError(f"figures need {' and '.join(missing)}: pip install 'mapdiff[demo]'")
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists: give another folder, or --overwrite.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mapdiff", description=f"Restores low-dose PET volumes. {RESEARCH_USE}")
+    parser.add_argument("--version", action="version", version=f"mapdiff {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    restore = commands.add_parser("restore", help="restore one scan, dose by dose")
+    restore.add_argument("input", help="NIfTI, NRRD or MetaImage file, or a folder of DICOM slices")
+    restore.add_argument("--figure", action="store_true", help=f"also draw {FIGURE_FILE}")
+    _add_options(restore)
+    restore.set_defaults(run=_restore)
+
+    demo = commands.add_parser("demo", help="restore a simulated case and compare with its real doses")
+    demo.add_argument("input", metavar="case", help="a case folder written by training.simulate")
+    _add_options(demo)
+    demo.set_defaults(run=_demo)
+
+    worker = commands.add_parser("worker", help="run a job.json; messages as JSON lines, `cancel` on standard input")
+    worker.add_argument("job", metavar="JOB.json")
+    worker.set_defaults(run=_worker)
+
+    probe = commands.add_parser("probe", help="devices, versions and bundles as JSON")
+    probe.set_defaults(run=_probe)
+
+    bundles = commands.add_parser("bundles", help="list the model bundles, or show one")
+    actions = bundles.add_subparsers(dest="action", required=True, metavar="list | show")
+    actions.add_parser("list", help="name, size and description of each")
+    actions.add_parser("show", help="check one whole and print its bundle.json").add_argument("name")
+    bundles.set_defaults(run=_bundles)
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--output", required=True, metavar="DIR", help="folder for the results, made if missing")
+    add("--bundle", default=DEFAULT_BUNDLE, help="name or folder of a model bundle (default: %(default)s)")
+    add("--doses", help="which doses, like 0.1,0.25,1 or 1/10,1/4,full (default: every anchor above the input's)")
+    add("--input-dose", metavar="DOSE", help="dose of the input, like 1/20 (default: estimated from its noise)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:0 (default: %(default)s)")
+    add("--precision", default="auto", choices=PRECISIONS)
+    add("--steps", type=int, metavar="N", help="diffusion steps a sample (default: the bundle's)")
+    add("--samples", type=int, metavar="N", help="samples to average (default: the bundle's)")
+    add("--seed", type=int, default=0, metavar="N", help="same seed, same result (default: %(default)s)")
+    add("--tile", type=int, metavar="N", help="edge of the tiles in voxels (default: what fits)")
+    add("--format", choices=FORMATS, help="of the results (default: the input's own; NIfTI for DICOM)")
+    add("--overwrite", action="store_true", help="replace the results of an earlier run in DIR")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

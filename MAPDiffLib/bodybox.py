@@ -1,0 +1,31 @@
+"""The box around the body: what the network works on, the rest of a scan being air."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class BodyBox:
+    """`slices` of the volume, and the air that pads them to edges that the network can halve (z, y, x)."""
+
+    slices: tuple[slice, slice, slice]
+    padding: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def around(cls, body: np.ndarray, stride: int) -> BodyBox:
+        """The smallest box around `body` (bool [z, y, x], not all false), padded to multiples of `stride`."""
+        hits = (np.flatnonzero(body.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
+        slices = tuple(slice(int(h[0]), int(h[-1]) + 1) for h in hits)
+        return cls(slices, tuple((0, -(part.stop - part.start) % stride) for part in slices))
+
+    def cut(self, array: np.ndarray) -> torch.Tensor:
+        """The box of a volume, padded with zeros."""
+        return torch.from_numpy(np.pad(array[self.slices], self.padding))
+
+    def trim(self, array: np.ndarray) -> np.ndarray:
+        """A padded box without its padding."""
+        return array[tuple(slice(0, part.stop - part.start) for part in self.slices)]

@@ -1,0 +1,43 @@
+"""Physical units <-> network units, in one place.
+
+The network sees log1p(SUV-like activity), standardised. SUV-like means: divided by the mean activity in the body of the
+very scan that is restored (unbiased at every dose) and multiplied by the body mean SUV of the training data. A scan in
+Bq/mL, SUV or counts therefore gives the same restoration up to its own scale, and no SUV factor has to be known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from MAPDiffLib.errors import InputError
+
+# Mean and deviation of log1p(SUV) in the body of whole-body FDG scans; only a conditioning of the network's numbers.
+LOG_MEAN, LOG_DEVIATION = 0.5, 0.4
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """The map of one scan: `scale` is the activity (in the scan's units) that counts as SUV 1."""
+
+    scale: float
+
+    @classmethod
+    def of_scan(cls, voxels: np.ndarray, body: np.ndarray, body_mean_suv: float = 0.85) -> Intensity:
+        """Scale from the mean over `body` (bool, same shape). InputError when that mean is not positive."""
+        mean = float(voxels[body].mean(dtype=np.float64)) if body.any() else 0.0
+        if not mean > 0:
+            raise InputError(f"mean activity in the body is {mean:g}; a PET scan with positive activity is needed")
+        return cls(scale=mean / body_mean_suv)
+
+    def to_network(self, voxels: torch.Tensor) -> torch.Tensor:
+        """Activity -> network units, any shape. Odd around zero, so that negative voxels survive."""
+        suv = voxels / self.scale
+        return (torch.sign(suv) * torch.log1p(suv.abs()) - LOG_MEAN) / LOG_DEVIATION
+
+    def to_physical(self, values: torch.Tensor) -> torch.Tensor:
+        """Network units -> activity in the scan's units; the exact inverse of `to_network`."""
+        logarithm = values * LOG_DEVIATION + LOG_MEAN
+        return torch.sign(logarithm) * torch.expm1(logarithm.abs()) * self.scale

@@ -1,0 +1,187 @@
+"""What a restoration will do, decided before it starts: input dose, doses, timesteps, samples, weights, device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from MAPDiffLib.bundle import Bundle
+from MAPDiffLib.doses import DoseCalibration, DoseEstimate, dose_label, estimate_dose
+from MAPDiffLib.errors import InputError
+from MAPDiffLib.volume import Volume
+
+if TYPE_CHECKING:
+    from MAPDiffLib.restore import RestoreOptions
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+CLOSE = 1.1  # an anchor within 10 % of the input's own dose has nothing to add
+
+
+@dataclass(frozen=True)
+class Plan:
+    """doses: asked for, ascending; anchors: {timestep: dose} that the path stops at; weights: see `combine`."""
+
+    input_dose: float
+    doses: tuple[float, ...]
+    timesteps: tuple[int, ...]
+    anchors: dict[int, float]
+    samples: int
+    weights: dict[str, dict]
+
+    @property
+    def anchor_doses(self) -> list[float]:
+        """The anchors' doses, ascending."""
+        return sorted(self.anchors.values())
+
+    def anchor_at(self, t: int) -> float | None:
+        """The anchor whose dose is ready after the evaluation at t."""
+        return self.anchors.get(t)
+
+    def doses_up_to(self, anchor: float, below: float) -> list[float]:
+        """The asked-for doses in (below, anchor], ascending."""
+        return [dose for dose in self.doses if below < dose <= anchor]
+
+    def estimate_weights(self, dose: float, evaluations: int) -> list[float]:
+        """Weights of the first `evaluations` x0_hat in the estimate of full dose, summing to one.
+
+        The bundle's fitted weights by timestep where they know this path; else the mean of the newest three.
+        """
+        known = self.weights.get(f"{dose:g}", {}).get("estimate", {})
+        weights = [known.get(str(t), 0.0) for t in self.timesteps[:evaluations]]
+        if not set(map(str, self.timesteps)) <= set(self._known_timesteps()) or sum(weights) <= 0:
+            weights = [float(k >= evaluations - 3) for k in range(evaluations)]
+        return [weight / sum(weights) for weight in weights]
+
+    def anchored_share(self, dose: float) -> float:
+        """How much of the result is the anchored estimate itself; the rest is the closed-form mix."""
+        return self.weights.get(f"{dose:g}", {}).get("anchored", 0.0)
+
+    def _known_timesteps(self) -> set[str]:
+        return {t for weights in self.weights.values() for t in weights.get("estimate", {})}
+
+
+def estimate_input_dose(volume: Volume, body: np.ndarray, bundle: Bundle) -> DoseEstimate | None:
+    """The scan's own dose from its noise, by the bundle's calibration; None when the bundle has none."""
+    calibration = bundle.manifest.get("dose_estimate")
+    if not calibration:
+        return None
+    curve = DoseCalibration(tuple(calibration["doses"]), tuple(calibration["noise"]), calibration["scatter"])
+    return estimate_dose(volume.voxels, body, volume.spacing_mm, curve)
+
+
+def make_plan(bundle: Bundle, options: RestoreOptions, estimate: DoseEstimate | None) -> Plan:
+    """Check the options against the bundle and the scan. InputError says which option cannot work and why."""
+    anchors = {anchor["dose"]: anchor["tau"] for anchor in bundle.manifest["anchors"]}
+    sampling = bundle.manifest["sampling"]
+    input_dose = _input_dose(options.input_dose, estimate)
+    doses = _doses(options.doses, input_dose, sorted(anchors))
+    samples = sampling["samples"] if options.samples is None else options.samples
+    if not 1 <= samples <= 64:
+        raise InputError(f"samples is {samples}; 1 to 64 are needed")
+    if not 0 <= options.seed < 2**31:
+        raise InputError(f"seed is {options.seed}; a whole number from 0 to {2**31 - 1} is needed")
+    full_only = sampling.get("full_only")
+    if doses == (1.0,) and options.steps is None and full_only:
+        steps, weights = full_only["timesteps"], {"1": full_only["combine"]}
+        return Plan(input_dose, doses, tuple(steps), {steps[-1]: 1.0}, samples, weights)
+    path = {tau: dose for dose, tau in anchors.items() if input_dose * CLOSE < dose < 1}
+    path[sampling["timesteps"][-1]] = 1.0
+    needed = min(dose for dose in path.values() if dose >= max(doses))
+    skipped = {tau for dose, tau in anchors.items() if dose <= input_dose * CLOSE}
+    grid = [t for t in sampling["timesteps"] if t not in skipped]
+    grid = grid[: 1 + next(k for k, t in enumerate(grid) if path.get(t) == needed)]
+    path = {t: path[t] for t in grid if t in path}
+    grid = _with_steps(grid, options.steps)
+    return Plan(input_dose, doses, tuple(grid), path, samples, sampling["combine"])
+
+
+def _input_dose(asked: float | None, estimate: DoseEstimate | None) -> float:
+    if asked is not None:
+        if not 0 < asked < 1:
+            raise InputError(f"the input's dose is given as {asked:g}; a fraction of full dose in (0, 1) is needed")
+        return asked
+    if estimate is None:
+        raise InputError("this bundle cannot estimate the input's dose; give it (--input-dose 1/20)")
+    return estimate.dose
+
+
+def _doses(asked: Sequence[float] | None, input_dose: float, anchors: list[float]) -> tuple[float, ...]:
+    above = tuple(dose for dose in anchors if dose > input_dose * CLOSE)
+    if not above:
+        raise InputError(
+            f"the scan looks like {dose_label(round(input_dose, 2))} dose already, so there is no higher dose"
+            " to restore; if that is wrong, give its own dose (--input-dose 1/20)"
+        )
+    if asked is None:
+        return above
+    if not asked:
+        raise InputError("no dose is asked for; give at least one, like 1/4 or full")
+    for dose in asked:
+        if not 0 < dose <= 1:
+            raise InputError(f"dose {dose:g} is asked for; fractions of full dose in (0, 1] are needed")
+        if dose <= input_dose:
+            raise InputError(
+                f"dose {dose_label(dose)} is asked for, but the scan's own dose is {input_dose:.3g};"
+                " only higher doses can be restored (correct it with --input-dose if the estimate is wrong)"
+            )
+    return tuple(sorted(set(asked)))
+
+
+def _with_steps(grid: list[int], steps: int | None) -> list[int]:
+    """`grid` with as many further timesteps as asked for, each in the middle of the widest gap."""
+    if steps is None or steps == len(grid):
+        return grid
+    if not len(grid) < steps <= grid[0] - grid[-1] + 1:
+        raise InputError(
+            f"steps is {steps}; from {len(grid)} (one per stop at an anchor) to {grid[0] - grid[-1] + 1} are possible"
+        )
+    grid = list(grid)
+    while len(grid) < steps:
+        gaps = [a - b for a, b in zip(grid, grid[1:], strict=False)]
+        widest = gaps.index(max(gaps))
+        grid.insert(widest + 1, (grid[widest] + grid[widest + 1]) // 2)
+    return grid
+
+
+def cautions(
+    volume: Volume, bundle: Bundle, options: RestoreOptions, estimate: DoseEstimate | None
+) -> list[str]:
+    """Sentences for a user whose scan lies outside what the bundle was trained for, or whose dose does not fit."""
+    low, high = bundle.manifest["spacing_range_mm"]
+    trained = bundle.manifest["input_doses"]
+    found = []
+    if min(volume.spacing_mm) < low * 0.95 or max(volume.spacing_mm) > high * 1.05:
+        seen = " x ".join(f"{s:.2f}" for s in volume.spacing_mm)
+        found.append(f"The voxels are {seen} mm; the model was trained on {low:g} to {high:g} mm. Judge with care.")
+    dose = options.input_dose or (estimate.dose if estimate else None)
+    if dose and not min(trained) * 0.8 <= dose <= max(trained) * 1.25:
+        found.append(
+            f"The scan's dose is taken as 1/{1 / dose:.0f}; the model was trained on 1/{1 / min(trained):.0f} to"
+            f" 1/{1 / max(trained):.0f}. Judge with care."
+        )
+    if options.input_dose and estimate and not estimate.low / 2 <= options.input_dose <= estimate.high * 2:
+        found.append(f"The dose given is 1/{1 / options.input_dose:.0f}, but the noise looks like {estimate}.")
+    return found
+
+
+def choose_device(device: str, precision: str) -> tuple[torch.device, torch.dtype]:
+    """The device and number format. "auto": the first GPU with bfloat16, else the CPU with float32 (never a Mac's MPS,
+    where 3-D convolutions fail). InputError for a device that is not there."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = device.partition(":")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not (number or "0").isdigit() or int(number or 0) >= count:
+            raise InputError(f"device is {device!r}; this machine has {count} CUDA devices; use cpu or auto")
+    elif device != "cpu":
+        raise InputError(f"device is {device!r}; auto, cpu, cuda or cuda:N is needed")
+    if precision not in ("auto", *DTYPES):
+        raise InputError(f"precision is {precision!r}; auto, float32 or bfloat16 is needed")
+    if precision == "auto":
+        precision = "bfloat16" if kind == "cuda" else "float32"
+    return torch.device(device), DTYPES[precision]

@@ -1,0 +1,220 @@
+"""Volume -> each dose as it is ready.
+
+    body mask -> intensity.to_network -> samples along the anchors' timesteps -> each dose: anchored estimate and
+    closed-form mix, weighted as validation decided -> mean-activity guard -> the scan's own units and geometry
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import torch
+
+from MAPDiffLib import __version__, plan
+from MAPDiffLib.bodybox import BodyBox
+from MAPDiffLib.bundle import Bundle
+from MAPDiffLib.diffusion import Diffusion
+from MAPDiffLib.doses import DoseEstimate, dose_label, mix, relative_noise
+from MAPDiffLib.errors import InputError
+from MAPDiffLib.guard import guard_activity
+from MAPDiffLib.intensity import Intensity
+from MAPDiffLib.plan import Plan
+from MAPDiffLib.sampling import sample_means
+from MAPDiffLib.tiles import TiledNetwork
+from MAPDiffLib.volume import Volume, body_mask
+
+Report = Callable[[dict], None]
+
+
+@dataclass(frozen=True)
+class RestoreOptions:
+    """What a user may choose; None and "auto" leave the choice to the bundle and the scan."""
+
+    doses: tuple[float, ...] | None = None
+    input_dose: float | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    steps: int | None = None
+    samples: int | None = None
+    seed: int = 0
+    tile: int | None = None
+
+
+@dataclass(frozen=True)
+class RestoredDose:
+    """One restored dose, with its guard and quality figures."""
+
+    dose: float
+    volume: Volume
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """What a restoration ends with: the uncertainty (one standard deviation; None for one sample) and the report."""
+
+    uncertainty: Volume | None
+    report: dict
+
+
+@dataclass
+class _Clock:
+    """Seconds per stage, for the report."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    mark: float = field(default_factory=time.monotonic)
+
+    def lap(self, stage: str) -> float:
+        now = time.monotonic()
+        self.seconds[stage] = round(now - self.mark, 3)
+        self.mark = now
+        return self.seconds[stage]
+
+
+def restore(
+    volume: Volume,
+    bundle: Bundle,
+    options: RestoreOptions = RestoreOptions(),  # noqa: B008  (frozen)
+    report: Report = lambda event: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Generator[RestoredDose, None, Restoration]:
+    """Restore a scan that passes volume.check_volume: yields its doses, ascending, as they are ready.
+
+    Returns the uncertainty and the report.
+
+    `report` gets status, warning and progress messages (MAPDiffLib/job.py). Raises InputError for a scan or options
+    that cannot work, before any long work, and Cancelled when `cancelled()` turns true.
+    """
+    clock = _Clock()
+    body = body_mask(volume.voxels, volume.spacing_mm)
+    intensity = Intensity.of_scan(volume.voxels, body, bundle.manifest["intensity"]["body_mean"])
+    estimate = plan.estimate_input_dose(volume, body, bundle)
+    way = plan.make_plan(bundle, options, estimate)
+    for message in plan.cautions(volume, bundle, options, estimate):
+        report({"type": "warning", "message": message})
+    clock.lap("prepare")
+
+    device, dtype = plan.choose_device(options.device, options.precision)
+    box = BodyBox.around(body, bundle.network.config.stride)
+    network = TiledNetwork(
+        bundle.network, box.cut(body), device, dtype, options.tile,
+        warn=lambda message: report({"type": "warning", "message": message}),
+    )  # fmt: skip
+    progress = _Progress(report, way)
+    evaluations = sample_means(
+        network, Diffusion(**bundle.manifest["diffusion"]), box.cut(volume.voxels), intensity, way.input_dose,
+        way.timesteps, way.samples, options.seed, progress.add, cancelled,
+    )  # fmt: skip
+
+    scan = volume.voxels[box.slices]
+    inside = body[box.slices]
+    estimates: list[np.ndarray] = []  # x0_hat of every evaluation so far: what the combinations draw on
+    figures: dict[float, dict[str, float]] = {}
+    below = (way.input_dose, scan)  # the nearest dose below, for doses between two anchors
+    spread = None
+    for evaluation in evaluations:
+        estimates.append(box.trim(evaluation.mean))
+        spread = evaluation.spread
+        anchor = way.anchor_at(evaluation.t)
+        if anchor is None:
+            continue
+        combined = combine(scan, estimates, way, anchor)
+        guarded, guard = guard_activity(combined, scan, inside, volume.spacing_mm)
+        for dose in way.doses_up_to(anchor, below[0]):
+            image = guarded if dose == anchor else mix(below[1], guarded, below[0], dose, anchor)
+            voxels = _into(volume.voxels, image, box, inside)
+            figures[dose] = {
+                **{f"guard_{name}": value for name, value in asdict(guard).items()},
+                "noise": relative_noise(voxels, body, volume.spacing_mm),
+                "mean_in_body": float(voxels[body].mean(dtype=np.float64)),
+                "seconds": clock.lap(f"{dose_label(dose)} dose"),
+            }
+            yield RestoredDose(dose, volume.with_voxels(voxels), figures[dose])
+        below = (anchor, guarded)
+        progress.next_stage()
+
+    uncertainty = None
+    if spread is not None:
+        scaled = box.trim(spread) * np.float32(bundle.manifest["uncertainty_scale"])
+        uncertainty = volume.with_voxels(_into(np.zeros_like(volume.voxels), scaled, box, inside))
+    clock.lap("uncertainty")
+    return Restoration(
+        uncertainty,
+        {
+            "mapdiff": __version__,
+            "torch": torch.__version__,
+            "bundle": {"name": bundle.name, "sha256": bundle.sha256},
+            "input": _input_facts(volume, body, estimate, way),
+            "sampling": {"timesteps": list(way.timesteps), "samples": way.samples, "seed": options.seed},
+            "device": str(network.device),
+            "precision": str(network.dtype).removeprefix("torch."),
+            "tile_edges": list(network.edges),
+            "seconds": clock.seconds,
+            "doses": {f"{dose:g}": values for dose, values in figures.items()},
+            "notice": "Research use only. Not for diagnosis.",
+        },
+    )
+
+
+def combine(scan: np.ndarray, estimates: list[np.ndarray], way: Plan, dose: float) -> np.ndarray:
+    """One dose from the scan and the x0_hat of the evaluations so far, all in the scan's units.
+
+    estimate of full dose = weighted mean of the x0_hat; closed-form mix = doses.mix(scan, estimate); the anchored
+    estimate is the newest x0_hat. The weights are the bundle's, fitted on validation cases per anchor.
+    """
+    weights = way.estimate_weights(dose, len(estimates))
+    full = sum(np.float32(w) * image for w, image in zip(weights, estimates, strict=True) if w)
+    mixed = full if dose == 1.0 else mix(scan, full, way.input_dose, dose)
+    anchored = np.float32(way.anchored_share(dose))
+    return mixed if anchored == 0 else anchored * estimates[-1] + (1 - anchored) * mixed
+
+
+def _into(background: np.ndarray, image: np.ndarray, box: BodyBox, body: np.ndarray) -> np.ndarray:
+    """`background` [z, y, x] with `image` in the box where `body` (of that box) is true."""
+    voxels = background.copy()
+    voxels[box.slices][body] = image[body]
+    return voxels
+
+
+def _input_facts(volume: Volume, body: np.ndarray, estimate: DoseEstimate | None, way: Plan) -> dict:
+    facts = {
+        "shape_zyx": list(volume.voxels.shape),
+        "spacing_mm": list(volume.spacing_mm),
+        "origin_mm": list(volume.origin_mm),
+        "direction": list(volume.direction),
+        "units": volume.units,
+        "body_litres": float(body.sum() * np.prod(volume.spacing_mm) / 1e6),
+        "mean_in_body": float(volume.voxels[body].mean(dtype=np.float64)),
+        "dose_used": way.input_dose,
+        "metadata": dict(volume.metadata),
+    }
+    return facts | ({"dose_estimated": asdict(estimate)} if estimate else {})
+
+
+class _Progress:
+    """Turns shares of work into progress messages: fraction, the dose being made, seconds left."""
+
+    def __init__(self, report: Report, way: Plan):
+        self.report, self.stages = report, [f"{dose_label(dose)} dose" for dose in way.anchor_doses]
+        self.done, self.started = 0.0, time.monotonic()
+
+    def add(self, share: float) -> None:
+        self.done = min(1.0, self.done + share)
+        elapsed = time.monotonic() - self.started
+        self.report(
+            {
+                "type": "progress",
+                "fraction": round(self.done, 4),
+                "stage": self.stages[0] if self.stages else "finishing",
+                "remaining_s": round(elapsed * (1 - self.done) / max(self.done, 1e-6), 1),
+            }
+        )
+
+    def next_stage(self) -> None:
+        del self.stages[:1]
+
+
+__all__ = ["InputError", "RestoreOptions", "RestoredDose", "Restoration", "combine", "restore"]

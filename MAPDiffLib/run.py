@@ -1,0 +1,139 @@
+"""Runs one job: checks, reads, restores, writes. The command line, the worker and the tests all come through here.
+
+Nothing heavy is imported before it is needed: a job that cannot work is refused at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+from MAPDiffLib.errors import Cancelled, InputError
+from MAPDiffLib.job import (
+    REPORT_FILE,
+    RESEARCH_USE,
+    Job,
+    dose_file,
+    dose_label,
+    is_result_file,
+    to_plain,
+    uncertainty_file,
+)
+
+Report = Callable[[dict], None]
+
+
+def run_job(job: Job, report: Report = lambda message: None, cancelled: Callable[[], bool] = lambda: False) -> Path:
+    """Restores `job.input` into `job.output`; returns the path of its report.json, which is written last.
+
+    Each dose is written whole and then reported as a "dose" message. InputError before any work for a job that cannot
+    work; Cancelled when `cancelled()` turns true: doses already written stay, nothing half-written does.
+    """
+    stale = claim_output(job)
+    report({"type": "status", "message": "Loading the model libraries"})
+    from MAPDiffLib.bundle import load_bundle
+    from MAPDiffLib.restore import RestoreOptions, restore
+    from MAPDiffLib.volume import check_volume, read_volume
+
+    _stop_if(cancelled)
+    report({"type": "status", "message": f"Reading {Path(job.input).name}"})
+    volume = read_volume(job.input)
+    check_volume(volume, Path(job.input).name)
+    _stop_if(cancelled)
+    bundle = load_bundle(job.bundle)
+    _stop_if(cancelled)
+    options = RestoreOptions(**{field.name: getattr(job, field.name) for field in fields(RestoreOptions)})
+    return _write_results(job, stale, restore(volume, bundle, options, report, cancelled), report)
+
+
+def claim_output(job: Job) -> list[Path]:
+    """Makes the output folder and checks that it can be written; returns the earlier results that this job replaces.
+
+    InputError when it is no folder, cannot be written, or holds results and `job.overwrite` is not set.
+    """
+    if not os.path.exists(job.input):
+        raise InputError(f"{job.input} does not exist: check the path of the scan.")
+    folder = Path(job.output)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: the results need a folder, give another --output.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}): give another output folder.") from error
+    found = sorted(path for path in folder.iterdir() if is_result_file(path.name, job.extension))
+    if any(path.samefile(job.input) for path in found):
+        raise InputError(f"{job.input} lies in the output folder and has a result's name: give another output folder.")
+    if found and not job.overwrite:
+        names = ", ".join(path.name for path in found)
+        raise InputError(f"{folder} already holds results ({names}): give another folder, or --overwrite.")
+    return found
+
+
+@contextmanager
+def cancel_on_signals() -> Iterator[threading.Event]:
+    """An event set by Ctrl-C or SIGTERM, so that work stops at its next safe point; a second Ctrl-C stops at once."""
+    event = threading.Event()
+
+    def note(number, frame):
+        event.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _write_results(job: Job, stale: list[Path], stages, report: Report) -> Path:
+    """Writes each dose as `stages` yields it, then the uncertainty volume, then the report.
+
+    Earlier results go only when there is a first dose to replace them: a job refused late costs nothing.
+    """
+    from MAPDiffLib.volume import write_volume
+
+    folder, files = Path(job.output), []
+    while True:
+        try:
+            restored = next(stages)
+        except StopIteration as end:
+            restoration = end.value
+            break
+        while stale:
+            stale.pop().unlink(missing_ok=True)
+        path = folder / dose_file(restored.dose, job.extension)
+        write_volume(restored.volume, path)
+        files.append({"dose": restored.dose, "label": dose_label(restored.dose), "file": path.name})
+        report({"type": "dose", "dose": restored.dose, "file": str(path), "figures": restored.figures})
+    uncertainty = None
+    if restoration.uncertainty is not None:
+        uncertainty = uncertainty_file(job.extension)
+        write_volume(restoration.uncertainty, folder / uncertainty)
+    content = {"notice": RESEARCH_USE, "job": job.to_dict(), "files": files, "uncertainty_file": uncertainty}
+    return write_json({**content, **restoration.report}, folder / REPORT_FILE)
+
+
+def write_json(content: dict, path: Path) -> Path:
+    """Writes JSON whole under a temporary name, then renames it."""
+    partial = path.parent / f".{path.name}.partial"
+    try:
+        partial.write_text(json.dumps(to_plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _stop_if(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise Cancelled("cancelled before the restoration began")

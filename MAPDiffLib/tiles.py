@@ -1,0 +1,149 @@
+"""A network over a whole volume, tile by tile: memory is bounded by a tile, air is skipped, the result is seamless.
+
+A tile is a core plus a halo of context; only the core is kept. Cores start at multiples of the network's stride, so
+that every tile sees the same down-sampling lattice as the whole volume would.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from MAPDiffLib.errors import Cancelled, InputError
+
+HALO = 24  # voxels; see Testing/test_tiles.py for what it leaves of the seams
+VOXELS_PER_TILE = 2_000_000  # about 0.5 GB of activations in float32
+SMALLEST_EDGE = 32
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Slices of the volume: `core` is what the tile answers for, `context` what the network sees."""
+
+    core: tuple[slice, slice, slice]
+    context: tuple[slice, slice, slice]
+
+    @property
+    def inner(self) -> tuple[slice, slice, slice]:
+        """The core within the context."""
+        return tuple(
+            slice(core.start - seen.start, core.stop - seen.start)
+            for core, seen in zip(self.core, self.context, strict=True)
+        )
+
+    @property
+    def voxels(self) -> int:
+        """Voxels that the network computes for this tile."""
+        depth, height, width = (seen.stop - seen.start for seen in self.context)
+        return depth * height * width
+
+
+def tile_volume(shape: tuple[int, int, int], edges: tuple[int, int, int], halo: int = HALO) -> list[Tile]:
+    """Tiles that cover `shape` exactly once with their cores, in z, y, x order."""
+    spans = [[(a, min(a + edge, n)) for a in range(0, n, edge)] for n, edge in zip(shape, edges, strict=True)]
+    return [
+        Tile(
+            core=tuple(slice(a, b) for a, b in spans_of_tile),
+            context=tuple(
+                slice(max(0, a - halo), min(n, b + halo)) for (a, b), n in zip(spans_of_tile, shape, strict=True)
+            ),
+        )
+        for spans_of_tile in itertools.product(*spans)
+    ]
+
+
+def fitting_edges(
+    shape: tuple[int, int, int], stride: int, voxels: int = VOXELS_PER_TILE, halo: int = HALO
+) -> tuple[int, int, int]:
+    """Edges of the fewest, even tiles whose context stays under `voxels`: the longest edge is cut first."""
+    parts = [1, 1, 1]
+    while True:
+        edges = [_round_up(-(-n // p), stride) for n, p in zip(shape, parts, strict=True)]
+        seen = [min(n, e + 2 * halo * (p > 1)) for n, e, p in zip(shape, edges, parts, strict=True)]
+        if seen[0] * seen[1] * seen[2] <= voxels or max(edges) <= SMALLEST_EDGE:
+            return tuple(edges)
+        parts[max(range(3), key=lambda axis: edges[axis])] += 1
+
+
+def _round_up(n: int, multiple: int) -> int:
+    return -(-n // multiple) * multiple
+
+
+class TiledNetwork:
+    """Evaluates a network on whole volumes; on a GPU that runs out of memory: smaller tiles, then the CPU."""
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        body: torch.Tensor,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        tile: int | None = None,
+        warn: Callable[[str], None] = lambda message: None,
+    ):
+        """body: bool [z, y, x] with edges that are multiples of the stride; tile: cube edge, None for automatic."""
+        stride = network.config.stride
+        if any(n % stride for n in body.shape):
+            raise InputError(f"volume is {tuple(body.shape)}; edges that are multiples of {stride} are needed")
+        if tile is not None and tile < stride:
+            raise InputError(f"tile is {tile} voxels; at least {stride} are needed")
+        # A copy: the caller's network keeps its device and precision.
+        self.network = copy.deepcopy(network).to(device=device, dtype=dtype, memory_format=torch.channels_last_3d).eval()
+        self.body, self.device, self.dtype, self.warn = body, device, dtype, warn
+        self.edges = fitting_edges(body.shape, stride) if tile is None else (_round_up(tile, stride),) * 3
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        x_t: torch.Tensor,
+        scan: torch.Tensor,
+        t: float,
+        dose: float,
+        on_tile: Callable[[float], None] = lambda share: None,
+        cancelled: Callable[[], bool] = lambda: False,
+        mirrored: tuple[int, ...] = (),
+    ) -> torch.Tensor:
+        """x_t, scan float32 [z, y, x] on the CPU -> the network's output, same shape; tiles of air stay zero.
+
+        t in [0, 1]; `mirrored`: axes along which both volumes are mirrored against `body`. on_tile(share): the share of
+        this evaluation just done. Raises Cancelled between two tiles.
+        """
+        while True:
+            try:
+                return self._evaluate(x_t, scan, t, dose, on_tile, cancelled, mirrored)
+            except torch.OutOfMemoryError:
+                self._need_less_memory()
+
+    def _evaluate(self, x_t, scan, t, dose, on_tile, cancelled, mirrored) -> torch.Tensor:
+        output = torch.zeros_like(x_t)
+        body = self.body.flip(mirrored)
+        tiles = [tile for tile in tile_volume(tuple(body.shape), self.edges) if body[tile.core].any()]
+        total = sum(tile.voxels for tile in tiles)
+        scalars = [torch.tensor([value], device=self.device, dtype=torch.float32) for value in (t, dose)]
+        for tile in tiles:
+            if cancelled():
+                raise Cancelled("cancelled")
+            state, seen = (
+                volume[tile.context][None, None].to(self.device, self.dtype) for volume in (x_t, scan)
+            )
+            result = self.network(state, seen, *scalars)[0, 0]
+            output[tile.core] = result[tile.inner].float().cpu()
+            on_tile(tile.voxels / total)
+        return output
+
+    def _need_less_memory(self) -> None:
+        if self.device.type == "cpu":
+            raise
+        torch.cuda.empty_cache()
+        if max(self.edges) > 2 * SMALLEST_EDGE:
+            stride = self.network.config.stride
+            self.edges = tuple(_round_up(max(SMALLEST_EDGE, edge // 2), stride) for edge in self.edges)
+            self.warn(f"The GPU ran out of memory; the job went on with smaller tiles ({max(self.edges)} voxels).")
+        else:
+            self.device, self.dtype = torch.device("cpu"), torch.float32
+            self.network = self.network.to(self.device, self.dtype)
+            self.warn("The GPU ran out of memory even with small tiles; the job went on, more slowly, on the CPU.")

@@ -1,0 +1,83 @@
+"""The background process: runs one job.json, speaks JSON lines on standard output, listens on standard input.
+
+Standard output carries messages and nothing else: file descriptor 1 itself is turned to standard error at the start, so
+that prints of libraries, also those in C, go to the log. The line `cancel`, or the end of standard input, cancels: the
+worker never outlives the program that started it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from typing import TextIO
+
+from MAPDiffLib.errors import Cancelled, InputError
+from MAPDiffLib.job import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, encode_message, read_job
+from MAPDiffLib.run import cancel_on_signals, run_job
+
+
+def work(job_path: str) -> int:
+    """Runs the job and returns its exit code: 0 done, 1 failed, 2 bad job or input, 3 cancelled."""
+    channel = _claim_stdout()
+    with cancel_on_signals() as cancelled:
+        threading.Thread(target=_listen, args=(cancelled,), daemon=True).start()
+        return _run(job_path, channel, cancelled)
+
+
+def _run(job_path: str, channel: TextIO, cancelled: threading.Event) -> int:
+    def report(message: dict) -> None:
+        _send(channel, message)
+
+    try:
+        report({"type": "status", "message": "Starting"})
+        path = run_job(read_job(job_path), report, cancelled.is_set)
+        report({"type": "done", "status": "done", "report": str(path)})
+        return EXIT_DONE
+    except Cancelled:
+        return _last_word(channel, {"type": "done", "status": "cancelled"}, EXIT_CANCELLED)
+    except InputError as error:
+        return _last_word(channel, {"type": "error", "message": str(error), "details": ""}, EXIT_BAD_INPUT)
+    except Exception as error:  # the one place where anything unforeseen becomes a message
+        message = f"The restoration failed: {type(error).__name__}: {error}"
+        details = traceback.format_exc()
+        return _last_word(channel, {"type": "error", "message": message, "details": details}, EXIT_FAILED)
+
+
+def _claim_stdout() -> TextIO:
+    """A private handle on standard output; everyone else's standard output becomes standard error."""
+    sys.stdout.flush()
+    channel = os.fdopen(os.dup(1), "w", encoding="ascii", newline="\n")
+    os.dup2(2, 1)
+    return channel
+
+
+def _send(channel: TextIO, message: dict) -> None:
+    """Cancelled when nobody reads any more."""
+    try:
+        channel.write(encode_message(message))
+        channel.flush()
+    except OSError as error:
+        raise Cancelled("nobody reads the messages any more") from error
+
+
+def _last_word(channel: TextIO, message: dict, code: int) -> int:
+    """Sends a final message and returns `code`, or that of a cancelled job when nobody reads any more."""
+    try:
+        _send(channel, message)
+    except Cancelled:
+        return EXIT_CANCELLED
+    return code
+
+
+def _listen(cancelled: threading.Event) -> None:
+    """Sets the event at the line `cancel` or at the end of standard input."""
+    try:
+        # Raw, not sys.stdin: a thread waiting in its buffer would hold a lock that the interpreter needs to end.
+        with open(0, "rb", buffering=0, closefd=False) as lines:
+            for line in iter(lambda: lines.readline(1000), b""):
+                if line.strip() == b"cancel":
+                    break
+    finally:  # an unreadable standard input has ended too
+        cancelled.set()

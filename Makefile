@@ -1,0 +1,45 @@
+# make demo                a simulated 1/20-dose scan, restored and compared with the real doses (demo/demo.png)
+# make demo SCAN=path      the same for a scan of yours (NIfTI, NRRD, MetaImage, or a folder of DICOM slices)
+# make test                lint and tests
+# make bench               accuracy and speed tables
+# Each sets up .venv on first use.
+PYTHON ?= python3
+SCAN   ?=
+# The one torch version this was tested with, taken only where .venv has no torch yet. Another build, or the small one
+# without CUDA on Linux: make demo TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+TORCH  ?= torch==2.13.0
+CASE   := demo/cases/test/case-00000
+
+.PHONY: demo test bench
+.DELETE_ON_ERROR:
+
+ifeq ($(strip $(SCAN)),)
+demo: .venv/demo.stamp
+	.venv/bin/python -m training.simulate --split test --seeds 0-0 --output demo/cases
+	.venv/bin/mapdiff demo $(CASE) --output demo --overwrite
+else
+demo: .venv/demo.stamp
+	.venv/bin/mapdiff restore "$(SCAN)" --output demo --figure --overwrite
+endif
+
+test: .venv/test.stamp
+	.venv/bin/ruff check
+	.venv/bin/python -m pytest -q
+
+bench: .venv/test.stamp
+	.venv/bin/python -m training.bench
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/torch.stamp: | .venv/bin/python
+	.venv/bin/python -c "import torch" 2>/dev/null || .venv/bin/pip install $(TORCH)
+	touch $@
+
+.venv/demo.stamp: pyproject.toml | .venv/torch.stamp
+	.venv/bin/pip install -e '.[demo]'
+	touch $@
+
+.venv/test.stamp: pyproject.toml | .venv/torch.stamp
+	.venv/bin/pip install -e '.[demo,train,test]'
+	touch $@ .venv/demo.stamp

@@ -1,0 +1,121 @@
+"""Who may import whom, and that no weights are ever a pickle: read from the source itself."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+LIBRARY = {"numpy", "scipy", "SimpleITK", "torch", "safetensors"}
+COMMAND_LINE = {"tqdm", "matplotlib", "skimage", "pydicom"}  # inside a function only
+IN_SLICER = {"slicer", "qt", "ctk", "vtk"}
+
+
+def sources(folder):
+    return sorted((PROJECT / folder).rglob("*.py"))
+
+
+def tree_of(path):
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imports(path, everywhere=True):
+    """Full names of what a file imports, relative ones resolved; only at file scope when not `everywhere`."""
+    tree = tree_of(path)
+    package = path.relative_to(PROJECT).parent.parts
+    for node in ast.walk(tree) if everywhere else at_file_scope(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def at_file_scope(node):
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            yield child
+            yield from at_file_scope(child)
+
+
+def roots(names):
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("path", sources("MAPDiffLib"), ids=lambda path: path.name)
+def test_the_library_imports_its_five_packages_and_neither_slicer_nor_training(path):
+    ours = {"MAPDiffLib", *LIBRARY, *sys.stdlib_module_names}
+    assert roots(imports(path)) <= ours | COMMAND_LINE
+    assert roots(imports(path, everywhere=False)) <= ours
+
+
+def test_training_never_imports_slicer():
+    for path in sources("training"):
+        assert not roots(imports(path)) & IN_SLICER, path
+
+
+def test_the_panel_takes_only_job_from_the_library_and_never_torch_or_training():
+    for path in sources("MAPDiff"):
+        names = set(imports(path))
+        assert not roots(names) & {"torch", "training", "safetensors"}, path
+        ours = {name for name in names if name.split(".")[0] == "MAPDiffLib"}
+        assert all(name.startswith("MAPDiffLib.job") for name in ours), path
+
+
+@pytest.mark.parametrize("name", ["job", "errors", "__init__"])
+def test_what_the_panel_loads_is_standard_library_only(name):
+    names = set(imports(PROJECT / "MAPDiffLib" / f"{name}.py"))
+    inside = {imported for imported in names if imported.startswith("MAPDiffLib")}
+    assert roots(names - inside) <= sys.stdlib_module_names
+    assert all(imported.startswith("MAPDiffLib.errors") for imported in inside)
+
+
+def test_network_and_diffusion_do_not_know_each_other():
+    assert not any("diffusion" in name for name in imports(PROJECT / "MAPDiffLib/network.py"))
+    assert not any("network" in name for name in imports(PROJECT / "MAPDiffLib/diffusion.py"))
+
+
+@pytest.mark.parametrize("folder", ["MAPDiffLib", "training", "MAPDiff"])
+def test_nothing_reads_a_pickle_or_runs_what_it_reads(folder):
+    for path in sources(folder):
+        assert not roots(imports(path)) & {"pickle", "dill", "joblib", "cloudpickle", "shelve", "marshal"}, path
+        for call in (node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call)):
+            given = {word.arg: getattr(word.value, "value", None) for word in call.keywords}
+            name = ast.unparse(call.func)
+            assert name not in ("eval", "exec", "torch.jit.load"), f"{path}:{call.lineno}"
+            assert name != "torch.load" or given.get("weights_only") is True, f"{path}:{call.lineno}"
+            assert not given.get("allow_pickle"), f"{path}:{call.lineno}"
+
+
+def test_only_the_workers_top_catches_everything():
+    broad = []
+    for path in sources("MAPDiffLib"):
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.ExceptHandler) and (
+                node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
+            ):
+                broad.append(path.name)
+    assert broad == ["worker.py"]
+
+
+def test_the_library_prints_only_where_a_person_reads():
+    printing = {
+        path.name
+        for path in sources("MAPDiffLib")
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
+    }
+    assert printing <= {"__main__.py", "console.py"}
+
+
+@pytest.mark.parametrize("module", ["MAPDiffLib.__main__", "MAPDiffLib.job", "MAPDiffLib.worker", "MAPDiffLib.run"])
+def test_importing_it_loads_nothing_heavy(module):
+    heavy = LIBRARY | COMMAND_LINE
+    code = f"import sys, {module}; sys.exit(sorted({heavy!r} & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

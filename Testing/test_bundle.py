@@ -1,0 +1,291 @@
+"""A bundle: what is saved loads as it was; whatever is wrong with one is named, and nothing is left or executed."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import shutil
+
+import pytest
+import tiny
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save
+
+from MAPDiffLib.bundle import WEIGHTS_LIMIT_BYTES, list_bundles, load_bundle, save_bundle
+from MAPDiffLib.errors import BundleError
+from MAPDiffLib.manifest import check_manifest
+from MAPDiffLib.network import DenoisingUNet
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return tiny.tiny_bundle(tmp_path_factory.mktemp("made") / "tiny")
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    """A copy to spoil."""
+    return shutil.copytree(made, tmp_path / "tiny")
+
+
+def set_weights(folder, content: bytes):
+    """Other weights, with a manifest that vouches for them: only what is inside can then be refused."""
+    (folder / "weights.safetensors").write_bytes(content)
+    change(folder, lambda manifest: manifest.update(weights_sha256=hashlib.sha256(content).hexdigest()))
+
+
+def change(folder, edit):
+    path = folder / "bundle.json"
+    manifest = json.loads(path.read_text())
+    edit(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def test_a_saved_bundle_loads_with_the_same_weights_ready_for_inference(made):
+    torch.manual_seed(0)
+    saved = DenoisingUNet(tiny.CONFIG).state_dict()
+    bundle = load_bundle(made)
+    assert (bundle.name, bundle.folder, bundle.network.config) == ("tiny", made, tiny.CONFIG)
+    assert bundle.sha256 == hashlib.sha256((made / "weights.safetensors").read_bytes()).hexdigest()
+    assert not bundle.network.training and not any(p.requires_grad for p in bundle.network.parameters())
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in bundle.network.state_dict().items())
+
+
+def test_half_precision_weights_load_as_float32(tmp_path):
+    half = {name: tensor.half() for name, tensor in DenoisingUNet(tiny.CONFIG).state_dict().items()}
+    bundle = load_bundle(save_bundle(tmp_path / "half", tiny.CONFIG, half, tiny.manifest_fields()))
+    for name, tensor in bundle.network.state_dict().items():
+        assert tensor.dtype == torch.float32 and torch.equal(tensor, half[name].float())
+
+
+def test_saving_over_an_existing_folder_is_refused(made):
+    with pytest.raises(BundleError, match="exists"):
+        save_bundle(made, tiny.CONFIG, {}, tiny.manifest_fields())
+
+
+@pytest.mark.parametrize("spoil", ["field", "tensor"])
+def test_a_bundle_that_would_not_load_is_not_saved_and_leaves_nothing(tmp_path, spoil):
+    state = DenoisingUNet(tiny.CONFIG).state_dict()
+    fields = tiny.manifest_fields()
+    if spoil == "field":
+        del fields["anchors"]
+    else:
+        state["head.bias"] = torch.full_like(state["head.bias"], torch.nan)
+    with pytest.raises(BundleError, match="anchors" if spoil == "field" else "not finite"):
+        save_bundle(tmp_path / "new", tiny.CONFIG, state, fields)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_is_looked_up_in_the_users_folder_and_listed(made, monkeypatch):
+    monkeypatch.setenv("MAPDIFF_BUNDLES", str(made.parent))
+    assert load_bundle("tiny").folder == made
+    listed = {bundle["name"]: bundle for bundle in list_bundles()}["tiny"]
+    assert (listed["problem"], listed["description"]) == ("", "random weights for tests")
+    assert listed["bytes"] == (made / "weights.safetensors").stat().st_size
+
+
+def test_an_unknown_name_is_answered_with_the_names_there_are(made, monkeypatch):
+    monkeypatch.setenv("MAPDIFF_BUNDLES", str(made.parent))
+    with pytest.raises(BundleError, match="no bundle is called 'tinny'.*tiny"):
+        load_bundle("tinny")
+
+
+def test_a_broken_bundle_is_listed_with_its_problem(folder):
+    (folder / "weights.safetensors").unlink()
+    assert "missing" in list_bundles([folder.parent])[0]["problem"]
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../tiny", "a/b", "", "tiny\n"])
+def test_a_name_never_reaches_outside_the_search_path(name, made, monkeypatch):
+    monkeypatch.setenv("MAPDIFF_BUNDLES", str(made))  # ../tiny from there is a real bundle
+    monkeypatch.chdir("/")
+    with pytest.raises(BundleError):
+        load_bundle(name)
+
+
+def test_a_path_that_is_no_bundle_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path, words in (("none", "does not exist"), ("file", "is not a folder"), ("", "bundle.json is missing")):
+        with pytest.raises(BundleError, match=words):
+            load_bundle(tmp_path / path)
+
+
+EDITS = {
+    "format_version is 2.*update MAPDiff": lambda m: m.update(format_version=2),
+    "format_version is '1'": lambda m: m.update(format_version="1"),
+    "lacks .'sampling'": lambda m: m.pop("sampling"),
+    "unknown keys .'script'": lambda m: m.update(script="import os"),
+    "name is '../x'": lambda m: m.update(name="../x"),
+    "description is ''": lambda m: m.update(description=""),
+    "weights_sha256 is 'abc'": lambda m: m.update(weights_sha256="abc"),
+    "network lacks .'blocks'": lambda m: m["network"].pop("blocks"),
+    "network has unknown keys .'class'": lambda m: m["network"].update({"class": "os.system"}),
+    "network.blocks is True": lambda m: m["network"].update(blocks=True),
+    "network.widths is 8": lambda m: m["network"].update(widths=8),
+    "network: widths are": lambda m: m["network"].update(widths=[10**9]),
+    "network: blocks is 1000000": lambda m: m["network"].update(blocks=10**6),
+    "diffusion: schedule is 'steep'": lambda m: m["diffusion"].update(schedule="steep"),
+    "diffusion.timesteps is 1.5": lambda m: m["diffusion"].update(timesteps=1.5),
+    "anchors is .]": lambda m: m.update(anchors=[]),
+    "anchors.0..tau is 1000": lambda m: m["anchors"][0].update(tau=1000),
+    "anchors' doses are .* must rise": lambda m: m["anchors"][0].update(dose=0.3),
+    "last anchor's dose is 0.9": lambda m: m["anchors"][3].update(dose=0.9),
+    "anchors' tau are .* must fall": lambda m: m["anchors"][1].update(tau=700),
+    "tau .601. are not among": lambda m: m["anchors"][0].update(tau=601),
+    "sampling.timesteps are .* fall strictly": lambda m: m["sampling"].update(timesteps=[999, 600, 600, 400, 200, 50]),
+    "sampling.timesteps is 1000": lambda m: m["sampling"].update(timesteps=[1000]),
+    "sampling.samples is 0": lambda m: m["sampling"].update(samples=0),
+    "combine.'0.1'..anchored is 'all'": lambda m: m["sampling"].update(combine={"0.1": {"anchored": "all"}}),
+    "estimate.'50'. is None": lambda m: m["sampling"].update(combine={"1": {"estimate": {"50": None}}}),
+    "full_only lacks .'combine'": lambda m: m["sampling"].update(full_only={"timesteps": [999]}),
+    "intensity.transform is 'exec'": lambda m: m["intensity"].update(transform="exec"),
+    "intensity.body_mean is 0": lambda m: m["intensity"].update(body_mean=0),
+    "input_doses is .]": lambda m: m.update(input_doses=[]),
+    "spacing_range_mm is .4.": lambda m: m.update(spacing_range_mm=[4]),
+    "dose_estimate lacks .'noise'": lambda m: m["dose_estimate"].pop("noise"),
+    "dose_estimate.noise is": lambda m: m["dose_estimate"].update(noise=[0.1]),
+    "uncertainty_scale is 1000": lambda m: m.update(uncertainty_scale=10**400),
+    "uncertainty_scale is -1": lambda m: m.update(uncertainty_scale=-1),
+    "scores is .]": lambda m: m.update(scores=[]),
+}
+
+
+@pytest.mark.parametrize("seen", EDITS)
+def test_a_wrong_manifest_is_refused_with_the_file_the_value_and_the_rule(folder, seen):
+    change(folder, EDITS[seen])
+    with pytest.raises(BundleError, match=r"bundle\.json: .*" + seen):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "[" * 100_000, '{"a": NaN}', "\0" * 10, " " * 1_000_001])
+def test_a_bundle_json_that_is_none_is_refused(folder, content):
+    (folder / "bundle.json").write_text(content)
+    with pytest.raises(BundleError, match=r"bundle\.json"):
+        load_bundle(folder)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def places(content, path=()):
+    """Every place in a manifest, as a path of keys."""
+    if path:
+        yield path
+    for key in content if isinstance(content, dict) else range(len(content)) if isinstance(content, list) else ():
+        yield from places(content[key], (*path, key))
+
+
+WHOLE = {
+    **tiny.manifest_fields(),
+    "format_version": 1,
+    "network": {"widths": [4, 8], "blocks": 1, "embedding": 8},
+    "weights_sha256": "0" * 64,
+}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(list(places(WHOLE))), JSON_VALUES)
+def test_no_value_anywhere_in_a_manifest_causes_anything_but_a_clear_refusal(path, value):
+    manifest = copy.deepcopy(WHOLE)
+    part = manifest
+    for key in path[:-1]:
+        part = part[key]
+    part[path[-1]] = value
+    try:
+        check_manifest(manifest, "bundle.json")
+    except BundleError as error:
+        assert str(error).startswith("bundle.json: ")
+
+
+def test_weights_that_were_cut_or_altered_are_refused(folder):
+    path = folder / "weights.safetensors"
+    content = path.read_bytes()
+    for spoiled in (content[:-100], content[:-1] + b"\1", b""):
+        path.write_bytes(spoiled)
+        with pytest.raises(BundleError, match="incomplete or altered"):
+            load_bundle(folder)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 8, 100, -100])
+def test_a_truncated_weights_file_is_refused_even_with_a_matching_sha256(folder, keep):
+    set_weights(folder, (folder / "weights.safetensors").read_bytes()[:keep])
+    with pytest.raises(BundleError, match="safetensors file"):
+        load_bundle(folder)
+
+
+def spoiled(tensors, how):
+    first = next(iter(tensors))
+    if how == "missing":
+        del tensors[first]
+    elif how == "unexpected":
+        tensors["extra.weight"] = torch.zeros(3)
+    elif how == "shape":
+        tensors[first] = torch.zeros(3)
+    elif how == "dtype":
+        tensors[first] = tensors[first].double()
+    else:
+        tensors[first].flatten()[0] = torch.inf
+    return save({name: tensor.contiguous() for name, tensor in tensors.items()})
+
+
+@pytest.mark.parametrize(
+    "how, seen",
+    [
+        ("missing", "lacks 1 tensors"),
+        ("unexpected", "'extra.weight'"),
+        ("shape", r"has shape \[3\]"),
+        ("dtype", "stored as F64"),
+        ("value", "not finite"),
+    ],
+)
+def test_tensors_that_do_not_fit_the_network_are_refused_by_name(folder, how, seen):
+    set_weights(folder, spoiled(load_file(folder / "weights.safetensors"), how))
+    with pytest.raises(BundleError, match=seen):
+        load_bundle(folder)
+
+
+def test_a_network_larger_than_its_weights_is_refused_before_it_is_built(folder):
+    change(folder, lambda m: m["network"].update(widths=[512] * 5, blocks=8))  # 4.5 GB, were it built
+    with pytest.raises(BundleError, match="lacks .* tensors"):
+        load_bundle(folder)
+
+
+def test_a_header_that_announces_more_than_the_limit_is_refused_before_anything_is_built(folder):
+    config = {"widths": [512, 512], "blocks": 8, "embedding": 8}
+    change(folder, lambda m: m.update(network=config))
+    with torch.device("meta"):
+        shapes = {name: list(t.shape) for name, t in DenoisingUNet(tiny.NetworkConfig(**config)).state_dict().items()}
+    header = json.dumps({n: {"dtype": "F32", "shape": s, "data_offsets": [0, 0]} for n, s in shapes.items()}).encode()
+    set_weights(folder, len(header).to_bytes(8, "little") + header)
+    with pytest.raises(BundleError, match="announces"):
+        load_bundle(folder)
+
+
+def test_a_weights_file_over_the_limit_is_refused_unread(folder):
+    with (folder / "weights.safetensors").open("r+b") as file:
+        file.truncate(WEIGHTS_LIMIT_BYTES + 1)  # sparse: costs no disk
+    with pytest.raises(BundleError, match="at most 200000000"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "weights.safetensors"])
+def test_a_link_out_of_the_bundle_is_refused(folder, name):
+    outside = folder.parent / name
+    (folder / name).rename(outside)
+    (folder / name).symlink_to(outside)
+    with pytest.raises(BundleError, match="outside the bundle"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "weights.safetensors"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(BundleError, match=f"{name} is missing"):
+        load_bundle(folder)

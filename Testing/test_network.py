@@ -1,0 +1,75 @@
+"""The network: shapes, the untrained identity, conditioning, and no statistics over a neighbourhood."""
+
+import pytest
+import torch
+
+from MAPDiffLib.network import DenoisingUNet, NetworkConfig, depth_to_space, space_to_depth
+
+SMALL = NetworkConfig(widths=(4, 8), embedding=16)
+
+
+def shaken(config=SMALL):
+    """A network with no weight left at its zero start."""
+    torch.manual_seed(0)
+    network = DenoisingUNet(config)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return network.eval()
+
+
+def inputs(*shape):
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(1, 1, *shape, generator=generator) for _ in range(2)]
+
+
+def test_depth_to_space_undoes_space_to_depth():
+    x = torch.randn(2, 3, 4, 6, 8)
+    assert space_to_depth(x).shape == (2, 24, 2, 3, 4)
+    assert torch.equal(depth_to_space(space_to_depth(x)), x)
+
+
+def test_space_to_depth_keeps_a_block_together():
+    x = torch.arange(8.0).reshape(1, 1, 2, 2, 2)
+    assert space_to_depth(x).flatten().tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+def test_an_untrained_network_returns_the_scan():
+    x_t, scan = inputs(8, 16, 8)
+    network = DenoisingUNet(SMALL)
+    assert torch.allclose(network(x_t, scan, torch.tensor([0.5]), torch.tensor([0.05])), scan)
+
+
+@pytest.mark.parametrize("change", ["state", "scan", "t", "dose"])
+def test_the_result_depends_on_everything_it_is_given(change):
+    network = shaken()
+    x_t, scan = inputs(8, 8, 8)
+    t, dose = torch.tensor([0.2]), torch.tensor([0.05])
+    before = network(x_t, scan, t, dose)
+    given = {"state": x_t + 0.1, "scan": scan + 0.1, "t": torch.tensor([0.3]), "dose": torch.tensor([0.1])}
+    now = {"state": x_t, "scan": scan, "t": t, "dose": dose} | {change: given[change]}
+    assert not torch.allclose(before, network(*now.values()), atol=1e-4)
+
+
+def test_far_voxels_do_not_touch_each_other():
+    """No normalisation over the volume: beyond the receptive field nothing changes, to the last bit or so."""
+    network = shaken()
+    x_t, scan = inputs(80, 8, 8)
+    other = scan.clone()
+    other[:, :, 64:] += 5.0
+    t, dose = torch.tensor([0.2]), torch.tensor([0.05])
+    with torch.no_grad():
+        difference = (network(x_t, scan, t, dose) - network(x_t, other, t, dose)).abs()
+    assert difference[:, :, :24].max() < 1e-6
+    assert difference[:, :, 64:].max() > 0.1
+
+
+def test_the_default_network_fits_the_bundle_limit():
+    parameters = sum(p.numel() for p in DenoisingUNet(NetworkConfig()).parameters())
+    assert 4 * parameters < 12e6
+
+
+@pytest.mark.parametrize("wrong", [{"widths": ()}, {"widths": (0,)}, {"widths": (4096,)}, {"blocks": 0}, {"embedding": 6}])
+def test_configurations_that_cannot_work_are_refused(wrong):
+    with pytest.raises(ValueError, match="needed"):
+        NetworkConfig(**wrong)

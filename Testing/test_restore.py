@@ -1,0 +1,231 @@
+"""Restoring a small volume with a small, untrained but shaken network: the promises that hold for any weights."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from MAPDiffLib.bundle import Bundle
+from MAPDiffLib.doses import mix
+from MAPDiffLib.errors import Cancelled, InputError
+from MAPDiffLib.network import DenoisingUNet, NetworkConfig
+from MAPDiffLib.plan import Plan, make_plan
+from MAPDiffLib.restore import RestoreOptions, combine, restore
+from MAPDiffLib.volume import Volume, body_mask
+
+MANIFEST = {
+    "diffusion": {"timesteps": 1000, "schedule": "cosine", "prediction": "x0"},
+    "anchors": [{"dose": d, "tau": t} for d, t in ((0.1, 150), (0.25, 90), (0.5, 50), (1.0, 0))],
+    "sampling": {"timesteps": [999, 150, 90, 50, 25], "samples": 2, "combine": {}},
+    "input_doses": [0.02, 0.05],
+    "spacing_range_mm": [3.0, 5.0],
+    "intensity": {"transform": "log1p", "body_mean": 0.85},
+    "dose_estimate": {"doses": [0.01, 0.05, 0.25, 1.0], "noise": [0.4, 0.2, 0.1, 0.05], "scatter": 0.2},
+    "uncertainty_scale": 2.0,
+}
+GIVEN = RestoreOptions(input_dose=0.05, seed=3)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    torch.manual_seed(0)
+    network = DenoisingUNet(NetworkConfig(widths=(8, 16), embedding=16))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return Bundle("shaken", tmp_path_factory.mktemp("bundle"), network.eval(), MANIFEST, "0" * 64)
+
+
+@pytest.fixture(scope="module")
+def volume():
+    """A noisy cylinder with a hot spot, in kBq/mL-like numbers, on an oblique grid."""
+    rng = np.random.default_rng(0)
+    z, y, x = np.ogrid[:56, :48, :44]
+    truth = np.where((y - 24) ** 2 + (x - 22) ** 2 < 16**2, 3.0, 0.0) * ((z > 3) & (z < 52))
+    truth[25:29, 20:24, 20:24] = 15.0
+    noise = ndimage.gaussian_filter(rng.standard_normal(truth.shape), 0.8)
+    voxels = (truth * (1 + 0.15 * noise / noise.std()) + 0.01 * rng.random(truth.shape)).astype(np.float32)
+    turn = (0.8, -0.6, 0.0, 0.6, 0.8, 0.0, 0.0, 0.0, 1.0)
+    return Volume(voxels, (4.0, 4.0, 4.5), (-10.0, 5.0, 100.0), turn, "BQML", {})
+
+
+def run(volume, bundle, options=GIVEN, **hooks):
+    steps = restore(volume, bundle, options, **hooks)
+    doses = []
+    while True:
+        try:
+            doses.append(next(steps))
+        except StopIteration as end:
+            return doses, end.value
+
+
+@pytest.fixture(scope="module")
+def result(volume, bundle):
+    return run(volume, bundle)
+
+
+def test_every_anchor_above_the_input_is_restored_in_ascending_order(result):
+    assert [dose.dose for dose in result[0]] == [0.1, 0.25, 0.5, 1.0]
+
+
+def test_geometry_and_units_are_the_inputs(result, volume):
+    for restored in [*(dose.volume for dose in result[0]), result[1].uncertainty]:
+        for name in ("spacing_mm", "origin_mm", "direction", "units"):
+            assert getattr(restored, name) == getattr(volume, name)
+        assert restored.voxels.dtype == np.float32 and restored.voxels.shape == volume.voxels.shape
+
+
+def test_outside_the_body_the_input_is_untouched(result, volume):
+    outside = ~body_mask(volume.voxels, volume.spacing_mm)
+    for dose in result[0]:
+        assert np.array_equal(dose.volume.voxels[outside], volume.voxels[outside])
+    assert not result[1].uncertainty.voxels[outside].any()
+
+
+def test_mean_activity_in_the_body_is_the_inputs_to_one_percent(result, volume):
+    body = body_mask(volume.voxels, volume.spacing_mm)
+    for dose in result[0]:
+        assert dose.volume.voxels[body].mean() == pytest.approx(volume.voxels[body].mean(), rel=0.01)
+        assert {"guard_drift", "guard_local_max", "noise", "seconds"} <= set(dose.figures)
+
+
+def test_the_same_seed_gives_the_same_answer_and_another_seed_another(result, volume, bundle):
+    again, _ = run(volume, bundle)
+    other, _ = run(volume, bundle, replace(GIVEN, seed=4))
+    for first, second, third in zip(result[0], again, other, strict=True):
+        assert second.volume.voxels == pytest.approx(first.volume.voxels, rel=1e-5)
+        assert not np.allclose(third.volume.voxels, first.volume.voxels, rtol=1e-3)
+
+
+def test_a_thousand_times_the_input_gives_a_thousand_times_the_output(result, volume, bundle):
+    scaled, _ = run(volume.with_voxels(volume.voxels * 1000), bundle)
+    for once, thousand in zip(result[0], scaled, strict=True):
+        scale = once.volume.voxels.max()
+        assert np.abs(thousand.volume.voxels / 1000 - once.volume.voxels).max() < 1e-4 * scale
+
+
+@pytest.mark.parametrize("tile", [16, 24, 64])
+def test_the_result_does_not_depend_on_the_tile(result, volume, bundle, tile):
+    body = body_mask(volume.voxels, volume.spacing_mm)
+    tiled, _ = run(volume, bundle, replace(GIVEN, tile=tile))
+    for whole, part in zip(result[0], tiled, strict=True):
+        difference = np.abs(part.volume.voxels - whole.volume.voxels)[body]
+        assert difference.max() < 1e-3 * volume.voxels[body].mean()
+
+
+def test_the_uncertainty_is_the_scaled_spread_of_the_samples(volume, bundle, result):
+    single, ending = run(volume, bundle, replace(GIVEN, samples=1))
+    assert ending.uncertainty is None and len(single) == 4
+    doubled = Bundle("twice", bundle.folder, bundle.network, MANIFEST | {"uncertainty_scale": 4.0}, "0" * 64)
+    _, twice = run(volume, doubled)
+    assert twice.uncertainty.voxels == pytest.approx(2 * result[1].uncertainty.voxels, rel=1e-5)
+    assert result[1].uncertainty.voxels.max() > 0
+
+
+def test_the_first_dose_comes_before_the_later_evaluations_run(volume, bundle):
+    fractions = []
+    steps = restore(volume, bundle, GIVEN, report=lambda event: fractions.append(event.get("fraction", 0)))
+    assert next(steps).dose == 0.1
+    assert max(fractions) == pytest.approx(2 / 5)
+    steps.close()
+
+
+def test_progress_rises_to_one_and_names_the_dose(volume, bundle):
+    events = []
+    run(volume, bundle, report=events.append)
+    progress = [event for event in events if event["type"] == "progress"]
+    fractions = [event["fraction"] for event in progress]
+    assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(1)
+    assert progress[0]["stage"] == "1/10 dose" and progress[-1]["stage"] == "full dose"
+    assert all(event["remaining_s"] >= 0 for event in progress)
+
+
+def test_cancel_stops_between_two_evaluations(volume, bundle):
+    seen = []
+    steps = restore(volume, bundle, GIVEN, report=seen.append, cancelled=lambda: len(seen) >= 3)
+    with pytest.raises(Cancelled):
+        list(steps)
+    assert len(seen) == 3
+
+
+def test_only_doses_above_the_inputs_own_are_made_and_their_anchors_skipped(volume, bundle):
+    doses, ending = run(volume, bundle, replace(GIVEN, input_dose=0.25))
+    assert [dose.dose for dose in doses] == [0.5, 1.0]
+    assert ending.report["sampling"]["timesteps"] == [999, 50, 25]
+
+
+def test_a_dose_between_two_anchors_is_their_mix(result, volume, bundle):
+    doses, _ = run(volume, bundle, replace(GIVEN, doses=(0.1, 0.15, 0.25)))
+    by_dose = {dose.dose: dose.volume.voxels for dose in doses}
+    body = body_mask(volume.voxels, volume.spacing_mm)
+    expected = mix(by_dose[0.1], by_dose[0.25], 0.1, 0.15, 0.25)
+    assert by_dose[0.15][body] == pytest.approx(expected[body], rel=1e-4, abs=1e-5)
+    assert by_dose[0.25] == pytest.approx(result[0][1].volume.voxels, rel=1e-5, abs=1e-6)
+
+
+def test_the_report_names_everything_that_made_the_result(result, volume):
+    report = result[1].report
+    assert report["bundle"] == {"name": "shaken", "sha256": "0" * 64}
+    assert report["sampling"] == {"timesteps": [999, 150, 90, 50, 25], "samples": 2, "seed": 3}
+    assert report["input"]["dose_used"] == 0.05 and report["input"]["units"] == "BQML"
+    assert 0 < report["input"]["dose_estimated"]["low"] < report["input"]["dose_estimated"]["high"] <= 1
+    assert set(report["doses"]) == {"0.1", "0.25", "0.5", "1"}
+    assert "Research use only" in report["notice"]
+
+
+def test_without_a_given_dose_the_estimate_is_used(volume, bundle):
+    _, ending = run(volume, bundle, RestoreOptions(doses=(1.0,)))
+    assert ending.report["input"]["dose_used"] == ending.report["input"]["dose_estimated"]["dose"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (RestoreOptions(input_dose=0.0), "in \\(0, 1\\)"),
+        (RestoreOptions(input_dose=0.99), "no higher dose"),
+        (RestoreOptions(input_dose=0.3, doses=(0.25,)), "only higher doses"),
+        (RestoreOptions(input_dose=0.05, doses=(1.5,)), "fractions of full dose"),
+        (RestoreOptions(input_dose=0.05, doses=()), "no dose is asked for"),
+        (RestoreOptions(input_dose=0.05, samples=0), "samples is 0"),
+        (RestoreOptions(input_dose=0.05, steps=2), "steps is 2"),
+        (RestoreOptions(input_dose=0.05, seed=-1), "seed is -1"),
+        (RestoreOptions(input_dose=0.05, device="cuda:99"), "CUDA devices"),
+        (RestoreOptions(input_dose=0.05, device="tpu"), "auto, cpu, cuda"),
+        (RestoreOptions(input_dose=0.05, precision="float8"), "float32 or bfloat16"),
+        (RestoreOptions(input_dose=0.05, tile=2), "tile is 2"),
+    ],
+)
+def test_options_that_cannot_work_are_refused_before_any_network_runs(volume, bundle, options, message):
+    events = []
+    with pytest.raises(InputError, match=message):
+        next(restore(volume, bundle, options, report=events.append))
+    assert not [event for event in events if event["type"] == "progress"]
+
+
+def test_more_steps_are_put_into_the_widest_gaps_and_keep_the_anchors(bundle):
+    way = make_plan(bundle, replace(GIVEN, steps=7), None)
+    assert way.timesteps == (999, 786, 574, 150, 90, 50, 25)
+    assert way.anchor_doses == [0.1, 0.25, 0.5, 1.0]
+    assert way.estimate_weights(1.0, 7) == pytest.approx([0, 0, 0, 0, 1 / 3, 1 / 3, 1 / 3])
+
+
+def test_combination_weights_are_the_bundles_and_sum_to_one_when_evaluations_are_skipped():
+    weights = {"0.5": {"estimate": {"999": 0.5, "150": 0.25, "50": 0.25}, "anchored": 0.4}}
+    way = Plan(0.05, (0.5,), (999, 50), {50: 0.5}, 1, weights)
+    assert way.estimate_weights(0.5, 2) == pytest.approx([2 / 3, 1 / 3])
+    scan, first, newest = (np.full((1, 1, 1), value, np.float32) for value in (1.0, 3.0, 6.0))
+    full = 2 / 3 * 3 + 1 / 3 * 6
+    share = (1 / 0.5 - 1) / (20 - 1)
+    expected = 0.4 * 6 + 0.6 * (share * 1 + (1 - share) * full)
+    assert combine(scan, [first, newest], way, 0.5).item() == pytest.approx(expected)
+
+
+def test_a_scan_outside_what_the_model_was_trained_for_is_restored_with_a_caution(volume, bundle):
+    events = []
+    far = Volume(volume.voxels, (2.0, 2.0, 2.0), volume.origin_mm, volume.direction, volume.units, {})
+    run(far, bundle, replace(GIVEN, input_dose=0.2, samples=1), report=events.append)
+    warnings = [event["message"] for event in events if event["type"] == "warning"]
+    assert any("2.00 x 2.00 x 2.00 mm" in text for text in warnings)
+    assert any("taken as 1/5" in text for text in warnings)

@@ -1,0 +1,118 @@
+"""Tiling with the identity returns its input; the network's result does not depend on the tile."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from MAPDiffLib.errors import Cancelled, InputError
+from MAPDiffLib.network import DenoisingUNet, NetworkConfig
+from MAPDiffLib.tiles import TiledNetwork, fitting_edges, tile_volume
+
+
+class Identity(torch.nn.Module):
+    """Returns its state: any seam, shift or gap shows as a difference."""
+
+    config = NetworkConfig()
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x_t, scan, t, dose):
+        return x_t * self.weight
+
+
+def test_tiles_of_a_small_case_are_the_ones_worked_out_by_hand():
+    tiles = tile_volume((10, 4, 4), (4, 4, 4), halo=2)
+    assert [(t.core[0].start, t.core[0].stop) for t in tiles] == [(0, 4), (4, 8), (8, 10)]
+    assert [(t.context[0].start, t.context[0].stop) for t in tiles] == [(0, 6), (2, 10), (6, 10)]
+    assert [(t.inner[0].start, t.inner[0].stop) for t in tiles] == [(0, 4), (2, 6), (2, 4)]
+    assert tiles[0].voxels == 6 * 4 * 4
+
+
+@pytest.mark.parametrize("shape", [(24, 16, 32), (32, 32, 32), (40, 56, 72)])
+@pytest.mark.parametrize("tile", [8, 32, None])
+def test_the_identity_through_tiles_returns_its_input_for_sizes_below_at_and_not_a_multiple_of_the_tile(shape, tile):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    network = TiledNetwork(Identity(), torch.ones(shape, dtype=torch.bool), torch.device("cpu"), tile=tile)
+    assert torch.equal(network(x, x, 0.5, 0.05), x)
+
+
+def test_cores_cover_every_voxel_exactly_once():
+    seen = np.zeros((33, 20, 47), int)
+    for tile in tile_volume(seen.shape, (16, 24, 8), halo=8):
+        seen[tile.core] += 1
+    assert (seen == 1).all()
+
+
+def test_tiles_without_body_are_skipped_and_progress_still_sums_to_one():
+    body = torch.zeros((16, 16, 64), dtype=torch.bool)
+    body[:, :, 40:] = True
+    shares = []
+    network = TiledNetwork(Identity(), body, torch.device("cpu"), tile=16)
+    result = network(torch.ones(body.shape), torch.ones(body.shape), 0.5, 0.05, on_tile=shares.append)
+    assert len(shares) == 2 and sum(shares) == pytest.approx(1)
+    assert result[:, :, :32].eq(0).all() and result[:, :, 32:].eq(1).all()
+
+
+def test_a_mirrored_volume_skips_the_mirrored_air():
+    body = torch.zeros((16, 16, 64), dtype=torch.bool)
+    body[:, :, :16] = True
+    network = TiledNetwork(Identity(), body, torch.device("cpu"), tile=16)
+    result = network(torch.ones(body.shape), torch.ones(body.shape), 0.5, 0.05, mirrored=(2,))
+    assert result[:, :, 48:].eq(1).all() and result[:, :, :48].eq(0).all()
+
+
+def test_cancel_is_noticed_between_two_tiles():
+    calls = itertools.count()
+    network = TiledNetwork(Identity(), torch.ones((16, 16, 64), dtype=torch.bool), torch.device("cpu"), tile=16)
+    x = torch.ones(16, 16, 64)
+    with pytest.raises(Cancelled):
+        network(x, x, 0.5, 0.05, cancelled=lambda: next(calls) == 2)
+    assert next(calls) == 3
+
+
+def test_automatic_tiles_stay_under_the_budget_and_are_as_few_as_that_allows():
+    assert fitting_edges((128, 64, 96), 8) == (128, 64, 96)
+    edges = fitting_edges((600, 200, 400), 8, voxels=2_000_000)
+    tiles = tile_volume((600, 200, 400), edges)
+    assert max(tile.voxels for tile in tiles) <= 2_000_000
+    assert all(edge % 8 == 0 for edge in edges)
+
+
+def test_an_odd_volume_or_a_tile_below_the_stride_is_refused():
+    with pytest.raises(InputError, match="multiples of 8"):
+        TiledNetwork(Identity(), torch.ones((15, 16, 16), dtype=torch.bool), torch.device("cpu"))
+    with pytest.raises(InputError, match="at least 8"):
+        TiledNetwork(Identity(), torch.ones((16, 16, 16), dtype=torch.bool), torch.device("cpu"), tile=4)
+
+
+def test_the_callers_network_keeps_its_precision():
+    network = DenoisingUNet(NetworkConfig(widths=(4, 8), embedding=16))
+    TiledNetwork(network, torch.ones((8, 8, 8), dtype=torch.bool), torch.device("cpu"), dtype=torch.bfloat16)
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+
+
+def test_out_of_gpu_memory_goes_on_with_smaller_tiles_then_on_the_cpu():
+    """The logic without a GPU: the first evaluations raise what CUDA raises."""
+    warnings = []
+    network = TiledNetwork(
+        Identity(), torch.ones((128, 16, 16), dtype=torch.bool), torch.device("cpu"), warn=warnings.append
+    )
+    network.device = torch.device("meta")  # stands for a GPU whose every allocation fails
+    failures = itertools.count()
+    real = network._evaluate
+
+    def evaluate(*arguments):
+        if network.device.type != "cpu":
+            next(failures)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(*arguments)
+
+    network._evaluate = evaluate
+    x = torch.randn(128, 16, 16)
+    assert torch.equal(network(x, x, 0.5, 0.05), x)
+    assert "smaller tiles" in warnings[0] and "on the CPU" in warnings[-1]
+    assert next(failures) == len(warnings)

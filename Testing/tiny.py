@@ -1,0 +1,61 @@
+"""The smallest scan and the smallest bundle that a whole restoration runs on; for tests only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from MAPDiffLib.bundle import save_bundle
+from MAPDiffLib.network import DenoisingUNet, NetworkConfig
+from MAPDiffLib.volume import Volume, write_volume
+
+CONFIG = NetworkConfig(widths=(4, 8), blocks=1, embedding=8)
+
+
+def manifest_fields() -> dict:
+    """What save_bundle asks for: four doses, five evaluations a sample."""
+    return {
+        "name": "tiny",
+        "description": "random weights for tests",
+        "licence": "Apache-2.0",
+        "diffusion": {"timesteps": 1000, "schedule": "cosine", "prediction": "x0"},
+        "anchors": [
+            {"dose": 0.1, "tau": 600},
+            {"dose": 0.25, "tau": 400},
+            {"dose": 0.5, "tau": 200},
+            {"dose": 1.0, "tau": 50},
+        ],
+        "sampling": {"timesteps": [999, 600, 400, 200, 50], "samples": 2, "combine": {}},
+        "input_doses": [0.02, 0.05, 0.1],
+        "spacing_range_mm": [1.5, 8.5],
+        "intensity": {"transform": "log1p", "body_mean": 0.85},
+        "dose_estimate": {"doses": [0.01, 0.1, 1.0], "noise": [0.3, 0.1, 0.03], "scatter": 0.1},
+        "training_data": {},
+        "scores": {},
+        "uncertainty_scale": 1.0,
+    }
+
+
+def tiny_bundle(folder: Path) -> Path:
+    """A valid bundle with random weights at `folder`."""
+    torch.manual_seed(0)
+    return save_bundle(folder, CONFIG, DenoisingUNet(CONFIG).state_dict(), manifest_fields())
+
+
+def tiny_scan(path: Path) -> Path:
+    """A warm cylinder of 20 x 20 x 24 voxels of 8 mm with a hot ball and noise, written at `path`."""
+    z, y, x = np.mgrid[:24, :20, :20] + 0.5
+    voxels = ((y - 10) ** 2 + (x - 10) ** 2 < 64).astype(np.float32)
+    voxels[(z - 16) ** 2 + (y - 10) ** 2 + (x - 8) ** 2 < 9] = 4
+    voxels *= 1 + 0.15 * np.random.default_rng(0).standard_normal(voxels.shape)
+    write_volume(Volume(voxels, (8.0, 8.0, 8.0), units="SUVbw"), path)
+    return path
+
+
+def write_job_file(path: Path, **content) -> Path:
+    """A job.json with any content, also one that must be refused."""
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path

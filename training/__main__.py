@@ -1,0 +1,137 @@
+"""mapdiff-train: calibrate -> train -> export -> evaluate (cases come from `python -m training.simulate`)."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from MAPDiffLib.doses import parse_dose
+from MAPDiffLib.errors import InputError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one step; exit codes as everywhere: 0 done, 1 failed, 2 bad input."""
+    parser = argparse.ArgumentParser(prog="mapdiff-train", description=__doc__)
+    steps = parser.add_subparsers(dest="step", required=True)
+    _add_calibrate(steps)
+    _add_train(steps)
+    _add_export(steps)
+    _add_evaluate(steps)
+    options = parser.parse_args(argv)
+    try:
+        options.run(options)
+    except InputError as error:
+        print(f"mapdiff-train: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _add_calibrate(steps) -> None:
+    parser = steps.add_parser("calibrate", help="anchors' timesteps and the noise curve, from training cases")
+    parser.add_argument("--cases", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="calibration.json")
+    parser.add_argument("--limit", type=int, default=16, help="cases used")
+    parser.set_defaults(run=_calibrate)
+
+
+def _calibrate(options) -> None:
+    from MAPDiffLib.diffusion import Diffusion
+    from training.calibrate import calibrate
+    from training.datasets import find_cases
+
+    calibrate(find_cases(options.cases)[: options.limit], Diffusion()).save(options.output)
+    print(options.output.read_text())
+
+
+def _add_train(steps) -> None:
+    parser = steps.add_parser("train", help="train a network; resumes from the run's last checkpoint")
+    parser.add_argument("--config", required=True, help="a name in training/configs or a .json file")
+    parser.add_argument("--cases", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--start-from", type=Path, help="checkpoint whose weights a fresh run begins with")
+    parser.add_argument("--calibration", type=Path, help="calibration.json whose taus replace the config's")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=JSON", help="settings that replace the config's")
+    parser.set_defaults(run=_train)
+
+
+def _train(options) -> None:
+    from training.config import load_config
+    from training.datasets import find_cases
+    from training.train import train
+
+    changes = {name: json.loads(value) for name, _, value in (text.partition("=") for text in options.set)}
+    if options.calibration:
+        changes["taus"] = _taus(options.calibration)
+    config = load_config(options.config, **changes)
+    print(json.dumps(dataclasses.asdict(config)))
+    print(train(config, find_cases(options.cases), options.output, options.start_from))
+
+
+def _taus(calibration: Path) -> list[int]:
+    from MAPDiffLib.doses import ANCHOR_DOSES
+
+    taus = json.loads(calibration.read_text())["taus"]
+    return [taus[f"{dose:g}"] for dose in ANCHOR_DOSES]
+
+
+def _add_export(steps) -> None:
+    parser = steps.add_parser("export", help="a run -> a model bundle, its weights fitted on validation cases")
+    parser.add_argument("--run-folder", type=Path, required=True)
+    parser.add_argument("--calibration", type=Path, required=True)
+    parser.add_argument("--validation", type=Path, required=True)
+    parser.add_argument("--cases", type=Path, required=True, help="the training cases, for the bundle's record")
+    parser.add_argument("--output", type=Path, required=True, help="bundle folder; its name is the bundle's name")
+    parser.add_argument("--description", default="Multi-anchor guided diffusion for whole-body FDG PET")
+    parser.set_defaults(run=_export)
+
+
+def _export(options) -> None:
+    from training.datasets import find_cases
+    from training.export_bundle import export_bundle
+
+    validation, cases = find_cases(options.validation), find_cases(options.cases)
+    folder = export_bundle(
+        options.run_folder, options.calibration, validation, cases, options.output, options.description
+    )
+    print(folder)
+
+
+def _add_evaluate(steps) -> None:
+    parser = steps.add_parser("evaluate", help="the table: every method on the same unseen cases")
+    parser.add_argument("--cases", type=Path, required=True, help="test cases")
+    parser.add_argument("--output", type=Path, required=True, help="folder for table.csv and table.json")
+    parser.add_argument("--bundle", action="append", default=[], help="a bundle's name or folder; may be repeated")
+    parser.add_argument("--one-pass", type=Path, help="run folder of the one-pass control")
+    parser.add_argument("--passes", type=int, nargs="*", default=[1, 8], help="mirrored passes of the one-pass control")
+    parser.add_argument("--input-dose", type=parse_dose, default=0.05)
+    parser.add_argument("--no-ssim", action="store_true", help="leave out the slowest score")
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(options) -> None:
+    from MAPDiffLib.bundle import load_bundle
+    from training import baselines, evaluate
+    from training.datasets import find_cases
+
+    methods = {}
+    if options.one_pass:
+        for passes in options.passes:
+            methods[f"one-pass regression x {passes}"] = baselines.one_pass(options.one_pass, passes)
+    for name in options.bundle:
+        bundle = load_bundle(name)
+        methods[f"MAP-Diff ({bundle.name})"] = baselines.mapdiff(bundle)
+    cases = find_cases(options.cases)
+    rows = evaluate.evaluate(cases, methods, options.input_dose, not options.no_ssim)
+    facts = {"input_dose": options.input_dose, "cases": [case.name for case in cases]}
+    evaluate.write_table(rows, options.output, facts)
+    table = evaluate.summarise(rows)
+    print(evaluate.format_table(table))
+    for key in ("nmae", "psnr"):
+        print(f"best Gaussian by {key}: {evaluate.best_gaussian(table, key)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

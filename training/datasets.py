@@ -1,0 +1,146 @@
+"""Multi-dose cases as training patches: read once, kept as memory-mapped half floats, drawn by seed and iteration.
+
+A case folder holds case.json and one NIfTI per dose (training/simulate, or UDPET data prepared to the same form).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from MAPDiffLib.doses import ANCHOR_DOSES
+from MAPDiffLib.errors import InputError
+from MAPDiffLib.intensity import Intensity
+from MAPDiffLib.volume import Volume, body_mask, read_volume
+
+MARGIN = 4  # voxels of air kept around the body
+AIR_WEIGHT = 0.05  # air is passed through by the restoration, so it hardly matters to the loss
+ALL_DOSES = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+def dose_file(dose: float) -> str:
+    """0.05 -> "dose-0.050.nii.gz"."""
+    return f"dose-{dose:.3f}.nii.gz"
+
+
+def find_cases(folder: Path) -> list[Path]:
+    """The case folders below `folder`, sorted. InputError when there are none."""
+    cases = sorted(path.parent for path in Path(folder).glob("**/case.json"))
+    if not cases:
+        raise InputError(f"{folder}: no case.json below it; make cases with `python -m training.simulate` first")
+    return cases
+
+
+def read_dose(case: Path, dose: float) -> Volume:
+    """The scan of one dose of a case, in SUV."""
+    return read_volume(case / dose_file(dose))
+
+
+@dataclass(frozen=True)
+class CachedCase:
+    """One case cropped to its body: `doses` float16 SUV [dose, z, y, x] on disk, ordered as ALL_DOSES."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, case: Path) -> CachedCase:
+        """Open the cache of a case, made on first use (written whole, then renamed)."""
+        if not (case / "cache.npz.json").exists():
+            _write_cache(case)
+        return cls(case)
+
+    @cached_property
+    def doses(self) -> np.ndarray:
+        return np.load(self.folder / "cache.npy", mmap_mode="r")
+
+    @cached_property
+    def body(self) -> np.ndarray:
+        """Body mask bool [z, y, x]."""
+        return np.load(self.folder / "cache-body.npy", mmap_mode="r")
+
+    @cached_property
+    def body_means(self) -> list[float]:
+        """Mean SUV in the body per dose: the scale that a restoration of that dose would use."""
+        return json.loads((self.folder / "cache.npz.json").read_text())["body_means"]
+
+    @cached_property
+    def body_voxels(self) -> np.ndarray:
+        """Flat indices of body voxels, thinned: patch centres are drawn from them."""
+        return np.flatnonzero(self.body)[::7]
+
+
+def _write_cache(case: Path) -> None:
+    full = read_dose(case, 1.0)
+    body = body_mask(full.voxels, full.spacing_mm)
+    box = tuple(
+        slice(max(0, hits[0] - MARGIN), hits[-1] + 1 + MARGIN)
+        for hits in (np.flatnonzero(body.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
+    )
+    scans = [read_dose(case, dose).voxels for dose in ALL_DOSES]
+    means = [float(scan[body].mean(dtype=np.float64)) for scan in scans]
+    np.save(case / "cache.npy", np.stack([scan[box] for scan in scans]).astype(np.float16))
+    np.save(case / "cache-body.npy", body[box])
+    (case / "cache.npz.json").write_text(json.dumps({"body_means": means}))  # last: its presence means whole
+
+
+@dataclass(frozen=True)
+class Batch:
+    """scan [b, 1, p, p, p], ladder [b, anchors, p, p, p] in network units, weight like scan, dose [b]."""
+
+    scan: torch.Tensor
+    ladder: torch.Tensor
+    weight: torch.Tensor
+    dose: torch.Tensor
+
+
+class PatchSource:
+    """Random patches of random cases; item k of iteration i is the same on every run and any number of processes."""
+
+    def __init__(self, cases: Sequence[Path], patch: int, input_doses: dict[float, float], seed: int):
+        self.cases = [CachedCase.open(Path(case)) for case in cases]
+        self.patch, self.seed = patch, seed
+        self.input_doses = list(input_doses)
+        self.shares = np.array(list(input_doses.values())) / sum(input_doses.values())
+
+    def batch(self, iteration: int, items: Sequence[int]) -> Batch:
+        """The patches numbered `items` of the global batch of this iteration."""
+        parts = [self._draw(np.random.default_rng([self.seed, iteration, item])) for item in items]
+        scan, ladder, weight, dose = (torch.stack(column) for column in zip(*parts, strict=True))
+        return Batch(scan, ladder, weight, dose)
+
+    def _draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
+        case = self.cases[rng.integers(len(self.cases))]
+        dose = float(rng.choice(self.input_doses, p=self.shares))
+        window = self._window(case, rng)
+        flips = [axis for axis in (0, 1, 2) if rng.random() < 0.5]
+        index = ALL_DOSES.index(dose)
+        intensity = Intensity(scale=case.body_means[index] / 0.85)
+        # An anchor at or below the input's own dose teaches nothing: the next one above stands in for it.
+        above = [min(d for d in ANCHOR_DOSES if d >= max(anchor, dose * 1.01)) for anchor in ANCHOR_DOSES]
+        wanted = [index, *(ALL_DOSES.index(d) for d in above)]
+        block = self._cut(case.doses, wanted, window, flips)
+        values = intensity.to_network(torch.from_numpy(block.astype(np.float32)))
+        body = torch.from_numpy(self._cut(case.body[None], [0], window, flips).astype(np.float32))
+        return values[:1], values[1:], body.clamp(min=AIR_WEIGHT), torch.tensor(dose)
+
+    def _window(self, case: CachedCase, rng: np.random.Generator) -> list[tuple[int, int]]:
+        """(start, stop) per axis around a random body voxel, pushed inside the volume where it fits."""
+        shape = case.body.shape
+        centre = np.unravel_index(case.body_voxels[rng.integers(len(case.body_voxels))], shape)
+        starts = [
+            int(np.clip(c - rng.integers(self.patch), 0, max(0, n - self.patch)))
+            for c, n in zip(centre, shape, strict=True)
+        ]
+        return [(start, min(start + self.patch, n)) for start, n in zip(starts, shape, strict=True)]
+
+    def _cut(self, array: np.ndarray, channels: list[int], window, flips: list[int]) -> np.ndarray:
+        (z0, z1), (y0, y1), (x0, x1) = window
+        block = np.stack([array[c, z0:z1, y0:y1, x0:x1] for c in channels])
+        missing = [(0, 0), *((0, self.patch - n) for n in block.shape[1:])]
+        return np.ascontiguousarray(np.flip(np.pad(block, missing), [axis + 1 for axis in flips]))

@@ -1,0 +1,1 @@
+"""Simulated multi-dose PET cases: phantom -> scanner -> nested doses -> reconstructions."""

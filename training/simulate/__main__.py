@@ -1,0 +1,49 @@
+"""Make simulated cases: python -m training.simulate --split train --seeds 0-63 --output cases [--jobs 2]."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+from tqdm import tqdm
+
+from training.simulate.cases import DOSES, SIZES, SPLITS, make_case
+
+
+def seed_range(text: str) -> range:
+    """ "3" or "0-63" (both ends included) as a range."""
+    first, _, last = text.partition("-")
+    seeds = range(int(first), int(last or first) + 1)
+    if not seeds:
+        raise argparse.ArgumentTypeError(f"seeds are {text!r}; A-B with A <= B is needed")
+    return seeds
+
+
+def dose_list(text: str) -> tuple[float, ...]:
+    """ "1,0.5,0.1" as doses; the full dose must be among them."""
+    doses = tuple(float(part) for part in text.split(","))
+    if 1.0 not in doses or not all(0 < dose <= 1 for dose in doses):
+        raise argparse.ArgumentTypeError(f"doses are {text!r}; fractions in (0, 1] with 1 among them are needed")
+    return doses
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line and make the cases that are missing."""
+    parser = argparse.ArgumentParser(prog="python -m training.simulate", description=__doc__)
+    parser.add_argument("--split", required=True, choices=list(SPLITS))
+    parser.add_argument("--seeds", required=True, type=seed_range, metavar="A-B")
+    parser.add_argument("--output", required=True, metavar="DIR")
+    parser.add_argument("--size", default="full", choices=list(SIZES))
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--doses", type=dose_list, default=DOSES, metavar="1,0.5,...")
+    chosen = parser.parse_args(arguments)
+    with ProcessPoolExecutor(chosen.jobs, multiprocessing.get_context("spawn")) as pool:
+        jobs = [pool.submit(make_case, chosen.output, chosen.split, number, chosen.size, chosen.doses)
+                for number in chosen.seeds]
+        made = sum(job.result() for job in tqdm(as_completed(jobs), total=len(jobs), desc=chosen.split, unit="case"))
+    print(f"{made} made, {len(chosen.seeds) - made} were there already, in {chosen.output}/{chosen.split}")
+
+
+if __name__ == "__main__":
+    main()

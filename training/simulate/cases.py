@@ -1,0 +1,90 @@
+"""One simulated case: a folder with the same anatomy at every dose, its truth and its labels; and the splits."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from training.simulate.phantom import make_phantom
+from training.simulate.scanner import Reconstruction, ScannerSetup, acquire, thin
+from training.simulate.shapes import Grid
+
+DOSES = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01)
+SEEDS_PER_SPLIT = 100_000
+SPLITS = {"train": 0, "validation": SEEDS_PER_SPLIT, "test": 2 * SEEDS_PER_SPLIT}
+
+
+@dataclass(frozen=True)
+class Size:
+    """Grid of a preset: shape [z, y, x], and how many times larger than usual its voxels are."""
+
+    shape: tuple[int, int, int]
+    coarser: float
+
+
+SIZES = {"full": Size((256, 128, 128), 1.0), "small": Size((128, 64, 64), 2.0)}
+
+
+def split_seed(split: str, number: int) -> int:
+    """The phantom's seed for case `number` of a split; no seed belongs to two splits. ValueError outside."""
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; one of {', '.join(SPLITS)} is needed")
+    if not 0 <= number < SEEDS_PER_SPLIT:
+        raise ValueError(f"seed is {number}; 0 to {SEEDS_PER_SPLIT - 1} are needed, so that the splits stay apart")
+    return SPLITS[split] + number
+
+
+def case_folder(cases: Path | str, split: str, number: int) -> Path:
+    """<cases>/<split>/case-00012."""
+    return Path(cases) / split / f"case-{number:05d}"
+
+
+def make_case(cases: Path | str, split: str, number: int, size: str = "full", doses: tuple[float, ...] = DOSES) -> bool:
+    """Write a case unless it is there already; True when it was made. A killed run leaves no half case behind."""
+    folder = case_folder(cases, split, number)
+    if (folder / "case.json").exists():
+        return False
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    volumes, facts = simulate_case(split_seed(split, number), SIZES[size], doses)
+    spacing = facts["spacing_mm"]
+    for name, voxels in volumes.items():
+        write_nifti(voxels, spacing, partial / f"{name}.nii.gz")
+    (partial / "case.json").write_text(json.dumps({"split": split, "size": size, **facts}, indent=1), encoding="ascii")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+    return True
+
+
+def simulate_case(seed: int, size: Size = SIZES["full"], doses: tuple[float, ...] = DOSES):
+    """({"dose-1.000": SUV float32 [z, y, x], ..., "truth": ..., "labels": uint8}, facts for case.json)."""
+    rng = np.random.default_rng([seed, 2])
+    setup = ScannerSetup.random(rng)
+    setup = replace(setup, voxel_mm=setup.voxel_mm * size.coarser, slice_mm=setup.slice_mm * size.coarser)
+    grid = Grid(size.shape, (setup.voxel_mm, setup.voxel_mm, setup.slice_mm))
+    phantom = make_phantom(seed, grid)
+    scan = acquire(phantom.activity, phantom.mu, setup, rng)
+    reconstruction = Reconstruction(scan, setup)
+    volumes = {f"dose-{dose:.3f}": reconstruction.filtered(reconstruction.osem(counts, dose))
+               for dose, counts in thin(scan.counts, doses, rng).items()}
+    facts = {
+        "seed": seed, "spacing_mm": list(grid.spacing_mm), "doses": sorted(doses), "units": "SUVbw", "scanner": asdict(setup),
+        "habitus": phantom.habitus, "lesions": [asdict(lesion) for lesion in phantom.lesions],
+        "full_dose_counts": int(scan.counts.sum(dtype=np.int64)),
+    }
+    return {**volumes, "truth": phantom.activity, "labels": phantom.labels}, facts
+
+
+def write_nifti(voxels: np.ndarray, spacing_mm, path: Path) -> None:
+    """Voxels [z, y, x] as compressed NIfTI, axes left, back, head, origin so that the volume's middle is at zero."""
+    image = sitk.GetImageFromArray(voxels)
+    image.SetSpacing([float(s) for s in spacing_mm])
+    image.SetOrigin([-0.5 * (n - 1) * s for n, s in zip(voxels.shape[::-1], spacing_mm, strict=True)])
+    sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
