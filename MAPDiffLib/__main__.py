@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -82,7 +83,9 @@ def _demo(options: argparse.Namespace) -> int:
 def _worker(options: argparse.Namespace) -> int:
     from MAPDiffLib.worker import work
 
-    return work(options.job)
+    code = work(options.job)
+    sys.stderr.flush()
+    os._exit(code)  # all is written and said: nobody waits for torch to be unloaded, or for a read that was given up
 
 
 def _probe(options: argparse.Namespace) -> int:

@@ -9,13 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import torch
 from scipy import ndimage
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.job import dose_label, parse_dose
+
+__all__ = [
+    "ANCHOR_DOSES", "Anchor", "DoseCalibration", "DoseEstimate", "anchor_of", "anchor_weight", "dose_label",
+    "estimate_dose", "match_degradation", "mix", "mix_share", "parse_dose", "relative_noise",
+]  # fmt: skip
 
 ANCHOR_DOSES = (0.1, 0.25, 0.5, 1.0)
 
@@ -26,23 +31,6 @@ class Anchor:
 
     dose: float
     tau: int
-
-
-def dose_label(dose: float) -> str:
-    """0.25 -> "1/4", 1.0 -> "full": how a dose is written everywhere."""
-    fraction = Fraction(dose).limit_denominator(1000)
-    return "full" if fraction == 1 else f"{fraction.numerator}/{fraction.denominator}"
-
-
-def parse_dose(text: str | float) -> float:
-    """ "1/4", "0.25", "full" -> 0.25, 0.25, 1.0. InputError for anything outside (0, 1]."""
-    try:
-        dose = 1.0 if text == "full" else float(Fraction(text))
-    except (ValueError, ZeroDivisionError, OverflowError, TypeError):
-        dose = math.nan
-    if not 0 < dose <= 1:
-        raise InputError(f"dose is {text!r}; a fraction of full dose in (0, 1] is needed, like 0.25 or 1/4")
-    return dose
 
 
 def anchor_of(t: torch.Tensor, anchors: Sequence[Anchor]) -> torch.Tensor:

@@ -18,9 +18,9 @@ from MAPDiffLib.bodybox import BodyBox
 from MAPDiffLib.bundle import Bundle
 from MAPDiffLib.diffusion import Diffusion
 from MAPDiffLib.doses import DoseEstimate, dose_label, mix, relative_noise
-from MAPDiffLib.errors import InputError
-from MAPDiffLib.guard import guard_activity
+from MAPDiffLib.guard import GuardReport, guard_activity
 from MAPDiffLib.intensity import Intensity
+from MAPDiffLib.job import RESEARCH_USE
 from MAPDiffLib.plan import Plan
 from MAPDiffLib.sampling import sample_means
 from MAPDiffLib.tiles import TiledNetwork
@@ -74,6 +74,35 @@ class _Clock:
         return self.seconds[stage]
 
 
+@dataclass(frozen=True)
+class _Setting:
+    """What stays the same during one restoration. The network and the guard work in `box`, the box of the body."""
+
+    volume: Volume
+    body: np.ndarray
+    box: BodyBox
+    intensity: Intensity
+    estimate: DoseEstimate | None
+    way: Plan
+    network: TiledNetwork
+
+    @property
+    def scan(self) -> np.ndarray:
+        """The input's voxels in the box."""
+        return self.volume.voxels[self.box.slices]
+
+    @property
+    def inside(self) -> np.ndarray:
+        """The body in the box."""
+        return self.body[self.box.slices]
+
+    def into(self, background: np.ndarray, image: np.ndarray) -> Volume:
+        """A volume: `background` [z, y, x], with `image` (of the box) where the body is."""
+        voxels = background.copy()
+        voxels[self.box.slices][self.inside] = image[self.inside]
+        return self.volume.with_voxels(voxels)
+
+
 def restore(
     volume: Volume,
     bundle: Bundle,
@@ -83,80 +112,104 @@ def restore(
 ) -> Generator[RestoredDose, None, Restoration]:
     """Restore a scan that passes volume.check_volume: yields its doses, ascending, as they are ready.
 
-    Returns the uncertainty and the report.
-
-    `report` gets status, warning and progress messages (MAPDiffLib/job.py). Raises InputError for a scan or options
-    that cannot work, before any long work, and Cancelled when `cancelled()` turns true.
+    Returns the uncertainty and the report. `report` gets warning and progress messages (MAPDiffLib/job.py).
+    InputError, before any long work, for a scan or options that cannot work; Cancelled when `cancelled()` turns true.
     """
     clock = _Clock()
-    body = body_mask(volume.voxels, volume.spacing_mm)
-    intensity = Intensity.of_scan(volume.voxels, body, bundle.manifest["intensity"]["body_mean"])
-    estimate = plan.estimate_input_dose(volume, body, bundle)
-    way = plan.make_plan(bundle, options, estimate)
-    for message in plan.cautions(volume, bundle, options, estimate):
-        report({"type": "warning", "message": message})
+    setting = _prepare(volume, bundle, options, report)
+    way = setting.way
     clock.lap("prepare")
-
-    device, dtype = plan.choose_device(options.device, options.precision)
-    box = BodyBox.around(body, bundle.network.config.stride)
-    network = TiledNetwork(
-        bundle.network, box.cut(body), device, dtype, options.tile,
-        warn=lambda message: report({"type": "warning", "message": message}),
-    )  # fmt: skip
     progress = _Progress(report, way)
     evaluations = sample_means(
-        network, Diffusion(**bundle.manifest["diffusion"]), box.cut(volume.voxels), intensity, way.input_dose,
-        way.timesteps, way.samples, options.seed, progress.add, cancelled,
+        setting.network, Diffusion(**bundle.manifest["diffusion"]), setting.box.cut(volume.voxels), setting.intensity,
+        way.input_dose, way.timesteps, way.samples, options.seed, progress.add, cancelled,
     )  # fmt: skip
 
-    scan = volume.voxels[box.slices]
-    inside = body[box.slices]
     estimates: list[np.ndarray] = []  # x0_hat of every evaluation so far: what the combinations draw on
     figures: dict[float, dict[str, float]] = {}
-    below = (way.input_dose, scan)  # the nearest dose below, for doses between two anchors
+    below, lower = way.input_dose, setting.scan  # the nearest dose below, for doses between two anchors
     spread = None
     for evaluation in evaluations:
-        estimates.append(box.trim(evaluation.mean))
+        estimates.append(setting.box.trim(evaluation.mean))
         spread = evaluation.spread
         anchor = way.anchor_at(evaluation.t)
         if anchor is None:
             continue
-        combined = combine(scan, estimates, way, anchor)
-        guarded, guard = guard_activity(combined, scan, inside, volume.spacing_mm)
-        for dose in way.doses_up_to(anchor, below[0]):
-            image = guarded if dose == anchor else mix(below[1], guarded, below[0], dose, anchor)
-            voxels = _into(volume.voxels, image, box, inside)
-            figures[dose] = {
-                **{f"guard_{name}": value for name, value in asdict(guard).items()},
-                "noise": relative_noise(voxels, body, volume.spacing_mm),
-                "mean_in_body": float(voxels[body].mean(dtype=np.float64)),
-                "seconds": clock.lap(f"{dose_label(dose)} dose"),
-            }
-            yield RestoredDose(dose, volume.with_voxels(voxels), figures[dose])
-        below = (anchor, guarded)
+        combined = combine(setting.scan, estimates, way, anchor)
+        guarded, guard = guard_activity(combined, setting.scan, setting.inside, volume.spacing_mm)
+        for dose in way.doses_up_to(anchor, below):
+            image = guarded if dose == anchor else mix(lower, guarded, below, dose, anchor)
+            restored = setting.into(volume.voxels, image)
+            figures[dose] = _figures(restored, setting.body, guard)
+            figures[dose]["seconds"] = clock.lap(f"{dose_label(dose)} dose")
+            yield RestoredDose(dose, restored, figures[dose])
+        below, lower = anchor, guarded
         progress.next_stage()
 
     uncertainty = None
     if spread is not None:
-        scaled = box.trim(spread) * np.float32(bundle.manifest["uncertainty_scale"])
-        uncertainty = volume.with_voxels(_into(np.zeros_like(volume.voxels), scaled, box, inside))
+        scaled = setting.box.trim(spread) * np.float32(bundle.manifest["uncertainty_scale"])
+        uncertainty = setting.into(np.zeros_like(volume.voxels), scaled)
     clock.lap("uncertainty")
-    return Restoration(
-        uncertainty,
-        {
-            "mapdiff": __version__,
-            "torch": torch.__version__,
-            "bundle": {"name": bundle.name, "sha256": bundle.sha256},
-            "input": _input_facts(volume, body, estimate, way),
-            "sampling": {"timesteps": list(way.timesteps), "samples": way.samples, "seed": options.seed},
-            "device": str(network.device),
-            "precision": str(network.dtype).removeprefix("torch."),
-            "tile_edges": list(network.edges),
-            "seconds": clock.seconds,
-            "doses": {f"{dose:g}": values for dose, values in figures.items()},
-            "notice": "Research use only. Not for diagnosis.",
-        },
-    )
+    return Restoration(uncertainty, _summary(setting, bundle, options, clock, figures))
+
+
+def _prepare(volume: Volume, bundle: Bundle, options: RestoreOptions, report: Report) -> _Setting:
+    body = body_mask(volume.voxels, volume.spacing_mm)
+    intensity = Intensity.of_scan(volume.voxels, body, bundle.manifest["intensity"]["body_mean"])
+    estimate = plan.estimate_input_dose(volume, body, bundle)
+    way = plan.make_plan(bundle, options, estimate)
+    device, dtype = plan.choose_device(options.device, options.precision)
+    box = BodyBox.around(body, bundle.network.config.stride)
+
+    def warn(message: str) -> None:
+        report({"type": "warning", "message": message})
+
+    network = TiledNetwork(bundle.network, box.cut(body), device, dtype, options.tile, warn)
+    for message in plan.cautions(volume, bundle, options, estimate):
+        warn(message)
+    return _Setting(volume, body, box, intensity, estimate, way, network)
+
+
+def _figures(restored: Volume, body: np.ndarray, guard: GuardReport) -> dict[str, float]:
+    return {
+        **{f"guard_{name}": value for name, value in asdict(guard).items()},
+        "noise": relative_noise(restored.voxels, body, restored.spacing_mm),
+        "mean_in_body": float(restored.voxels[body].mean(dtype=np.float64)),
+    }
+
+
+def _summary(setting: _Setting, bundle: Bundle, options: RestoreOptions, clock: _Clock, figures: dict) -> dict:
+    way, network = setting.way, setting.network
+    return {
+        "mapdiff": __version__,
+        "torch": torch.__version__,
+        "bundle": {"name": bundle.name, "sha256": bundle.sha256},
+        "input": _input_facts(setting),
+        "sampling": {"timesteps": list(way.timesteps), "samples": way.samples, "seed": options.seed},
+        "device": str(network.device),
+        "precision": str(network.dtype).removeprefix("torch."),
+        "tile_edges": list(network.edges),
+        "seconds": clock.seconds,
+        "doses": {f"{dose:g}": values for dose, values in figures.items()},
+        "notice": RESEARCH_USE,
+    }
+
+
+def _input_facts(setting: _Setting) -> dict:
+    volume, body = setting.volume, setting.body
+    facts = {
+        "shape_zyx": list(volume.voxels.shape),
+        "spacing_mm": list(volume.spacing_mm),
+        "origin_mm": list(volume.origin_mm),
+        "direction": list(volume.direction),
+        "units": volume.units,
+        "body_litres": float(body.sum() * np.prod(volume.spacing_mm) / 1e6),
+        "mean_in_body": float(volume.voxels[body].mean(dtype=np.float64)),
+        "dose_used": setting.way.input_dose,
+        "metadata": {name: text for name, text in volume.metadata.items() if name != "source_geometry"},
+    }
+    return facts | ({"dose_estimated": asdict(setting.estimate)} if setting.estimate else {})
 
 
 def combine(scan: np.ndarray, estimates: list[np.ndarray], way: Plan, dose: float) -> np.ndarray:
@@ -170,28 +223,6 @@ def combine(scan: np.ndarray, estimates: list[np.ndarray], way: Plan, dose: floa
     mixed = full if dose == 1.0 else mix(scan, full, way.input_dose, dose)
     anchored = np.float32(way.anchored_share(dose))
     return mixed if anchored == 0 else anchored * estimates[-1] + (1 - anchored) * mixed
-
-
-def _into(background: np.ndarray, image: np.ndarray, box: BodyBox, body: np.ndarray) -> np.ndarray:
-    """`background` [z, y, x] with `image` in the box where `body` (of that box) is true."""
-    voxels = background.copy()
-    voxels[box.slices][body] = image[body]
-    return voxels
-
-
-def _input_facts(volume: Volume, body: np.ndarray, estimate: DoseEstimate | None, way: Plan) -> dict:
-    facts = {
-        "shape_zyx": list(volume.voxels.shape),
-        "spacing_mm": list(volume.spacing_mm),
-        "origin_mm": list(volume.origin_mm),
-        "direction": list(volume.direction),
-        "units": volume.units,
-        "body_litres": float(body.sum() * np.prod(volume.spacing_mm) / 1e6),
-        "mean_in_body": float(volume.voxels[body].mean(dtype=np.float64)),
-        "dose_used": way.input_dose,
-        "metadata": dict(volume.metadata),
-    }
-    return facts | ({"dose_estimated": asdict(estimate)} if estimate else {})
 
 
 class _Progress:
@@ -216,5 +247,3 @@ class _Progress:
     def next_stage(self) -> None:
         del self.stages[:1]
 
-
-__all__ = ["InputError", "RestoreOptions", "RestoredDose", "Restoration", "combine", "restore"]

@@ -5,12 +5,14 @@ Nothing heavy is imported before it is needed: a job that cannot work is refused
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -38,17 +40,15 @@ def run_job(job: Job, report: Report = lambda message: None, cancelled: Callable
     """
     stale = claim_output(job)
     report({"type": "status", "message": "Loading the model libraries"})
+    _waiting(cancelled, importlib.import_module, "MAPDiffLib.restore")
     from MAPDiffLib.bundle import load_bundle
     from MAPDiffLib.restore import RestoreOptions, restore
     from MAPDiffLib.volume import check_volume, read_volume
 
-    _stop_if(cancelled)
     report({"type": "status", "message": f"Reading {Path(job.input).name}"})
-    volume = read_volume(job.input)
-    check_volume(volume, Path(job.input).name)
-    _stop_if(cancelled)
-    bundle = load_bundle(job.bundle)
-    _stop_if(cancelled)
+    volume = _waiting(cancelled, read_volume, job.input)
+    _waiting(cancelled, check_volume, volume, Path(job.input).name)
+    bundle = _waiting(cancelled, load_bundle, job.bundle)
     options = RestoreOptions(**{field.name: getattr(job, field.name) for field in fields(RestoreOptions)})
     return _write_results(job, stale, restore(volume, bundle, options, report, cancelled), report)
 
@@ -134,6 +134,15 @@ def write_json(content: dict, path: Path) -> Path:
     return path
 
 
-def _stop_if(cancelled: Callable[[], bool]) -> None:
-    if cancelled():
-        raise Cancelled("cancelled before the restoration began")
+def _waiting(cancelled: Callable[[], bool], function: Callable, *arguments):
+    """The function's result, or Cancelled as soon as that is asked for: the thread is left to end by itself.
+
+    For what takes seconds, cannot be interrupted and writes nothing: loading torch, reading a large scan.
+    """
+    pool = ThreadPoolExecutor(max_workers=1)
+    future = pool.submit(function, *arguments)
+    pool.shutdown(wait=False)
+    while not wait([future], timeout=0.1).done:
+        if cancelled():
+            raise Cancelled("cancelled before the restoration began")
+    return future.result()

@@ -92,7 +92,8 @@ class TiledNetwork:
         if tile is not None and tile < stride:
             raise InputError(f"tile is {tile} voxels; at least {stride} are needed")
         # A copy: the caller's network keeps its device and precision.
-        self.network = copy.deepcopy(network).to(device=device, dtype=dtype, memory_format=torch.channels_last_3d).eval()
+        own = copy.deepcopy(network).eval()
+        self.network = own.to(device=device, dtype=dtype, memory_format=torch.channels_last_3d)
         self.body, self.device, self.dtype, self.warn = body, device, dtype, warn
         self.edges = fitting_edges(body.shape, stride) if tile is None else (_round_up(tile, stride),) * 3
 

@@ -8,7 +8,6 @@ import json
 import shutil
 
 import pytest
-import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from MAPDiffLib.bundle import WEIGHTS_LIMIT_BYTES, list_bundles, load_bundle, sa
 from MAPDiffLib.errors import BundleError
 from MAPDiffLib.manifest import check_manifest
 from MAPDiffLib.network import DenoisingUNet
+from Testing import tiny
 
 
 @pytest.fixture(scope="module")

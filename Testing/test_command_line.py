@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import tiny
 
 from MAPDiffLib import demo
 from MAPDiffLib.__main__ import main
 from MAPDiffLib.figure import projection
 from MAPDiffLib.volume import Volume, read_volume
+from Testing import tiny
 from training.simulate.tissues import Tissue
 
 PROJECT = Path(__file__).parent.parent

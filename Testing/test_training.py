@@ -66,8 +66,8 @@ def test_the_loss_is_the_papers_worked_by_hand(t, target):
     loss = anchored_loss(**loss_inputs(t), config=config)
     denoising, anchor = 0.5**2, (1 - t / 1000) ** 2 * (1.5 - target) ** 2
     assert loss.denoising.item() == pytest.approx(denoising)
-    assert loss.anchor.item() == pytest.approx(anchor, rel=1e-5)
-    assert loss.total.item() == pytest.approx(denoising + 0.5 * anchor, rel=1e-5)
+    assert loss.anchor.item() == pytest.approx(anchor, rel=1e-4)
+    assert loss.total.item() == pytest.approx(denoising + 0.5 * anchor, rel=1e-4)
 
 
 def test_the_weight_leaves_air_out_of_the_loss():

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-import tiny
 
 from MAPDiffLib.job import decode_message, read_job
 from MAPDiffLib.run import claim_output
 from MAPDiffLib.volume import read_volume
+from Testing import tiny
 
 PROJECT = Path(__file__).parent.parent
 LONG = {"steps": 500, "samples": 64, "input_dose": 0.05}  # minutes, unless it is cancelled
@@ -118,6 +118,15 @@ def test_cancelling_ends_the_worker_within_two_seconds_with_code_3(start, scan, 
     assert time.monotonic() - began < 2
     assert (code, messages[-1]) == (3, {"type": "done", "status": "cancelled"}), log
     assert left_in(tmp_path / "out") == []
+
+
+def test_a_cancel_while_torch_is_still_being_loaded_is_noticed_at_once(start, scan, bundle, tmp_path):
+    (tmp_path / "torch.py").write_text("import time; time.sleep(60)")
+    process = start(input=scan, bundle=bundle, environment={"PYTHONPATH": str(tmp_path)})
+    assert "Loading" in [read_until(process, "status") for _ in range(2)][1]["message"]
+    process.stdin.close()
+    assert seconds_to_end(process) < 2
+    assert process.returncode == 3
 
 
 def test_doses_written_before_a_cancel_stay_and_there_is_no_report(start, scan, bundle, tmp_path):

@@ -31,7 +31,8 @@ def dose_file(dose: float) -> str:
 
 def find_cases(folder: Path) -> list[Path]:
     """The case folders below `folder`, sorted. InputError when there are none."""
-    cases = sorted(path.parent for path in Path(folder).glob("**/case.json"))
+    found = (path.parent for path in Path(folder).glob("**/case.json"))
+    cases = sorted(case for case in found if not case.name.startswith("."))  # a hidden one is still being made
     if not cases:
         raise InputError(f"{folder}: no case.json below it; make cases with `python -m training.simulate` first")
     return cases

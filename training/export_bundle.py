@@ -8,8 +8,10 @@ from pathlib import Path
 
 from MAPDiffLib.bundle import save_bundle
 from MAPDiffLib.doses import ANCHOR_DOSES
-from training.baselines import load_run
+from MAPDiffLib.network import DenoisingUNet
+from training.config import TrainConfig
 from training.fit import fit_uncertainty, fit_weights, measure
+from training.train import load_run
 
 SAMPLES = 4
 FITTED_DOSE = 0.05  # the input dose whose weights are fitted; other input doses use the same
@@ -18,20 +20,21 @@ FITTED_DOSE = 0.05  # the input dose whose weights are fitted; other input doses
 def export_bundle(
     run: Path, calibration: Path, validation: list[Path], training_cases: list[Path], folder: Path, description: str
 ) -> Path:
-    """Fit on the validation cases and write the bundle into `folder` (its name is the bundle's); returns the folder."""
+    """Fit on the validation cases and write the bundle into `folder` (its name is the bundle's); returns the folder.
+
+    A run trained at the noisiest timestep alone is a one-pass regression and becomes a bundle with full dose as its
+    only anchor.
+    """
     network, config = load_run(run)
-    taus = [anchor.tau for anchor in config.anchors]
-    timesteps = [config.diffusion.timesteps - 1, *taus[:-1], max(1, taus[-2] // 2)]
-    anchors = {tau: dose for dose, tau in zip(ANCHOR_DOSES[:-1], taus, strict=False)} | {timesteps[-1]: 1.0}
-    cases = [measure(network, config.diffusion, case, FITTED_DOSE, timesteps, SAMPLES) for case in validation]
-    combine = fit_weights(cases, FITTED_DOSE, timesteps, anchors)
+    path = _one_pass_path(config) if config.end_share == 1.0 else _anchored_path(config)
+    sampling, uncertainty_scale = _fit(network, config, validation, path)
     spacings = [s for case in training_cases for s in json.loads((case / "case.json").read_text())["spacing_mm"]]
     fields = {
         "name": folder.name,
         "description": description,
         "diffusion": dataclasses.asdict(config.diffusion),
-        "anchors": [dataclasses.asdict(anchor) for anchor in config.anchors],
-        "sampling": {"timesteps": timesteps, "samples": SAMPLES, "combine": combine},
+        "anchors": [dataclasses.asdict(a) for a in config.anchors if a.dose in path.values()],
+        "sampling": sampling,
         "input_doses": sorted(config.input_doses),
         "spacing_range_mm": [round(min(spacings), 2), round(max(spacings), 2)],
         "intensity": {"transform": "log1p", "body_mean": 0.85},
@@ -39,17 +42,33 @@ def export_bundle(
         "training_data": {
             "kind": "simulated (training/simulate); no patient data",
             "cases": len(training_cases),
-            "iterations": config.iterations,
-            "patches_per_iteration": config.batch,
-            "patch_edge": config.patch,
             "validation_cases": len(validation),
             "config": json.loads(config.to_json()),
         },
         "scores": {},
-        "uncertainty_scale": fit_uncertainty(cases, combine["1"]["estimate"]),
+        "uncertainty_scale": uncertainty_scale,
         "licence": "Apache-2.0",
     }
     return save_bundle(folder, config.network, network.state_dict(), fields)
+
+
+def _anchored_path(config: TrainConfig) -> dict[int, float | None]:
+    """{timestep: dose ready after it}: pure noise, each anchor's tau, and half the last tau for full dose."""
+    taus = [anchor.tau for anchor in config.anchors[:-1]]
+    stops = dict(zip(taus, ANCHOR_DOSES, strict=False))
+    return {config.diffusion.timesteps - 1: None, **stops, max(1, taus[-1] // 2): 1.0}
+
+
+def _one_pass_path(config: TrainConfig) -> dict[int, float | None]:
+    return {config.diffusion.timesteps - 1: 1.0}
+
+
+def _fit(network: DenoisingUNet, config: TrainConfig, validation: list[Path], path: dict) -> tuple[dict, float]:
+    timesteps = list(path)
+    cases = [measure(network, config.diffusion, case, FITTED_DOSE, timesteps, SAMPLES) for case in validation]
+    combine = fit_weights(cases, FITTED_DOSE, timesteps, {t: dose for t, dose in path.items() if dose})
+    sampling = {"timesteps": timesteps, "samples": SAMPLES, "combine": combine}
+    return sampling, fit_uncertainty(cases, combine["1"]["estimate"])
 
 
 def record_scores(folder: Path, table: Path) -> None:
@@ -57,7 +76,4 @@ def record_scores(folder: Path, table: Path) -> None:
     path = folder / "bundle.json"
     manifest = json.loads(path.read_text())
     manifest["scores"] = json.loads(table.read_text())
-    path.write_text(json.dumps(manifest, indent=1) + "\n")
-
-
-
+    path.write_text(json.dumps(manifest, indent=2) + "\n")

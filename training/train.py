@@ -64,6 +64,14 @@ def train(config: TrainConfig, cases: list[Path], output: Path, start_from: Path
     return checkpoint
 
 
+def load_run(folder: Path) -> tuple[DenoisingUNet, TrainConfig]:
+    """The averaged network of a run and its configuration."""
+    config = TrainConfig.from_json((folder / CONFIG).read_text())
+    network = DenoisingUNet(config.network)
+    network.load_state_dict(averaged_weights(folder / CHECKPOINT))
+    return network.eval(), config
+
+
 def averaged_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     """The exponentially averaged weights of a checkpoint, by the network's own names."""
     average = torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]

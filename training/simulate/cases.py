@@ -50,7 +50,8 @@ def make_case(cases: Path | str, split: str, number: int, size: str = "full", do
     folder = case_folder(cases, split, number)
     if (folder / "case.json").exists():
         return False
-    partial = folder.with_name(f".{folder.name}.partial")
+    # Named after the process: two runs into one folder do the work twice, but do not mix their files.
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     volumes, facts = simulate_case(split_seed(split, number), SIZES[size], doses)
@@ -72,11 +73,18 @@ def simulate_case(seed: int, size: Size = SIZES["full"], doses: tuple[float, ...
     phantom = make_phantom(seed, grid)
     scan = acquire(phantom.activity, phantom.mu, setup, rng)
     reconstruction = Reconstruction(scan, setup)
-    volumes = {f"dose-{dose:.3f}": reconstruction.filtered(reconstruction.osem(counts, dose))
-               for dose, counts in thin(scan.counts, doses, rng).items()}
+    volumes = {
+        f"dose-{dose:.3f}": reconstruction.filtered(reconstruction.osem(counts, dose))
+        for dose, counts in thin(scan.counts, doses, rng).items()
+    }
     facts = {
-        "seed": seed, "spacing_mm": list(grid.spacing_mm), "doses": sorted(doses), "units": "SUVbw", "scanner": asdict(setup),
-        "habitus": phantom.habitus, "lesions": [asdict(lesion) for lesion in phantom.lesions],
+        "seed": seed,
+        "spacing_mm": list(grid.spacing_mm),
+        "doses": sorted(doses),
+        "units": "SUVbw",
+        "scanner": asdict(setup),
+        "habitus": phantom.habitus,
+        "lesions": [asdict(lesion) for lesion in phantom.lesions],
         "full_dose_counts": int(scan.counts.sum(dtype=np.int64)),
     }
     return {**volumes, "truth": phantom.activity, "labels": phantom.labels}, facts

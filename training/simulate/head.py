@@ -13,8 +13,12 @@ BRAIN_CENTRE, BRAIN_RADII = (0.0, -2.0, 68.0), (62.0, 80.0, 56.0)
 def paint_head(canvas: Canvas, rng: np.random.Generator) -> None:
     """Skull, brain, face, glands of the head and neck, airway."""
     _paint_face(canvas, rng)
-    for grow, tissue in ((8.0, Tissue.CORTICAL_BONE), (5.6, Tissue.MARROW), (4.4, Tissue.CORTICAL_BONE),
-                         (2.2, Tissue.FLUID)):
+    for grow, tissue in (
+        (8.0, Tissue.CORTICAL_BONE),
+        (5.6, Tissue.MARROW),
+        (4.4, Tissue.CORTICAL_BONE),
+        (2.2, Tissue.FLUID),
+    ):
         canvas.ellipsoid(tissue, BRAIN_CENTRE, np.add(BRAIN_RADII, grow), power=2.2)
     _paint_brain(canvas, rng)
     _paint_neck(canvas, rng)
@@ -37,7 +41,7 @@ def _paint_brain(canvas: Canvas, rng: np.random.Generator) -> None:
     sulcus = (depth < 20) & (fold < 0.09)
     cleft = (np.abs(x) < 1.8) & (depth < 28) & (s < 10)
     canvas.paint(box, brain & (sulcus | cleft), Tissue.FLUID)
-    cerebellum = ((x / 48) ** 2 + ((y - 48) / 28) ** 2 + ((s - 44) / 22) ** 2 < 1)
+    cerebellum = (x / 48) ** 2 + ((y - 48) / 28) ** 2 + ((s - 44) / 22) ** 2 < 1
     leaves = np.sin(s * np.float32(2 * np.pi / 9) + 2 * fold) > 0.55
     canvas.paint(box, cerebellum, Tissue.GREY_MATTER)
     canvas.paint(box, cerebellum & leaves, Tissue.WHITE_MATTER)
@@ -59,7 +63,9 @@ def _paint_face(canvas: Canvas, rng: np.random.Generator) -> None:
         canvas.ellipsoid(Tissue.GLAND, (side * 26, -32, 196), (9, 14, 11))
         canvas.ellipsoid(Tissue.MUSCLE, (side * 52, -38, 145), (7, 16, 30))
         canvas.ellipsoid(Tissue.GREY_MATTER if hot else Tissue.GLAND, (side * 14, -22, 178), (5, 7, 10))
-    canvas.tube(Tissue.AIRWAY, curve([(0, -78, 140), (0, -50, 142), (0, -22, 155), (0, -14, 190)], 8), (6, 9, 10, 9, 8, 7, 7, 6))
+    canvas.tube(
+        Tissue.AIRWAY, curve([(0, -78, 140), (0, -50, 142), (0, -22, 155), (0, -14, 190)], 8), (6, 9, 10, 9, 8, 7, 7, 6)
+    )
     canvas.ellipsoid(Tissue.MUSCLE, (0, -50, 176), (22, 28, 17))
     jaw = np.radians(np.linspace(-10, 190, 12))
     line = np.stack([47 * np.cos(jaw), -20 - 55 * np.sin(jaw), 190 + 0 * jaw], axis=1)

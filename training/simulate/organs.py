@@ -11,14 +11,30 @@ from training.simulate.tissues import Tissue
 INNER = (Tissue.MESENTERY, Tissue.MUSCLE, Tissue.FASCIA, Tissue.SOFT_TISSUE, Tissue.BOWEL_WALL, Tissue.BOWEL_LUMEN)
 # the great vessels: middle line (x, y, s) and radius, mm
 VESSELS = (
-    (((18, -12, 455), (4, -22, 405), (-6, -18, 378), (12, 10, 365), (24, 38, 385), (20, 46, 440), (8, 34, 560), (4, 12, 660),
-      (2, 8, 745)), 12.5),
+    (
+        (
+            (18, -12, 455),
+            (4, -22, 405),
+            (-6, -18, 378),
+            (12, 10, 365),
+            (24, 38, 385),
+            (20, 46, 440),
+            (8, 34, 560),
+            (4, 12, 660),
+            (2, 8, 745),
+        ),
+        12.5,
+    ),
     (((-30, -12, 300), (-28, -14, 350), (-26, -10, 430), (-24, 10, 540), (-18, 14, 640), (-14, 14, 745)), 10.5),
-    (((8, -24, 445), (14, -18, 410), (0, 2, 400)), 12.0), (((2, 0, 402), (-42, 6, 412)), 9.0), (((6, 2, 400), (46, 12, 408)), 9.0),
-    (((0, 2, 430), (-46, 14, 440)), 7.5), (((4, 2, 430), (48, 18, 440)), 7.5),
+    (((8, -24, 445), (14, -18, 410), (0, 2, 400)), 12.0),
+    (((2, 0, 402), (-42, 6, 412)), 9.0),
+    (((6, 2, 400), (46, 12, 408)), 9.0),
+    (((0, 2, 430), (-46, 14, 440)), 7.5),
+    (((4, 2, 430), (48, 18, 440)), 7.5),
 )
 PAIRED_VESSELS = (
-    (((6, -12, 372), (16, -14, 320), (22, -12, 240), (26, -8, 180)), 4.0), (((30, -14, 320), (30, -14, 240), (32, -6, 180)), 5.5),
+    (((6, -12, 372), (16, -14, 320), (22, -12, 240), (26, -8, 180)), 4.0),
+    (((30, -14, 320), (30, -14, 240), (32, -6, 180)), 5.5),
     (((14, -18, 330), (60, -20, 300), (120, -5, 312), (165, 5, 330)), 5.0),
     (((3, 10, 742), (36, 22, 800), (62, -20, 880), (66, -38, 940), (74, -20, 1080)), 6.5),
     (((6, 14, 745), (32, 30, 800), (54, -14, 880), (54, -34, 940), (62, -12, 1080)), 7.0),
@@ -85,14 +101,20 @@ def paint_upper_abdomen(canvas: Canvas, rng: np.random.Generator) -> None:
         line = curve([(-30, 5, 600), (-48, 0, 590) + rng.normal(0, 8, 3), aim], 5)
         canvas.tube(Tissue.BLOOD, line, np.linspace(rng.uniform(3, 5.5), 1.2, 5), only=(Tissue.LIVER,))
     canvas.ellipsoid(Tissue.FLUID, (-52, -45, 640), (14, 16, 30), rotation(20, 0, 0))
-    canvas.ellipsoid(Tissue.SPLEEN, (104, 38, 572), (22, 44, 52) * rng.uniform(0.85, 1.2, 3), rotation(25, 12, 30), only=soft)
+    canvas.ellipsoid(
+        Tissue.SPLEEN, (104, 38, 572), (22, 44, 52) * rng.uniform(0.85, 1.2, 3), rotation(25, 12, 30), only=soft
+    )
     stomach = curve([(30, 0, 535), (66, -10, 560), (68, -34, 612), (30, -52, 650), (-18, -42, 645)], 14)
     radius = rng.uniform(0.7, 1.15) * np.interp(np.arange(14), (0, 3, 8, 13), (20, 36, 27, 12))
     free = (*INNER, Tissue.LUNG)
     canvas.tube(Tissue.STOMACH_WALL, stomach, radius, only=free)
     canvas.tube(Tissue.BOWEL_LUMEN, stomach, radius - 5, only=(*free, Tissue.STOMACH_WALL))
-    canvas.tube(Tissue.GLAND, curve([(-36, -8, 655), (-10, -14, 640), (40, -2, 625), (82, 18, 610)], 9),
-                np.linspace(14, 8, 9), only=INNER)
+    canvas.tube(
+        Tissue.GLAND,
+        curve([(-36, -8, 655), (-10, -14, 640), (40, -2, 625), (82, 18, 610)], 9),
+        np.linspace(14, 8, 9),
+        only=INNER,
+    )
     for side in (-1, 1):
         canvas.tube(Tissue.GLAND, [(side * 32, 30, 615), (side * 46, 40, 632)], 3.5, only=INNER)
         _paint_kidney(canvas, rng, side)
@@ -114,17 +136,37 @@ def _paint_kidney(canvas: Canvas, rng: np.random.Generator, side: int) -> None:
     inner = centre - (side * 9, 4, 0)
     canvas.ellipsoid(Tissue.MESENTERY, inner, radii - (16, 15, 26), turn)
     for _ in range(5):
-        canvas.tube(Tissue.KIDNEY_PELVIS, [inner, inner + (side * 8, 4, rng.uniform(-26, 26))], rng.uniform(2.5, 5.0, 2))
-    ureter = curve([inner, inner + (-side * 16, -6, 20), (side * 38, 22, 740), (side * 44, 22, 830), (side * 20, 8, 890)], 24)
+        canvas.tube(
+            Tissue.KIDNEY_PELVIS, [inner, inner + (side * 8, 4, rng.uniform(-26, 26))], rng.uniform(2.5, 5.0, 2)
+        )
+    ureter = curve(
+        [inner, inner + (-side * 16, -6, 20), (side * 38, 22, 740), (side * 44, 22, 830), (side * 20, 8, 890)], 24
+    )
     for piece in range(0, 23, 4):
         if rng.random() < 0.4:
-            canvas.tube(Tissue.KIDNEY_PELVIS, ureter[piece:piece + 4], rng.uniform(1.6, 2.6))
+            canvas.tube(Tissue.KIDNEY_PELVIS, ureter[piece : piece + 4], rng.uniform(1.6, 2.6))
 
 
 def paint_bowel(canvas: Canvas, rng: np.random.Generator) -> None:
     """Colon on its frame with haustra, small bowel on a random walk; wall and content."""
-    frame = np.array([(-92, 8, 830), (-104, 10, 770), (-104, 12, 700), (-84, -40, 672), (-20, -66, 690), (45, -64, 672),
-                      (98, -10, 648), (108, 24, 700), (104, 22, 780), (78, 0, 838), (30, -10, 850), (6, 40, 862), (0, 52, 915)], float)
+    frame = np.array(
+        [
+            (-92, 8, 830),
+            (-104, 10, 770),
+            (-104, 12, 700),
+            (-84, -40, 672),
+            (-20, -66, 690),
+            (45, -64, 672),
+            (98, -10, 648),
+            (108, 24, 700),
+            (104, 22, 780),
+            (78, 0, 838),
+            (30, -10, 850),
+            (6, 40, 862),
+            (0, 52, 915),
+        ],
+        float,
+    )
     frame[:-2] += rng.normal(0, 7, frame[:-2].shape)
     colon = curve(frame, 90)
     radius = rng.uniform(15, 21) * (1 + 0.16 * np.sin(np.arange(90) * 2.1) + 0.1 * rng.standard_normal(90))
@@ -180,8 +222,12 @@ def paint_flesh_details(canvas: Canvas, rng: np.random.Generator) -> None:
     root = spine_point(680) - (0, 30, 0)
     for _ in range(40):
         aim = root + rng.uniform((-90, -70, -10), (90, -10, 150))
-        canvas.tube(Tissue.BLOOD, curve([root, (root + aim) / 2 + rng.normal(0, 12, 3), aim], 6), np.linspace(3.2, 1.4, 6),
-                    only=(Tissue.MESENTERY,))
+        canvas.tube(
+            Tissue.BLOOD,
+            curve([root, (root + aim) / 2 + rng.normal(0, 12, 3), aim], 6),
+            np.linspace(3.2, 1.4, 6),
+            only=(Tissue.MESENTERY,),
+        )
     for _ in range(60):
         spot = rng.uniform((-95, -60, 300), (95, 50, 930))
         canvas.ellipsoid(Tissue.GLAND, spot, rng.uniform(2, 5, 3), only=(Tissue.MESENTERY, Tissue.FASCIA))

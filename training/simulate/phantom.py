@@ -15,10 +15,27 @@ from training.simulate.tissues import Tissue, uptake_tables
 
 SUPERSAMPLING = 2
 # s (mm), half width, half depth, middle y of the trunk without its fat
-TRUNK = np.array([
-    (118, 50, 56, 12), (150, 52, 60, 10), (200, 50, 52, 8), (255, 55, 54, 6), (282, 84, 60, 6), (306, 150, 70, 8), (345, 170, 88, 6),
-    (400, 160, 100, 4), (480, 156, 104, 2), (560, 150, 100, 0), (640, 138, 92, 2), (720, 138, 90, 2), (790, 152, 97, 4),
-    (860, 164, 104, 6), (930, 168, 104, 8), (965, 168, 98, 8), (985, 150, 60, 8)])
+TRUNK = np.array(
+    [
+        (118, 50, 56, 12),
+        (150, 52, 60, 10),
+        (200, 50, 52, 8),
+        (255, 55, 54, 6),
+        (282, 84, 60, 6),
+        (306, 150, 70, 8),
+        (345, 170, 88, 6),
+        (400, 160, 100, 4),
+        (480, 156, 104, 2),
+        (560, 150, 100, 0),
+        (640, 138, 92, 2),
+        (720, 138, 90, 2),
+        (790, 152, 97, 4),
+        (860, 164, 104, 6),
+        (930, 168, 104, 8),
+        (965, 168, 98, 8),
+        (985, 150, 60, 8),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -62,8 +79,14 @@ class Habitus:
         needed = {True: 172 * width + fat, False: 244 * width + 0.5 * fat}
         arms_up = bool(rng.random() < 0.6 or needed[False] > field_radius_mm)
         room = field_radius_mm - 8 - needed[arms_up]
-        return cls(female, arms_up, width + min(0.0, room / 250), float(rng.uniform(0.9, 1.06)), fat,
-                   float(rng.uniform(12, 45)))
+        return cls(
+            female,
+            arms_up,
+            width + min(0.0, room / 250),
+            float(rng.uniform(0.9, 1.06)),
+            fat,
+            float(rng.uniform(12, 45)),
+        )
 
 
 def make_phantom(seed: int, grid: Grid) -> Phantom:
@@ -170,8 +193,18 @@ def _cut_to_circle(canvas: Canvas) -> None:
     canvas.labels[:, y[:, None] ** 2 + x[None, :] ** 2 > radius**2] = Tissue.AIR
 
 
-HOSTS = (Tissue.LIVER, Tissue.LUNG, Tissue.MARROW, Tissue.MESENTERY, Tissue.MUSCLE, Tissue.FAT, Tissue.GLAND, Tissue.SPLEEN,
-         Tissue.BOWEL_WALL, Tissue.SOFT_TISSUE)
+HOSTS = (
+    Tissue.LIVER,
+    Tissue.LUNG,
+    Tissue.MARROW,
+    Tissue.MESENTERY,
+    Tissue.MUSCLE,
+    Tissue.FAT,
+    Tissue.GLAND,
+    Tissue.SPLEEN,
+    Tissue.BOWEL_WALL,
+    Tissue.SOFT_TISSUE,
+)
 HOST_SHARE = np.array((0.18, 0.2, 0.2, 0.17, 0.06, 0.04, 0.06, 0.03, 0.03, 0.03))
 
 
@@ -186,7 +219,10 @@ def _paint_lesions(canvas: Canvas, rng: np.random.Generator):
         if len(places) == 0:
             continue
         centre = 6 * places[rng.integers(len(places))]
-        diameter, suv = float(np.exp(rng.uniform(np.log(6), np.log(37)))), float(np.exp(rng.uniform(np.log(2), np.log(20))))
+        diameter, suv = (
+            float(np.exp(rng.uniform(np.log(6), np.log(37)))),
+            float(np.exp(rng.uniform(np.log(2), np.log(20)))),
+        )
         reach = np.ceil(0.8 * diameter / spacing).astype(int) + 1
         low = np.maximum(centre - reach, 0)
         box = tuple(slice(a, b) for a, b in zip(low, np.minimum(centre + reach + 1, canvas.grid.shape), strict=True))
@@ -225,7 +261,9 @@ def _fill(canvas: Canvas, rng: np.random.Generator, spots) -> tuple[np.ndarray, 
     for z in range(0, canvas.grid.shape[0], 32):
         part, out = slice(z, z + 32), slice(z // SUPERSAMPLING, (z + 32) // SUPERSAMPLING)
         labels = canvas.labels[part]
-        texture = tables["broad"][labels] * np.clip(broad[part], -2.5, 2.5) + tables["fine"][labels] * np.clip(fine[part], -3, 3)
+        texture = tables["broad"][labels] * np.clip(broad[part], -2.5, 2.5) + tables["fine"][labels] * np.clip(
+            fine[part], -3, 3
+        )
         activity[out] = _averaged((tables["suv"][labels] + level[part]) * np.exp(texture))
         mu[out] = _averaged(tables["mu"][labels])
     return activity, mu

@@ -1,7 +1,7 @@
 """A PET scanner in two dimensions per slice: system matrix, counts, nested doses, OSEM.
 
-y = n a (P x) + s + r: strip integrals P with a Gaussian footprint that carries the transaxial point spread, attenuation a,
-axial sensitivity n, scatter s, randoms r. Arrays are [pixels, slices] and [angle * bin, slices], so that one sparse
+y = n a (P x) + s + r: strip integrals P with a Gaussian footprint that carries the transaxial point spread, attenuation
+a, axial sensitivity n, scatter s, randoms r. Arrays are [pixels, slices] and [angle * bin, slices], so that one sparse
 product handles all slices. Missing on purpose, and said in the model card: oblique lines, time of flight, motion.
 """
 
@@ -43,21 +43,28 @@ class ScannerSetup:
             voxel_mm=round(float(np.clip(rng.normal(4.05, 0.22), 3.6, 4.7)), 3),
             slice_mm=round(float(np.clip(rng.normal(4.0, 0.25), 3.0, 4.5)), 3),
             trues_per_m=float(np.exp(rng.uniform(np.log(2.5e8), np.log(1e9)))),
-            psf_mm=float(rng.uniform(3.5, 6.0)), model_psf_mm=float(rng.uniform(3.5, 5.0)),
-            axial_psf_mm=float(rng.uniform(3.5, 5.5)), scatter_fraction=float(rng.uniform(0.30, 0.40)),
-            scatter_error=float(rng.uniform(0.9, 1.1)), scatter_width_mm=float(rng.uniform(40, 75)),
-            randoms_fraction=float(rng.uniform(0.2, 0.4)), edge_sensitivity=float(rng.uniform(0.45, 0.85)),
-            iterations=int(rng.choice([2, 3, 3, 4])), filter_mm=float(rng.choice([0.0, rng.uniform(1.5, 6.0)], p=[0.15, 0.85])),
-            axial_filter_mm=float(rng.uniform(2.5, 5.0)))
+            psf_mm=float(rng.uniform(3.5, 6.0)),
+            model_psf_mm=float(rng.uniform(3.5, 5.0)),
+            axial_psf_mm=float(rng.uniform(3.5, 5.5)),
+            scatter_fraction=float(rng.uniform(0.30, 0.40)),
+            scatter_error=float(rng.uniform(0.9, 1.1)),
+            scatter_width_mm=float(rng.uniform(40, 75)),
+            randoms_fraction=float(rng.uniform(0.2, 0.4)),
+            edge_sensitivity=float(rng.uniform(0.45, 0.85)),
+            iterations=int(rng.choice([2, 3, 3, 4])),
+            filter_mm=float(rng.choice([0.0, rng.uniform(1.5, 6.0)], p=[0.15, 0.85])),
+            axial_filter_mm=float(rng.uniform(2.5, 5.0)),
+        )
 
 
-def system_matrix(shape: tuple[int, int], voxel_mm: float, angles: np.ndarray, psf_mm: float,
-                  pixels: np.ndarray | None = None) -> sparse.csr_array:
+def system_matrix(
+    shape: tuple[int, int], voxel_mm: float, angles: np.ndarray, psf_mm: float, pixels: np.ndarray | None = None
+) -> sparse.csr_array:
     """Strip integrals in mm: float32 CSR [len(angles) * bins, pixels] for an image [y, x], bins as wide as a voxel.
 
-    Each pixel spreads over its neighbouring bins with a Gaussian: the variance of a unit pixel and a unit strip plus that
-    of the point spread (blur along the bins at every angle is the same as blur of the image). `pixels`: flat indices of
-    the pixels kept, all when None.
+    Each pixel spreads over its neighbouring bins with a Gaussian: the variance of a unit pixel and a unit strip plus
+    that of the point spread (blur along the bins at every angle is the same as blur of the image). `pixels`: flat
+    indices of the pixels kept, all when None.
     """
     ny, nx = shape
     pixels = np.arange(ny * nx) if pixels is None else pixels
@@ -73,8 +80,9 @@ def system_matrix(shape: tuple[int, int], voxel_mm: float, angles: np.ndarray, p
     rows = np.arange(len(angles), dtype=np.int32)[:, None, None] * bins + columns
     keep = (columns >= 0) & (columns < bins)
     places = np.broadcast_to(np.arange(len(pixels), dtype=np.int32)[None, :, None], rows.shape)
-    matrix = sparse.coo_array((weights[keep].astype(np.float32), (rows[keep], places[keep])),
-                              shape=(len(angles) * bins, len(pixels)))
+    matrix = sparse.coo_array(
+        (weights[keep].astype(np.float32), (rows[keep], places[keep])), shape=(len(angles) * bins, len(pixels))
+    )
     return matrix.tocsr()
 
 
@@ -90,7 +98,7 @@ def backproject(matrix: sparse.csr_array, sinogram: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scan:
-    """Full-dose counts int32 [angle * bin, slices] and what a reconstruction knows of them (expected counts per SUV mm)."""
+    """Full-dose counts int32 [angle * bin, slices] and what a reconstruction knows of them."""
 
     counts: np.ndarray
     factors: np.ndarray
@@ -137,7 +145,7 @@ def _scatter(trues: np.ndarray, bins: int, setup: ScannerSetup) -> np.ndarray:
     """Broad copy of the trues with the stated share of trues plus scatter."""
     width = setup.scatter_width_mm / FWHM
     blocks = trues.reshape(-1, bins, trues.shape[1])
-    coarse = blocks[:, ::1].reshape(blocks.shape[0], bins // 4, 4, -1).sum(axis=2)
+    coarse = blocks.reshape(blocks.shape[0], bins // 4, 4, -1).sum(axis=2)
     coarse = ndimage.gaussian_filter(coarse, (0, width / (4 * setup.voxel_mm), width / setup.slice_mm), mode="constant")
     broad = ndimage.zoom(coarse, (1, 4, 1), order=1, grid_mode=True, mode="nearest").reshape(trues.shape)
     share = setup.scatter_fraction / (1 - setup.scatter_fraction)
@@ -160,8 +168,10 @@ class Reconstruction:
     def __init__(self, scan: Scan, setup: ScannerSetup):
         self.scan, self.setup = scan, setup
         angles = view_angles(setup.angles).reshape(SUBSETS, -1)
-        self.matrices = [system_matrix(scan.image_shape[1:], setup.voxel_mm, group, setup.model_psf_mm, scan.pixels)
-                         for group in angles]
+        self.matrices = [
+            system_matrix(scan.image_shape[1:], setup.voxel_mm, group, setup.model_psf_mm, scan.pixels)
+            for group in angles
+        ]
         rows = self.matrices[0].shape[0]
         self.parts = [slice(k * rows, (k + 1) * rows) for k in range(SUBSETS)]
         pairs = zip(self.matrices, self.parts, strict=True)

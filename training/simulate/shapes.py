@@ -53,8 +53,14 @@ class Canvas:
     anatomical landmarks gives a different body for every seed.
     """
 
-    def __init__(self, rng: np.random.Generator, grid: Grid, scale: tuple[float, float, float], head_gap_mm: float,
-                 bend_mm: float = 6.0):
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        grid: Grid,
+        scale: tuple[float, float, float],
+        head_gap_mm: float,
+        bend_mm: float = 6.0,
+    ):
         self.grid, self.rng, self.scale = grid, rng, scale
         self.labels = np.zeros(grid.shape, np.uint8)
         axes = [(np.arange(n) + 0.5) * d for n, d in zip(grid.shape, grid.spacing_mm[::-1], strict=True)]
@@ -73,13 +79,18 @@ class Canvas:
     def coordinates(self, box: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(x, y, s) in body mm for every voxel of the box, each [z, y, x]."""
         z, y, x = box
-        return (self.x[None, None, x] + self.bend[0][box], self.y[None, y, None] + self.bend[1][box],
-                self.s[z, None, None] + self.bend[2][box])
+        return (
+            self.x[None, None, x] + self.bend[0][box],
+            self.y[None, y, None] + self.bend[1][box],
+            self.s[z, None, None] + self.bend[2][box],
+        )
 
     def box_around(self, centre, reach) -> tuple | None:
         """Slices [z, y, x] that hold all voxels within `reach` (mm, x y s) of a body point; None when outside."""
         slices = []
-        nearest = [int(np.abs(axis - c).argmin()) for axis, c in zip((self.s, self.y, self.x), centre[::-1], strict=True)]
+        nearest = [
+            int(np.abs(axis - c).argmin()) for axis, c in zip((self.s, self.y, self.x), centre[::-1], strict=True)
+        ]
         for axis, c, r, bend in zip((self.s, self.y, self.x), centre[::-1], reach[::-1], self.bend[::-1], strict=True):
             middle, margin = c - bend[tuple(nearest)], 3 + 0.2 * r
             inside = np.flatnonzero(np.abs(axis - middle) <= r + margin)
@@ -97,8 +108,15 @@ class Canvas:
             inside = inside & allowed[view]
         view[inside] = label
 
-    def ellipsoid(self, label: int, centre, radii, turn: np.ndarray | None = None, power: float = 2.0,
-                  only: tuple[int, ...] | None = None) -> None:
+    def ellipsoid(
+        self,
+        label: int,
+        centre,
+        radii,
+        turn: np.ndarray | None = None,
+        power: float = 2.0,
+        only: tuple[int, ...] | None = None,
+    ) -> None:
         """Paint a (super)ellipsoid; `radii` in mm along its own axes, `turn` takes those to body axes."""
         radii, turn = np.asarray(radii, float), np.eye(3) if turn is None else turn
         reach = radii if turn is None or np.allclose(turn, np.eye(3)) else np.sqrt((turn**2) @ radii**2)

@@ -7,8 +7,17 @@ import numpy as np
 from training.simulate.shapes import Canvas, curve, rotation
 from training.simulate.tissues import Tissue
 
-SPINE = ((0, 25, 150), (0, 30, 210), (0, 34, 260), (0, 58, 340), (0, 70, 430), (0, 64, 540), (0, 40, 680), (0, 36, 760),
-         (0, 52, 800))
+SPINE = (
+    (0, 25, 150),
+    (0, 30, 210),
+    (0, 34, 260),
+    (0, 58, 340),
+    (0, 70, 430),
+    (0, 64, 540),
+    (0, 40, 680),
+    (0, 36, 760),
+    (0, 52, 800),
+)
 SPINE_CURVE = curve(SPINE, 200)
 
 
@@ -38,10 +47,17 @@ def paint_spine(canvas: Canvas) -> None:
         canvas.ellipsoid(Tissue.FLUID, behind, (8.5, 7.5, 0.6 * height), power=3)
         canvas.tube(Tissue.CORTICAL_BONE, [behind + (0, 10, 2), behind + (0, 26, 10)], (4.5, 3.5))
         for side in (-1, 1):
-            canvas.tube(Tissue.CORTICAL_BONE, [behind, behind + (side * (width + 10), 4, -2)], (4.5, 3.0),
-                        only=(Tissue.MUSCLE, Tissue.MESENTERY, Tissue.FAT, Tissue.FASCIA))
-    canvas.tube(Tissue.FLUID, [(0, p[1] + 0.75 * np.interp(p[2], (150, 300, 760), (11, 15, 26)) + 9, p[2])
-                               for p in SPINE_CURVE[4::8]], 6.0)
+            canvas.tube(
+                Tissue.CORTICAL_BONE,
+                [behind, behind + (side * (width + 10), 4, -2)],
+                (4.5, 3.0),
+                only=(Tissue.MUSCLE, Tissue.MESENTERY, Tissue.FAT, Tissue.FASCIA),
+            )
+    canvas.tube(
+        Tissue.FLUID,
+        [(0, p[1] + 0.75 * np.interp(p[2], (150, 300, 760), (11, 15, 26)) + 9, p[2]) for p in SPINE_CURVE[4::8]],
+        6.0,
+    )
     for centre, radii in (((0, 62, 815), (48, 17, 30)), ((0, 76, 850), (34, 13, 28)), ((0, 80, 885), (14, 8, 22))):
         canvas.ellipsoid(Tissue.CORTICAL_BONE, centre, radii, power=3)
         canvas.ellipsoid(Tissue.MARROW, centre, np.subtract(radii, 2.5), power=3)
@@ -76,11 +92,22 @@ def paint_shoulders(canvas: Canvas, arms_up: bool) -> None:
 def arm_points(side: int, arms_up: bool) -> np.ndarray:
     """Middle line of one arm from the shoulder on: [n, 3]; raised beside the head, or hanging."""
     if arms_up:
-        line = [(side * 158, 5, 312), (side * 172, 0, 220), (side * 168, -10, 110), (side * 140, -20, 20),
-                (side * 100, -30, -90)]
+        line = [
+            (side * 158, 5, 312),
+            (side * 172, 0, 220),
+            (side * 168, -10, 110),
+            (side * 140, -20, 20),
+            (side * 100, -30, -90),
+        ]
     else:
-        line = [(side * 165, 8, 322), (side * 196, 15, 440), (side * 204, 22, 590), (side * 206, 5, 720),
-                (side * 200, -20, 860), (side * 196, -30, 930)]
+        line = [
+            (side * 165, 8, 322),
+            (side * 196, 15, 440),
+            (side * 204, 22, 590),
+            (side * 206, 5, 720),
+            (side * 200, -20, 860),
+            (side * 196, -30, 930),
+        ]
     return curve(line, 12)
 
 

@@ -19,9 +19,12 @@ from training.simulate.tissues import Tissue
 METRIC_VOXEL_MM = 1.65
 # 5 to 95 % of 1,371 UDPET subjects, by dose: Siemens Biograph Vision Quadra and United Imaging uEXPLORER
 BANDS = {
-    1.0: ((0.0435, 0.0542), (0.0383, 0.0481)), 0.25: ((0.0553, 0.0703), (0.0478, 0.0591)),
-    0.1: ((0.0692, 0.0915), (0.0594, 0.0753)), 0.05: ((0.0855, 0.1169), (0.0723, 0.0948)),
-    0.02: ((0.1148, 0.1687), (0.1056, 0.1399)), 0.01: ((0.1457, 0.2373), (0.1558, 0.1986)),
+    1.0: ((0.0435, 0.0542), (0.0383, 0.0481)),
+    0.25: ((0.0553, 0.0703), (0.0478, 0.0591)),
+    0.1: ((0.0692, 0.0915), (0.0594, 0.0753)),
+    0.05: ((0.0855, 0.1169), (0.0723, 0.0948)),
+    0.02: ((0.1148, 0.1687), (0.1056, 0.1399)),
+    0.01: ((0.1457, 0.2373), (0.1558, 0.1986)),
 }
 
 
@@ -62,12 +65,19 @@ def case_figures(folder: Path | str) -> dict:
     truth, labels = _read(folder / "truth.nii.gz"), _read(folder / "labels.nii.gz")
     full = _read(folder / "dose-1.000.nii.gz")
     body = body_mask(full, facts["spacing_mm"])
-    figures = {"truth_noise": noise_metric(truth, body, facts["spacing_mm"]), "doses": {},
-               "suv": [float(full[body].mean()), *map(float, np.quantile(full[body], (0.5, 0.9, 0.99)))]}
+    figures = {
+        "truth_noise": noise_metric(truth, body, facts["spacing_mm"]),
+        "doses": {},
+        "suv": [float(full[body].mean()), *map(float, np.quantile(full[body], (0.5, 0.9, 0.99)))],
+    }
     for dose in sorted(facts["doses"], reverse=True):
         suv = _read(folder / f"dose-{dose:.3f}.nii.gz")
         cv, bias = liver_figures(suv, truth, labels)
-        figures["doses"][dose] = {"noise": noise_metric(suv, body, facts["spacing_mm"]), "liver_cv": cv, "liver_bias": bias}
+        figures["doses"][dose] = {
+            "noise": noise_metric(suv, body, facts["spacing_mm"]),
+            "liver_cv": cv,
+            "liver_bias": bias,
+        }
     return figures
 
 
@@ -77,14 +87,18 @@ def _read(path: Path) -> np.ndarray:
 
 def table(figures: dict) -> str:
     """The figures of a case as text, published bands beside them."""
-    lines = ["body SUV mean {:.2f} median {:.2f} 90 % {:.2f} 99 % {:.2f}".format(*figures["suv"]),
-             f"noise of the truth {figures['truth_noise']:.4f}",
-             f"{'dose':>6} {'noise':>7} {'Quadra':>15} {'uEXPLORER':>15} {'liver CV':>9} {'/sqrt law':>9} {'bias':>7}"]
+    lines = [
+        "body SUV mean {:.2f} median {:.2f} 90 % {:.2f} 99 % {:.2f}".format(*figures["suv"]),
+        f"noise of the truth {figures['truth_noise']:.4f}",
+        f"{'dose':>6} {'noise':>7} {'Quadra':>15} {'uEXPLORER':>15} {'liver CV':>9} {'/sqrt law':>9} {'bias':>7}",
+    ]
     reference = figures["doses"][1.0]["liver_cv"]
     for dose, row in figures["doses"].items():
         bands = " ".join(f"{low:.4f}-{high:.4f}".rjust(15) for low, high in BANDS.get(dose, ())) or " " * 31
-        lines.append(f"{dose:6.3f} {row['noise']:7.4f} {bands} {row['liver_cv']:9.3f} "
-                     f"{row['liver_cv'] / reference * dose**0.5:9.2f} {row['liver_bias']:+7.3f}")
+        lines.append(
+            f"{dose:6.3f} {row['noise']:7.4f} {bands} {row['liver_cv']:9.3f} "
+            f"{row['liver_cv'] / reference * dose**0.5:9.2f} {row['liver_bias']:+7.3f}"
+        )
     return "\n".join(lines)
 
 

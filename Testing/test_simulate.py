@@ -1,0 +1,225 @@
+"""The simulator: projector, nested doses, reconstruction, phantoms, cases and splits, against theory."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from training.simulate import cases
+from training.simulate.cases import DOSES, SPLITS, Size, case_folder, make_case, simulate_case, split_seed
+from training.simulate.phantom import make_phantom
+from training.simulate.scanner import (
+    Reconstruction,
+    ScannerSetup,
+    acquire,
+    backproject,
+    project,
+    system_matrix,
+    thin,
+    view_angles,
+)
+from training.simulate.shapes import Canvas, Grid, curve, smooth_field
+from training.simulate.tissues import Tissue
+from training.simulate.validate import noise_metric
+
+TINY = Size((48, 48, 48), 2.8)
+
+
+@pytest.fixture(scope="module")
+def tiny_case():
+    return simulate_case(4, TINY)
+
+
+def disc(size: int, radius: float) -> np.ndarray:
+    """A uniform disc of value 1 in the middle of [size, size], edges by 8 x 8 supersampling."""
+    fine = (np.arange(8 * size) + 0.5) / 8 - size / 2
+    inside = (fine[:, None] ** 2 + fine[None, :] ** 2 < radius**2).astype(np.float32)
+    return inside.reshape(size, 8, size, 8).mean(axis=(1, 3))
+
+
+def water_cylinder(size=48, slices=24, radius=18.0, voxel_mm=6.0):
+    """(activity of 2 SUV, attenuation of water) in a cylinder, [z, y, x]."""
+    image = np.broadcast_to(disc(size, radius), (slices, size, size))
+    return np.ascontiguousarray(2 * image), np.ascontiguousarray(image * np.float32(0.0096))
+
+
+def test_the_back_projection_is_the_adjoint_of_the_projection():
+    rng = np.random.default_rng(0)
+    matrix = system_matrix((32, 32), 4.0, view_angles(60), 5.0)
+    x, y = rng.random((32 * 32, 5), dtype=np.float32), rng.random((60 * 32, 5), dtype=np.float32)
+    left = np.vdot(project(matrix, x).astype(float), y)
+    right = np.vdot(x.astype(float), backproject(matrix, y))
+    assert left == pytest.approx(right, rel=1e-5)
+
+
+def test_a_disc_projects_to_its_chord_lengths():
+    matrix = system_matrix((64, 64), 4.0, view_angles(120), 0.0)
+    sinogram = project(matrix, disc(64, 20.0).reshape(-1, 1)).reshape(120, 64)
+    offset = np.arange(64) - 31.5
+    chords = 4.0 * 2 * np.sqrt(np.maximum(20.0**2 - offset**2, 0))
+    inner = np.abs(offset) < 17
+    assert np.abs(sinogram[:, inner] / chords[inner] - 1).max() < 0.02
+    assert np.allclose(sinogram.sum(axis=1) * 4.0, np.pi * 80.0**2, rtol=1e-3)  # each view holds the disc's area
+
+
+def test_a_wider_point_spread_keeps_every_view_s_total():
+    image = disc(64, 12.0).reshape(-1, 1)
+    totals = [project(system_matrix((64, 64), 4.0, view_angles(20), psf), image).sum() for psf in (0.0, 6.0)]
+    assert totals[0] == pytest.approx(totals[1], rel=1e-5)
+
+
+def test_thinned_counts_are_nested_and_binomial():
+    counts = np.full((1000, 100), 40, np.int32)
+    nested = thin(counts, DOSES, np.random.default_rng(1))
+    assert nested[1.0] is counts
+    for high, low in zip(DOSES[:-1], DOSES[1:], strict=True):
+        assert (nested[low] <= nested[high]).all()
+    for dose in DOSES[1:]:
+        assert nested[dose].mean() == pytest.approx(40 * dose, rel=0.01)
+        assert nested[dose].var() == pytest.approx(40 * dose * (1 - dose), rel=0.02)
+
+
+def test_doses_keep_their_order_when_only_some_are_asked_for():
+    nested = thin(np.full(1000, 100, np.int32), (0.05, 1.0, 0.5), np.random.default_rng(1))
+    assert list(nested) == [1.0, 0.5, 0.05]
+
+
+def test_osem_recovers_the_activity_from_plentiful_counts():
+    activity, mu = water_cylinder()
+    setup = ScannerSetup(6.0, 6.0, trues_per_m=1e11, psf_mm=4.0, model_psf_mm=4.0, axial_psf_mm=0.0, iterations=4)
+    scan = acquire(activity, mu, setup, np.random.default_rng(0))
+    image = Reconstruction(scan, setup).osem(scan.counts, 1.0)
+    inner = np.broadcast_to(disc(48, 15.0) == 1, image.shape)
+    assert image[inner].mean() == pytest.approx(2.0, rel=0.01)
+    assert np.abs(image[inner] / 2 - 1).max() < 0.05
+
+
+def test_wrong_scatter_in_the_reconstruction_shows_as_bias():
+    activity, mu = water_cylinder()
+    setup = ScannerSetup(6.0, 6.0, trues_per_m=1e11, scatter_error=1.1)
+    scan = acquire(activity, mu, setup, np.random.default_rng(0))
+    image = Reconstruction(scan, setup).osem(scan.counts, 1.0)
+    middle = np.broadcast_to(disc(48, 9.0) == 1, image.shape)
+    assert 2.02 < image[middle].mean() < 2.5
+
+
+def test_noise_follows_one_over_the_root_of_the_dose():
+    activity, mu = water_cylinder(slices=40)
+    setup = ScannerSetup(6.0, 6.0, trues_per_m=5e8, psf_mm=4.0, model_psf_mm=4.0, filter_mm=8.0)
+    rng = np.random.default_rng(0)
+    scan = acquire(activity, mu, setup, rng)
+    reconstruction = Reconstruction(scan, setup)
+    inner = np.broadcast_to(disc(48, 14.0) == 1, activity.shape)
+    deviation = {}
+    for dose, counts in thin(scan.counts, (1.0, 0.25, 0.05), rng).items():
+        image = reconstruction.filtered(reconstruction.osem(counts, dose))
+        assert image[inner].mean() == pytest.approx(2.0, rel=0.02)
+        deviation[dose] = image[inner].std()
+    assert deviation[0.25] / deviation[1.0] == pytest.approx(2.0, rel=0.12)
+    assert deviation[0.05] / deviation[1.0] == pytest.approx(20**0.5, rel=0.15)
+
+
+def test_smooth_fields_have_unit_variance_and_their_scale():
+    field = smooth_field(np.random.default_rng(0), Grid((64, 64, 64), (4.0, 4.0, 4.0)), 16.0)
+    assert field.std() == pytest.approx(1.0, abs=0.1)
+    assert np.corrcoef(field[:-1].ravel(), field[1:].ravel())[0, 1] > 0.9  # 4 mm apart
+    assert abs(np.corrcoef(field[:-20].ravel(), field[20:].ravel())[0, 1]) < 0.15  # 80 mm apart
+
+
+def test_a_curve_passes_through_its_ends_and_points():
+    line = curve([(0, 0, 0), (10, 0, 0), (10, 10, 0)], 5)
+    assert np.allclose(line[[0, 2, 4]], [(0, 0, 0), (10, 0, 0), (10, 10, 0)], atol=1e-6)
+
+
+def test_painted_shapes_have_their_volume():
+    canvas = Canvas(np.random.default_rng(0), Grid((50, 50, 50), (2.0, 2.0, 2.0)), (1.0, 1.0, 1.0), 0.0, bend_mm=0.0)
+    canvas.ellipsoid(Tissue.LIVER, (0, 0, 50), (20, 15, 30))
+    canvas.tube(Tissue.BLOOD, [(-30, -30, 20), (-30, -30, 80)], 8.0)
+    voxels = np.bincount(canvas.labels.ravel(), minlength=256)
+    assert 8 * voxels[Tissue.LIVER] == pytest.approx(4 / 3 * np.pi * 20 * 15 * 30, rel=0.03)
+    assert 8 * voxels[Tissue.BLOOD] == pytest.approx(np.pi * 64 * 60 + 4 / 3 * np.pi * 512, rel=0.03)
+
+
+def test_a_phantom_has_its_organs_its_statistics_and_only_depends_on_the_seed():
+    grid = Grid((96, 48, 48), (11.0, 11.0, 11.0))
+    first, again, other = (make_phantom(seed, grid) for seed in (3, 3, 4))
+    body = first.mu > 0.5 * 0.0089
+    assert 0.8 < first.activity[body].mean() < 0.89
+    organs = {Tissue.LIVER, Tissue.LUNG, Tissue.BLADDER, Tissue.GREY_MATTER, Tissue.SPLEEN}
+    assert organs <= set(np.unique(first.labels))
+    assert np.array_equal(first.activity, again.activity)
+    assert not np.array_equal(first.labels, other.labels)
+
+
+def test_every_dose_of_a_case_shows_the_same_activity(tiny_case):
+    volumes, facts = tiny_case
+    body = volumes["truth"] > 0
+    means = [volumes[f"dose-{dose:.3f}"][body].mean() for dose in DOSES]
+    assert np.allclose(means, means[0], rtol=0.02)
+    assert all(v.shape == TINY.shape and v.dtype == np.float32 for k, v in volumes.items() if k != "labels")
+    assert facts["doses"] == sorted(DOSES)
+
+
+def test_the_noise_metric_rises_as_the_dose_falls(tiny_case):
+    volumes, facts = tiny_case
+    body = volumes["truth"] > 0
+    noise = [noise_metric(volumes[f"dose-{dose:.3f}"], body, facts["spacing_mm"]) for dose in (1.0, 0.1, 0.01)]
+    assert noise[0] < noise[1] < noise[2]
+
+
+def test_the_noise_metric_of_white_noise_is_known():
+    """|N(0, s)| has mean s sqrt(2 / pi); taking off the sigma 2 blur leaves s^2 (1 - 2 G(0) + sum G^2)."""
+    rng = np.random.default_rng(0)
+    log_image = 1.0 + 0.05 * rng.standard_normal((40, 40, 40))
+    along = np.exp(-0.5 * (np.arange(-8, 9) / 2.0) ** 2)
+    along /= along.sum()
+    left = 1 - 2 * along[8] ** 3 + (along**2).sum() ** 3
+    measured = noise_metric(np.expm1(log_image), np.ones(log_image.shape, bool), (1.65, 1.65, 1.65))
+    assert measured == pytest.approx(0.05 * (2 / np.pi * left) ** 0.5, rel=0.02)
+
+
+def test_no_seed_belongs_to_two_splits():
+    seeds = {split: range(split_seed(split, 0), split_seed(split, cases.SEEDS_PER_SPLIT - 1) + 1) for split in SPLITS}
+    ordered = sorted(seeds.values(), key=lambda r: r.start)
+    assert all(a.stop <= b.start for a, b in zip(ordered, ordered[1:], strict=False))
+    with pytest.raises(ValueError, match="splits stay apart"):
+        split_seed("train", cases.SEEDS_PER_SPLIT)
+    with pytest.raises(ValueError, match="one of train, validation, test"):
+        split_seed("tests", 0)
+
+
+@pytest.fixture
+def quick_cases(monkeypatch):
+    """Cases whose simulation takes no time: two doses of a constant volume."""
+
+    def constant(seed, size, doses):
+        volumes = {f"dose-{dose:.3f}": np.full(size.shape, seed, np.float32) for dose in doses}
+        return volumes, {"seed": seed, "spacing_mm": [4.0, 4.0, 3.0], "doses": sorted(doses)}
+
+    monkeypatch.setattr(cases, "simulate_case", constant)
+    monkeypatch.setitem(cases.SIZES, "small", Size((4, 5, 6), 1.0))
+
+
+def test_a_case_is_written_with_its_geometry_and_then_skipped(tmp_path, quick_cases):
+    assert make_case(tmp_path, "validation", 7, "small", (1.0, 0.1))
+    folder = case_folder(tmp_path, "validation", 7)
+    assert sorted(p.name for p in folder.iterdir()) == ["case.json", "dose-0.100.nii.gz", "dose-1.000.nii.gz"]
+    image = sitk.ReadImage(str(folder / "dose-0.100.nii.gz"))
+    assert image.GetSize() == (6, 5, 4) and np.allclose(image.GetSpacing(), (4, 4, 3))
+    assert json.loads((folder / "case.json").read_text())["seed"] == split_seed("validation", 7)
+    assert not make_case(tmp_path, "validation", 7, "small", (1.0, 0.1))
+
+
+def test_a_case_that_was_killed_half_way_is_made_again(tmp_path, quick_cases, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(cases, "write_nifti", killed)
+        make_case(tmp_path, "train", 1, "small", (1.0,))
+    assert not case_folder(tmp_path, "train", 1).exists()
+    assert make_case(tmp_path, "train", 1, "small", (1.0,))
+    assert [p.name for p in (tmp_path / "train").iterdir()] == ["case-00001"]
