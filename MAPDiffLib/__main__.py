@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from MAPDiffLib import __version__
 from MAPDiffLib.errors import Cancelled, InputError
@@ -33,7 +34,7 @@ FIGURE_FILE, DEMO_FIGURE_FILE = "figure.png", "demo.png"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command (default: of sys.argv) and returns its exit code."""
+    """Runs one command (default: of sys.argv) and returns its exit code; a worker or a cancelled command ends here."""
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_BAD_INPUT
     except (Cancelled, KeyboardInterrupt):
         print("mapdiff: cancelled; the doses already written stay", file=sys.stderr)
-        return EXIT_CANCELLED
+        _leave(EXIT_CANCELLED)
     except (OSError, MemoryError, ImportError) as error:
         print(f"mapdiff: failed: {type(error).__name__}: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -80,12 +81,17 @@ def _demo(options: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def _worker(options: argparse.Namespace) -> int:
+def _worker(options: argparse.Namespace) -> NoReturn:
     from MAPDiffLib.worker import work
 
-    code = work(options.job)
+    _leave(work(options.job))
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process at once: all is said and written; nobody waits for torch to unload or for a read given up."""
+    sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # all is written and said: nobody waits for torch to be unloaded, or for a read that was given up
+    os._exit(code)
 
 
 def _probe(options: argparse.Namespace) -> int:

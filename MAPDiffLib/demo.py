@@ -51,10 +51,10 @@ def run_demo(job: Job, figure: Path, report: Report, cancelled: Callable[[], boo
         dose, restored = entry["dose"], read_volume(Path(job.output) / entry["file"])
         panels.append(projection(restored, f"restored\n{entry['label']} dose", SUV_WINDOW))
         real = case.dose(dose)
-        rows.append(_row(case, dose, restored, real))
+        rows.append([*_row(case, dose, restored, real), f"{result['doses'][f'{dose:g}']['seconds']:.1f}"])
     if dose == 1.0:
         panels += _against_full(restored, real)
-    draw(panels, f"{case.folder.name}, SUV 0 to {SUV_WINDOW:g}", figure)
+    draw(panels, f"simulated {case.folder.name}, SUV 0 to {SUV_WINDOW:g}", figure)
     return _table(rows, dose_label(INPUT_DOSE)) + f"\nrestored in {seconds:.1f} s on {result['device']}"
 
 
@@ -87,13 +87,13 @@ def _against_full(restored: Volume, real: Volume) -> list[Panel]:
     error = real.with_voxels(np.abs(restored.voxels - real.voxels))
     return [
         projection(real, "real\nfull dose", SUV_WINDOW),
-        projection(error, f"|restored - real|\nSUV 0 to {ERROR_WINDOW:g}", ERROR_WINDOW),
+        projection(error, f"absolute error\nSUV 0 to {ERROR_WINDOW:g}", ERROR_WINDOW),
     ]
 
 
 def _table(rows: list[list[str]], input_label: str) -> str:
-    heads = ["dose", *["input", "restored"] * 3, "input", "restored", "real"]
-    groups = f"{'':6}{'NMAE':^20}{'PSNR (dB)':^20}{'SSIM':^20}{'liver noise (CV %)':^30}"
+    heads = ["dose", *["input", "restored"] * 3, "input", "restored", "real", "seconds"]
+    groups = f"{'':6}{'NMAE':^20}{'PSNR (dB)':^20}{'SSIM':^20}     liver noise (CV %)"
     lines = [f"{first:<6}" + "".join(f"{cell:>10}" for cell in rest) for first, *rest in (heads, *rows)]
     about = f"Input ({input_label}) and restored dose against the real scan of each dose; in the body, PSNR peak SUV 20"
     return "\n".join([about, groups, *lines])

@@ -49,14 +49,18 @@ def draw_restoration(report_path: Path, path: Path) -> Path:
     report = json.loads(report_path.read_text(encoding="utf-8"))
     scan = read_volume(report["job"]["input"])
     top = window_top(scan)
-    panels = [projection(scan, f"input\n0 to {top:.3g} {scan.units}", top)]
+    panels = [projection(scan, f"input\n0 to {_short(top)} {scan.units}", top)]
     for entry in report["files"]:
         restored = read_volume(report_path.parent / entry["file"])
         panels.append(projection(restored, f"restored\n{entry['label']} dose", top))
     if report["uncertainty_file"]:
         spread = read_volume(report_path.parent / report["uncertainty_file"])
-        panels.append(projection(spread, f"uncertainty\n0 to {top / 8:.3g}", top / 8))
+        panels.append(projection(spread, f"uncertainty\n0 to {_short(top / 8)}", top / 8))
     return draw(panels, Path(report["job"]["input"]).name, path)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def draw(panels: list[Panel], title: str, path: Path) -> Path:
@@ -67,7 +71,7 @@ def draw(panels: list[Panel], title: str, path: Path) -> Path:
     rows, columns = panels[0].image.shape
     x_mm, z_mm = panels[0].spacing_mm
     height = min(12.0, 2.0 * rows * z_mm / (columns * x_mm))  # inches, for panels 2 inches wide
-    figure = Figure(figsize=(2.0 * len(panels), height + 1.4), layout="constrained")
+    figure = Figure(figsize=(2.0 * len(panels), height + 1.2), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         aspect = panel.spacing_mm[1] / panel.spacing_mm[0]

@@ -81,8 +81,8 @@ def _check(manifest: object) -> None:
     _check_dose_estimate(_mapping(manifest, "dose_estimate"))
     _check_intensity(_mapping(manifest, "intensity"))
     _rising("input_doses", manifest["input_doses"], 0.001, 1)
-    low_high = _rising("spacing_range_mm", manifest["spacing_range_mm"], 0.1, 50)
-    if len(low_high) != 2:
+    low_high = _numbers("spacing_range_mm", manifest["spacing_range_mm"], 0.1, 50)
+    if len(low_high) != 2 or low_high[0] > low_high[1]:
         raise BundleError(f"spacing_range_mm is {low_high}; [smallest, largest] is needed")
     _number("uncertainty_scale", manifest["uncertainty_scale"], 1e-6, 1e6)
 
@@ -216,12 +216,16 @@ def _number(what: str, value: object, low: float, high: float) -> None:
 
 
 def _rising(what: str, values: object, low: float, high: float) -> list:
+    if any(a >= b for a, b in pairwise(_numbers(what, values, low, high))):
+        raise BundleError(f"{what} are {values}; they must rise")
+    return values
+
+
+def _numbers(what: str, values: object, low: float, high: float) -> list:
     if not isinstance(values, list) or not 1 <= len(values) <= 100:
         raise BundleError(f"{what} is {values!r}; a list of 1 to 100 numbers is needed")
     for value in values:
         _number(what, value, low, high)
-    if any(a >= b for a, b in pairwise(values)):
-        raise BundleError(f"{what} are {values}; they must rise")
     return values
 
 

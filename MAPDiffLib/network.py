@@ -47,7 +47,7 @@ class DenoisingUNet(nn.Module):
         self.config = config
         widths, size = config.widths, config.embedding
         self.embed = nn.Sequential(nn.Linear(size, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU())
-        self.gains = nn.Linear(size, 3)
+        self.gains = nn.Linear(size, 2)
         self.stem = nn.Conv3d(2 * STEM**3, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(_level(width, size, config.blocks) for width in widths)
         self.down = nn.ModuleList(nn.Conv3d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
@@ -58,13 +58,13 @@ class DenoisingUNet(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
         with torch.no_grad():
-            self.gains.bias.copy_(torch.tensor([0.5, 0.0, 1.0]))
+            self.gains.bias.copy_(torch.tensor([0.5, 0.0]))
 
     def forward(self, x_t: torch.Tensor, scan: torch.Tensor, t: torch.Tensor, dose: torch.Tensor) -> torch.Tensor:
         """t in [0, 1] (t / T) and dose in (0, 1], both float [batch]."""
         emb = self.embed(_embedding(t, dose, self.config.embedding).to(x_t.dtype))
-        # How much of the state to look at, and how far to trust it and the scan: one number each per t and dose.
-        look, trust_state, trust_scan = self.gains(emb)[:, :, None, None, None, None].unbind(dim=1)
+        # How much of the state to look at, and how far to trust it over the scan: one number each per t and dose.
+        look, trust = self.gains(emb)[:, :, None, None, None, None].unbind(dim=1)
         h = self.stem(space_to_depth(torch.cat([look * x_t, scan], dim=1)))
         skips = []
         for level, blocks in enumerate(self.encoder):
@@ -77,7 +77,9 @@ class DenoisingUNet(nn.Module):
             h = skips.pop() + self.up[level](h)
             for block in self.decoder[level]:
                 h = block(h, emb)
-        return trust_state * x_t + trust_scan * scan + depth_to_space(self.head(h))
+        # The scan's own level is carried past the network: it only has to find noise, also where a bladder is 50 times
+        # hotter than anything else and a network that rebuilt the level would be wrong by percents.
+        return torch.lerp(scan, x_t, trust) + depth_to_space(self.head(h))
 
 
 class ResidualBlock(nn.Module):

@@ -23,7 +23,7 @@ from training.simulate.scanner import (
 )
 from training.simulate.shapes import Canvas, Grid, curve, smooth_field
 from training.simulate.tissues import Tissue
-from training.simulate.validate import noise_metric
+from training.simulate.validate import noise_cv, noise_metric
 
 TINY = Size((48, 48, 48), 2.8)
 
@@ -56,12 +56,12 @@ def test_the_back_projection_is_the_adjoint_of_the_projection():
 
 
 def test_a_disc_projects_to_its_chord_lengths():
-    matrix = system_matrix((64, 64), 4.0, view_angles(120), 0.0)
+    matrix = system_matrix((64, 64), 4.0, view_angles(120), 4.0)
     sinogram = project(matrix, disc(64, 20.0).reshape(-1, 1)).reshape(120, 64)
     offset = np.arange(64) - 31.5
     chords = 4.0 * 2 * np.sqrt(np.maximum(20.0**2 - offset**2, 0))
-    inner = np.abs(offset) < 17
-    assert np.abs(sinogram[:, inner] / chords[inner] - 1).max() < 0.02
+    inner = np.abs(offset) < 15
+    assert np.abs(sinogram[:, inner] / chords[inner] - 1).max() < 0.01
     assert np.allclose(sinogram.sum(axis=1) * 4.0, np.pi * 80.0**2, rtol=1e-3)  # each view holds the disc's area
 
 
@@ -140,11 +140,11 @@ def test_painted_shapes_have_their_volume():
     canvas.tube(Tissue.BLOOD, [(-30, -30, 20), (-30, -30, 80)], 8.0)
     voxels = np.bincount(canvas.labels.ravel(), minlength=256)
     assert 8 * voxels[Tissue.LIVER] == pytest.approx(4 / 3 * np.pi * 20 * 15 * 30, rel=0.03)
-    assert 8 * voxels[Tissue.BLOOD] == pytest.approx(np.pi * 64 * 60 + 4 / 3 * np.pi * 512, rel=0.03)
+    assert 8 * voxels[Tissue.BLOOD] == pytest.approx(np.pi * 64 * 60 + 4 / 3 * np.pi * 512, rel=0.05)
 
 
 def test_a_phantom_has_its_organs_its_statistics_and_only_depends_on_the_seed():
-    grid = Grid((96, 48, 48), (11.0, 11.0, 11.0))
+    grid = Grid((72, 40, 40), (13.0, 13.0, 14.5))
     first, again, other = (make_phantom(seed, grid) for seed in (3, 3, 4))
     body = first.mu > 0.5 * 0.0089
     assert 0.8 < first.activity[body].mean() < 0.89
@@ -163,13 +163,6 @@ def test_every_dose_of_a_case_shows_the_same_activity(tiny_case):
     assert facts["doses"] == sorted(DOSES)
 
 
-def test_the_noise_metric_rises_as_the_dose_falls(tiny_case):
-    volumes, facts = tiny_case
-    body = volumes["truth"] > 0
-    noise = [noise_metric(volumes[f"dose-{dose:.3f}"], body, facts["spacing_mm"]) for dose in (1.0, 0.1, 0.01)]
-    assert noise[0] < noise[1] < noise[2]
-
-
 def test_the_noise_metric_of_white_noise_is_known():
     """|N(0, s)| has mean s sqrt(2 / pi); taking off the sigma 2 blur leaves s^2 (1 - 2 G(0) + sum G^2)."""
     rng = np.random.default_rng(0)
@@ -179,6 +172,14 @@ def test_the_noise_metric_of_white_noise_is_known():
     left = 1 - 2 * along[8] ** 3 + (along**2).sum() ** 3
     measured = noise_metric(np.expm1(log_image), np.ones(log_image.shape, bool), (1.65, 1.65, 1.65))
     assert measured == pytest.approx(0.05 * (2 / np.pi * left) ** 0.5, rel=0.02)
+
+
+def test_the_noise_of_nested_doses_is_told_from_the_texture():
+    rng = np.random.default_rng(0)
+    texture = 10_000 * (1 + 0.2 * rng.standard_normal(200_000))
+    counts = rng.poisson(np.maximum(texture, 1))
+    low = rng.binomial(counts, 0.1) / 0.1
+    assert noise_cv(low, counts, 0.1) == pytest.approx((10 / 10_000) ** 0.5, rel=0.02)
 
 
 def test_no_seed_belongs_to_two_splits():

@@ -95,7 +95,7 @@ def test_patches_hold_the_scan_and_the_anchors_at_the_same_place(cases):
     batch = PatchSource(cases, 16, {0.05: 1.0}, seed=1).batch(0, list(range(8)))
     assert batch.scan.shape == (8, 1, 16, 16, 16) and batch.ladder.shape == (8, 4, 16, 16, 16)
     errors = [(batch.scan[:, 0] - batch.ladder[:, k]).square().mean() for k in range(4)]
-    inside = batch.weight == 1
+    inside = batch.weight > 0.5
     assert inside.float().mean() > 0.2
     assert np.corrcoef(batch.scan[inside], batch.ladder[:, 3:][inside])[0, 1] > 0.8
     noise = [(batch.ladder[:, k] - batch.ladder[:, 3]).square().mean() for k in range(3)]

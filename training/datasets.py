@@ -21,6 +21,9 @@ from MAPDiffLib.volume import Volume, body_mask, read_volume
 
 MARGIN = 4  # voxels of air kept around the body
 AIR_WEIGHT = 0.05  # air is passed through by the restoration, so it hardly matters to the loss
+# A log1p error of a hot voxel is a large error in SUV: the loss counts it with (1 + SUV)^1.5, up to this weight.
+WEIGHT_POWER, WEIGHT_LIMIT = 1.5, 30.0
+HOT_SUV, HOT_SHARE = 3.0, 0.25  # a quarter of the patches is drawn around hot voxels, which are rare
 ALL_DOSES = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
@@ -75,6 +78,11 @@ class CachedCase:
         """Flat indices of body voxels, thinned: patch centres are drawn from them."""
         return np.flatnonzero(self.body)[::7]
 
+    @cached_property
+    def hot_voxels(self) -> np.ndarray:
+        """Flat indices of the body voxels with high uptake at full dose, thinned."""
+        return np.flatnonzero(self.body & (self.doses[-1] > HOT_SUV))[::3]
+
 
 def _write_cache(case: Path) -> None:
     full = read_dose(case, 1.0)
@@ -92,7 +100,7 @@ def _write_cache(case: Path) -> None:
 
 @dataclass(frozen=True)
 class Batch:
-    """scan [b, 1, p, p, p], ladder [b, anchors, p, p, p] in network units, weight like scan, dose [b]."""
+    """scan [b, 1, p, p, p], ladder [b, anchors, p, p, p] in network units, weight of the loss like scan, dose [b]."""
 
     scan: torch.Tensor
     ladder: torch.Tensor
@@ -128,14 +136,19 @@ class PatchSource:
         block = self._cut(case.doses, wanted, window, flips)
         values = intensity.to_network(torch.from_numpy(block.astype(np.float32)))
         body = torch.from_numpy(self._cut(case.body[None], [0], window, flips).astype(np.float32))
-        return values[:1], values[1:], body.clamp(min=AIR_WEIGHT), torch.tensor(dose)
+        # A function of the scan alone: weights that knew the target would bias the estimate.
+        suv = torch.from_numpy(block[:1].astype(np.float32)).clamp(min=0)
+        weight = torch.where(body > 0, (1 + suv).pow(WEIGHT_POWER).clamp(max=WEIGHT_LIMIT), AIR_WEIGHT)
+        return values[:1], values[1:], weight, torch.tensor(dose)
 
     def _window(self, case: CachedCase, rng: np.random.Generator) -> list[tuple[int, int]]:
         """(start, stop) per axis around a random body voxel, pushed inside the volume where it fits."""
         shape = case.body.shape
-        centre = np.unravel_index(case.body_voxels[rng.integers(len(case.body_voxels))], shape)
+        voxels = case.hot_voxels if rng.random() < HOT_SHARE and len(case.hot_voxels) else case.body_voxels
+        centre = np.unravel_index(voxels[rng.integers(len(voxels))], shape)
+        quarter = self.patch // 4
         starts = [
-            int(np.clip(c - rng.integers(self.patch), 0, max(0, n - self.patch)))
+            int(np.clip(c - rng.integers(quarter, self.patch - quarter), 0, max(0, n - self.patch)))
             for c, n in zip(centre, shape, strict=True)
         ]
         return [(start, min(start + self.patch, n)) for start, n in zip(starts, shape, strict=True)]

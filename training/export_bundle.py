@@ -6,7 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from MAPDiffLib.bundle import save_bundle
+from MAPDiffLib.bundle import load_bundle, save_bundle
 from MAPDiffLib.doses import ANCHOR_DOSES
 from MAPDiffLib.network import DenoisingUNet
 from training.config import TrainConfig
@@ -49,7 +49,8 @@ def export_bundle(
         "uncertainty_scale": uncertainty_scale,
         "licence": "Apache-2.0",
     }
-    return save_bundle(folder, config.network, network.state_dict(), fields)
+    weights = {name: value.half() for name, value in network.state_dict().items()}  # 3.5 MB instead of 7
+    return save_bundle(folder, config.network, weights, fields)
 
 
 def _anchored_path(config: TrainConfig) -> dict[int, float | None]:
@@ -77,3 +78,4 @@ def record_scores(folder: Path, table: Path) -> None:
     manifest = json.loads(path.read_text())
     manifest["scores"] = json.loads(table.read_text())
     path.write_text(json.dumps(manifest, indent=2) + "\n")
+    load_bundle(folder)  # the check of what was just written

@@ -38,12 +38,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--doses", type=dose_list, default=DOSES, metavar="1,0.5,...")
     chosen = parser.parse_args(arguments)
-    with ProcessPoolExecutor(chosen.jobs, multiprocessing.get_context("spawn")) as pool:
-        jobs = [
-            pool.submit(make_case, chosen.output, chosen.split, number, chosen.size, chosen.doses)
-            for number in chosen.seeds
-        ]
-        made = sum(job.result() for job in tqdm(as_completed(jobs), total=len(jobs), desc=chosen.split, unit="case"))
+    arguments = [(chosen.output, chosen.split, number, chosen.size, chosen.doses) for number in chosen.seeds]
+    bar = {"total": len(arguments), "desc": chosen.split, "unit": "case"}
+    if chosen.jobs == 1:  # no pool: nothing to wait for that could be gone
+        made = sum(make_case(*each) for each in tqdm(arguments, **bar))
+    else:
+        with ProcessPoolExecutor(chosen.jobs, multiprocessing.get_context("spawn")) as pool:
+            jobs = [pool.submit(make_case, *each) for each in arguments]
+            made = sum(job.result() for job in tqdm(as_completed(jobs), **bar))
     print(f"{made} made, {len(chosen.seeds) - made} were there already, in {chosen.output}/{chosen.split}")
 
 

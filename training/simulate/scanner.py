@@ -117,7 +117,8 @@ def acquire(activity: np.ndarray, mu: np.ndarray, setup: ScannerSetup, rng: np.r
     """Measure activity (SUV) behind attenuation mu (1/mm), both [z, y, x], at full dose."""
     pixels = np.flatnonzero(ndimage.binary_dilation((mu > 0).any(axis=0), iterations=2))
     matrix = system_matrix(mu.shape[1:], setup.voxel_mm, view_angles(setup.angles), setup.psf_mm, pixels)
-    blurred = ndimage.gaussian_filter1d(activity, setup.axial_psf_mm / FWHM / setup.slice_mm, axis=0, mode="nearest")
+    axial = setup.axial_psf_mm / FWHM / setup.slice_mm
+    blurred = ndimage.gaussian_filter(activity, (axial, 0, 0), mode="nearest")
     bins = max(mu.shape[1:])
     factors = np.exp(-project(matrix, columns(mu, pixels))) * _axial_sensitivity(mu.shape[0], setup)
     trues = factors * project(matrix, columns(blurred, pixels))
