@@ -66,7 +66,8 @@ def test_a_start_in_the_middle_of_the_chain_stays_on_the_distribution():
     diffusion = Diffusion()
     x0 = MEAN + DEVIATION * noise()
     x_t = diffusion.noised(x0, 300, torch.randn(len(x0), generator=torch.Generator().manual_seed(5)))
-    *_, (_, result) = deterministic_sampler(diffusion, exact_gaussian_denoiser(diffusion), x_t, list(range(300, -1, -2)))
+    steps = list(range(300, -1, -2))
+    *_, (_, result) = deterministic_sampler(diffusion, exact_gaussian_denoiser(diffusion), x_t, steps)
     assert result.mean() == pytest.approx(MEAN, abs=0.01)
     assert result.std() == pytest.approx(DEVIATION, rel=0.02)
 

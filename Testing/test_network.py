@@ -69,7 +69,9 @@ def test_the_default_network_fits_the_bundle_limit():
     assert 4 * parameters < 12e6
 
 
-@pytest.mark.parametrize("wrong", [{"widths": ()}, {"widths": (0,)}, {"widths": (4096,)}, {"blocks": 0}, {"embedding": 6}])
+@pytest.mark.parametrize(
+    "wrong", [{"widths": ()}, {"widths": (0,)}, {"widths": (4096,)}, {"blocks": 0}, {"embedding": 6}]
+)
 def test_configurations_that_cannot_work_are_refused(wrong):
     with pytest.raises(ValueError, match="needed"):
         NetworkConfig(**wrong)

@@ -1,4 +1,4 @@
-"""Training on tiny synthetic cases: the loss by hand, numbered batches, resuming after a kill, fitting known weights."""
+"""Training on tiny cases: the loss by hand, numbered batches, resuming after a kill, fitting known weights."""
 
 import json
 import os

@@ -13,7 +13,7 @@ from MAPDiffLib.restore import RestoreOptions, restore
 from MAPDiffLib.volume import Volume
 
 Method = Callable[[Volume, float], dict[float, np.ndarray]]
-GAUSSIAN_WIDTHS_MM = (4.0, 6.0, 8.0, 10.0, 12.0)
+GAUSSIAN_WIDTHS_MM = (3.0, 4.0, 5.0, 6.0, 8.0)
 
 
 def unprocessed(volume: Volume, dose: float) -> dict[float, np.ndarray]:

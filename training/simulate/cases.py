@@ -50,18 +50,22 @@ def make_case(cases: Path | str, split: str, number: int, size: str = "full", do
     folder = case_folder(cases, split, number)
     if (folder / "case.json").exists():
         return False
+    volumes, facts = simulate_case(split_seed(split, number), SIZES[size], doses)
+    write_case(folder, volumes, {"split": split, "size": size, **facts})
+    return True
+
+
+def write_case(folder: Path, volumes: dict[str, np.ndarray], facts: dict) -> None:
+    """One NIfTI per volume and case.json, whole under a hidden name first, then renamed."""
     # Named after the process: two runs into one folder do the work twice, but do not mix their files.
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    volumes, facts = simulate_case(split_seed(split, number), SIZES[size], doses)
-    spacing = facts["spacing_mm"]
     for name, voxels in volumes.items():
-        write_nifti(voxels, spacing, partial / f"{name}.nii.gz")
-    (partial / "case.json").write_text(json.dumps({"split": split, "size": size, **facts}, indent=1), encoding="ascii")
+        write_nifti(voxels, facts["spacing_mm"], partial / f"{name}.nii.gz")
+    (partial / "case.json").write_text(json.dumps(facts, indent=1), encoding="ascii")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
-    return True
 
 
 def simulate_case(seed: int, size: Size = SIZES["full"], doses: tuple[float, ...] = DOSES):
@@ -71,12 +75,7 @@ def simulate_case(seed: int, size: Size = SIZES["full"], doses: tuple[float, ...
     setup = replace(setup, voxel_mm=setup.voxel_mm * size.coarser, slice_mm=setup.slice_mm * size.coarser)
     grid = Grid(size.shape, (setup.voxel_mm, setup.voxel_mm, setup.slice_mm))
     phantom = make_phantom(seed, grid)
-    scan = acquire(phantom.activity, phantom.mu, setup, rng)
-    reconstruction = Reconstruction(scan, setup)
-    volumes = {
-        f"dose-{dose:.3f}": reconstruction.filtered(reconstruction.osem(counts, dose))
-        for dose, counts in thin(scan.counts, doses, rng).items()
-    }
+    volumes, counts = scan_at_doses(phantom.activity, phantom.mu, setup, doses, rng)
     facts = {
         "seed": seed,
         "spacing_mm": list(grid.spacing_mm),
@@ -85,9 +84,25 @@ def simulate_case(seed: int, size: Size = SIZES["full"], doses: tuple[float, ...
         "scanner": asdict(setup),
         "habitus": phantom.habitus,
         "lesions": [asdict(lesion) for lesion in phantom.lesions],
-        "full_dose_counts": int(scan.counts.sum(dtype=np.int64)),
+        "full_dose_counts": counts,
     }
     return {**volumes, "truth": phantom.activity, "labels": phantom.labels}, facts
+
+
+def scan_at_doses(
+    activity: np.ndarray, mu: np.ndarray, setup: ScannerSetup, doses: tuple[float, ...], rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], int]:
+    """Measure activity (SUV) behind mu (1/mm) once, thin it to nested doses and reconstruct each.
+
+    Returns ({"dose-0.050": SUV float32 [z, y, x], ...}, full-dose counts).
+    """
+    scan = acquire(activity, mu, setup, rng)
+    reconstruction = Reconstruction(scan, setup)
+    volumes = {
+        f"dose-{dose:.3f}": reconstruction.filtered(reconstruction.osem(counts, dose))
+        for dose, counts in thin(scan.counts, doses, rng).items()
+    }
+    return volumes, int(scan.counts.sum(dtype=np.int64))
 
 
 def write_nifti(voxels: np.ndarray, spacing_mm, path: Path) -> None:

@@ -1,0 +1,58 @@
+"""Multi-dose data with a real patient's anatomy: python -m training.simulate.real SERIES --output cases.
+
+A real scan serves as the activity map of the simulated scanner. For evaluation only, never for training: what wins on
+phantoms need not win on anatomy that no phantom has. The scan's own noise becomes part of the truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from MAPDiffLib.volume import Volume, body_mask, read_volume
+from training.simulate.cases import DOSES, scan_at_doses, write_case
+from training.simulate.scanner import ScannerSetup
+
+WATER_PER_MM = 0.0096  # attenuation at 511 keV; without the patient's CT all of the body counts as water
+BODY_MEAN_SUV = 0.85
+
+
+def real_case(volume: Volume, seed: int) -> tuple[dict[str, np.ndarray], dict]:
+    """Every dose of a scan (square slices, [z, y, x]) seen by a random scanner: (volumes, facts for case.json)."""
+    body = body_mask(volume.voxels, volume.spacing_mm)
+    suv = np.where(body, np.maximum(volume.voxels, 0), 0) * (BODY_MEAN_SUV / volume.voxels[body].mean())
+    rng = np.random.default_rng([seed, 2])
+    setup = replace(ScannerSetup.random(rng), voxel_mm=volume.spacing_mm[0], slice_mm=volume.spacing_mm[2])
+    activity = suv.astype(np.float32)
+    volumes, counts = scan_at_doses(activity, (WATER_PER_MM * body).astype(np.float32), setup, DOSES, rng)
+    facts = {
+        "kind": "real anatomy, for evaluation only",
+        "seed": seed,
+        "spacing_mm": list(volume.spacing_mm),
+        "doses": sorted(DOSES),
+        "units": "SUV scaled to a body mean of 0.85",
+        "scanner": asdict(setup),
+        "full_dose_counts": counts,
+    }
+    return {**volumes, "truth": activity, "labels": np.zeros(body.shape, np.uint8)}, facts
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read a scan and write <output>/real-<seed>."""
+    parser = argparse.ArgumentParser(prog="python -m training.simulate.real", description=__doc__)
+    parser.add_argument("scan", help="a full-dose PET scan: NIfTI, NRRD, MetaImage or a folder of DICOM slices")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one scanner, one case each")
+    chosen = parser.parse_args(arguments)
+    volume = read_volume(chosen.scan)
+    for seed in chosen.seeds:
+        volumes, facts = real_case(volume, seed)
+        write_case(chosen.output / f"real-{seed:05d}", volumes, facts)
+        print(chosen.output / f"real-{seed:05d}")
+
+
+if __name__ == "__main__":
+    main()
