@@ -6,10 +6,12 @@ A case folder holds case.json and one NIfTI per dose (training/simulate, or UDPE
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.intensity import Intensity
 from MAPDiffLib.volume import Volume, body_mask, read_volume
 
+DOSES_CACHE, BODY_CACHE, FACTS_CACHE = "cache-doses.npy", "cache-body.npy", "cache.json"
 MARGIN = 4  # voxels of air kept around the body
 AIR_WEIGHT = 0.05  # air is passed through by the restoration, so it hardly matters to the loss
 # A log1p error of a hot voxel is a large error in SUV: the loss counts it with (1 + SUV)^1.5, up to this weight.
@@ -55,23 +58,23 @@ class CachedCase:
     @classmethod
     def open(cls, case: Path) -> CachedCase:
         """Open the cache of a case, made on first use (written whole, then renamed)."""
-        if not (case / "cache.npz.json").exists():
+        if not (case / FACTS_CACHE).exists():
             _write_cache(case)
         return cls(case)
 
     @cached_property
     def doses(self) -> np.ndarray:
-        return np.load(self.folder / "cache.npy", mmap_mode="r")
+        return np.load(self.folder / DOSES_CACHE, mmap_mode="r")
 
     @cached_property
     def body(self) -> np.ndarray:
         """Body mask bool [z, y, x]."""
-        return np.load(self.folder / "cache-body.npy", mmap_mode="r")
+        return np.load(self.folder / BODY_CACHE, mmap_mode="r")
 
     @cached_property
     def body_means(self) -> list[float]:
         """Mean SUV in the body per dose: the scale that a restoration of that dose would use."""
-        return json.loads((self.folder / "cache.npz.json").read_text())["body_means"]
+        return json.loads((self.folder / FACTS_CACHE).read_text())["body_means"]
 
     @cached_property
     def body_voxels(self) -> np.ndarray:
@@ -93,9 +96,19 @@ def _write_cache(case: Path) -> None:
     )
     scans = [read_dose(case, dose).voxels for dose in ALL_DOSES]
     means = [float(scan[body].mean(dtype=np.float64)) for scan in scans]
-    np.save(case / "cache.npy", np.stack([scan[box] for scan in scans]).astype(np.float16))
-    np.save(case / "cache-body.npy", body[box])
-    (case / "cache.npz.json").write_text(json.dumps({"body_means": means}))  # last: its presence means whole
+    stacked = np.stack([scan[box] for scan in scans]).astype(np.float16)
+    _write_whole(case / DOSES_CACHE, lambda file: np.save(file, stacked))
+    _write_whole(case / BODY_CACHE, lambda file: np.save(file, body[box]))
+    facts = json.dumps({"body_means": means}).encode()
+    _write_whole(case / FACTS_CACHE, lambda file: file.write(facts))  # last: its presence means that all are whole
+
+
+def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Under a name of this process first: several processes may open the same new case at once."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("wb") as file:
+        write(file)
+    os.replace(partial, path)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def noise_cv(low: np.ndarray, full: np.ndarray, dose: float) -> float:
     return float((low - full).std() / full.mean() / (1 - dose) ** 0.5)
 
 
-def case_figures(folder: Path | str, every_mm: float = 160.0) -> dict:
+def case_figures(folder: Path | str, every_mm: float = 320.0) -> dict:
     """Figures of one case folder: per dose noise, liver CV and bias; SUV mean and quantiles at full dose."""
     folder = Path(folder)
     facts = json.loads((folder / "case.json").read_text(encoding="ascii"))

@@ -1,0 +1,98 @@
+"""The bundle that ships, on simulated cases it never saw: tiles, scale, doses, activity, and a gain worth having."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from MAPDiffLib.bundle import load_bundle
+from MAPDiffLib.job import DEFAULT_BUNDLE
+from MAPDiffLib.metrics import nmae, psnr
+from MAPDiffLib.restore import RestoreOptions, restore
+from MAPDiffLib.volume import body_mask
+from training.baselines import GAUSSIAN_WIDTHS_MM, gaussian, with_mixes
+from training.datasets import read_dose
+from training.simulate.cases import case_folder, make_case
+
+ONE = RestoreOptions(input_dose=0.05, samples=1, doses=(1.0,), tile=256)
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return load_bundle(DEFAULT_BUNDLE)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A coarse case, 128 x 64 x 64: quick, and long enough for several tiles."""
+    folder = tmp_path_factory.mktemp("cases")
+    make_case(folder, "test", 7, size="small", doses=(1.0, 0.05))
+    return read_dose(case_folder(folder, "test", 7), 0.05)
+
+
+@pytest.fixture(scope="module")
+def whole(small, bundle):
+    return final(small, bundle, ONE)
+
+
+def final(volume, bundle, options):
+    *_, last = restore(volume, bundle, options)
+    return last.volume.voxels
+
+
+@pytest.mark.parametrize("tile", [64, 96])
+def test_tiles_agree_with_the_whole_volume_to_a_thousandth_of_the_body_mean(small, bundle, whole, tile):
+    body = body_mask(small.voxels, small.spacing_mm)
+    tiled = final(small, bundle, replace(ONE, tile=tile))
+    assert np.abs(tiled - whole).max() < 1e-3 * small.voxels[body].mean()
+
+
+def test_a_thousand_times_the_input_gives_a_thousand_times_the_output(small, bundle, whole):
+    scaled = final(small.with_voxels(small.voxels * 1000), bundle, ONE)
+    assert np.abs(scaled / 1000 - whole).max() < 1e-4 * whole.max()
+
+
+def test_bfloat16_agrees_with_float32_to_a_percent_of_the_body_mean(small, bundle, whole):
+    body = body_mask(small.voxels, small.spacing_mm)
+    rounded = final(small, bundle, replace(ONE, precision="bfloat16"))
+    assert np.abs(rounded - whole)[body].mean() < 0.01 * small.voxels[body].mean()
+
+
+@pytest.fixture(scope="module")
+def full_case(tmp_path_factory):
+    """A whole-body case at the voxel size the bundle was trained for."""
+    folder = tmp_path_factory.mktemp("cases")
+    make_case(folder, "test", 8, doses=(1.0, 0.5, 0.25, 0.1, 0.05))
+    return case_folder(folder, "test", 8)
+
+
+@pytest.fixture(scope="module")
+def restored(full_case, bundle):
+    doses = restore(read_dose(full_case, 0.05), bundle, RestoreOptions(input_dose=0.05))
+    return {dose.dose: dose.volume.voxels for dose in doses}
+
+
+def test_every_restored_dose_is_closer_to_the_real_one_than_the_input_and_not_worse_than_the_mix(full_case, restored):
+    scan = read_dose(full_case, 0.05)
+    body = body_mask(scan.voxels, scan.spacing_mm)
+    mixes = with_mixes(scan, 0.05, restored[1.0])
+    for dose, voxels in restored.items():
+        real = read_dose(full_case, dose).voxels
+        assert nmae(voxels, real, body) < nmae(scan.voxels, real, body)
+        assert nmae(voxels, real, body) < 1.01 * nmae(mixes[dose], real, body)
+
+
+def test_full_dose_beats_the_best_gaussian_by_a_wide_margin(full_case, restored):
+    scan, real = read_dose(full_case, 0.05), read_dose(full_case, 1.0).voxels
+    body = body_mask(scan.voxels, scan.spacing_mm)
+    rivals = [gaussian(width)(scan, 0.05)[1.0] for width in GAUSSIAN_WIDTHS_MM]
+    assert nmae(restored[1.0], real, body) < 0.85 * min(nmae(rival, real, body) for rival in rivals)
+    assert psnr(restored[1.0], real, body) > 1.0 + max(psnr(rival, real, body) for rival in rivals)
+
+
+def test_mean_activity_in_the_body_is_the_inputs_to_one_percent(full_case, restored):
+    scan = read_dose(full_case, 0.05)
+    body = body_mask(scan.voxels, scan.spacing_mm)
+    for voxels in restored.values():
+        assert voxels[body].mean() == pytest.approx(scan.voxels[body].mean(), rel=0.01)
+        assert np.array_equal(voxels[~body], scan.voxels[~body])
