@@ -45,11 +45,12 @@ class RestoreOptions:
 
 @dataclass(frozen=True)
 class RestoredDose:
-    """One restored dose, with its guard and quality figures."""
+    """One restored dose, with its guard and quality figures and the dose that the input was taken for."""
 
     dose: float
     volume: Volume
     figures: dict[str, float]
+    input_dose: float
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def restore(
             restored = setting.into(volume.voxels, image)
             figures[dose] = _figures(restored, setting.body, guard)
             figures[dose]["seconds"] = clock.lap(f"{dose_label(dose)} dose")
-            yield RestoredDose(dose, restored, figures[dose])
+            yield RestoredDose(dose, restored, figures[dose], way.input_dose)
         below, lower = anchor, guarded
         progress.next_stage()
 

@@ -114,7 +114,8 @@ def _write_results(job: Job, stale: list[Path], stages, report: Report) -> Path:
         path = folder / dose_file(restored.dose, job.extension)
         write_volume(restored.volume, path)
         files.append({"dose": restored.dose, "label": dose_label(restored.dose), "file": path.name})
-        report({"type": "dose", "dose": restored.dose, "file": str(path), "figures": restored.figures})
+        facts = {"dose": restored.dose, "input_dose": restored.input_dose, "figures": restored.figures}
+        report({"type": "dose", "file": str(path), **facts})
     uncertainty = None
     if restoration.uncertainty is not None:
         uncertainty = uncertainty_file(job.extension)

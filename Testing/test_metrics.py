@@ -62,3 +62,14 @@ def test_ssim_without_scikit_image_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.metrics", None)
     with pytest.raises(InputError, match=r'pip install "mapdiff\[demo\]"'):
         ssim(REFERENCE, REFERENCE, EVERYWHERE)
+
+
+def test_ssim_of_a_small_mask_is_that_of_the_whole_volumes_map():
+    from skimage.metrics import structural_similarity
+
+    rng = np.random.default_rng(0)
+    reference, estimate = rng.random((2, 40, 44, 48), dtype=np.float32)
+    mask = np.zeros(reference.shape, bool)
+    mask[20:26, 5:14, 30:41] = True
+    _, whole = structural_similarity(estimate, reference, data_range=20.0, gaussian_weights=True, full=True)
+    assert ssim(estimate, reference, mask) == pytest.approx(whole[mask].mean(), rel=1e-5)

@@ -1,0 +1,394 @@
+"""MAPDiff in 3D Slicer: restores a low-dose PET volume dose by dose, each dose a volume, a slider through the doses."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import slicer
+import vtk
+from slicer import vtkMRMLDisplayableNode, vtkMRMLScalarVolumeNode
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+try:
+    import MAPDiffLib
+except ImportError:  # run from a checkout, where MAPDiffLib is the neighbour of this folder
+    sys.path.append(str(Path(__file__).resolve().parent.parent))
+    import MAPDiffLib
+
+from MAPDiffPanelLib import install, sampledata, views
+from MAPDiffPanelLib.optionssection import AUTO, OptionsSection
+from MAPDiffPanelLib.resultsection import ResultSection, addShortcuts, describeScan, removeShortcuts
+from MAPDiffPanelLib.run import CANCELLED, FAILED, DenoiseRun, Listener
+from MAPDiffPanelLib.scan import checkScan
+
+from MAPDiffLib.job import DEFAULT_BUNDLE, RESEARCH_USE, InputError, dose_label, parse_dose
+
+PROGRESS_STEPS = 1000
+
+#
+# MAPDiff
+#
+
+
+class MAPDiff(ScriptedLoadableModule):
+    """What Slicer knows of the module."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = "MAPDiff"
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Nuclear Medicine")]
+        self.parent.dependencies = []
+        self.parent.contributors = ["The MAPDiff contributors"]
+        self.parent.helpText = _(
+            "Restores a low-dose PET volume with multi-anchor guided diffusion: one volume for each dose up to full "
+            "dose, and a slider through them. Version {version}. {notice}"
+        ).format(version=MAPDiffLib.__version__, notice=RESEARCH_USE)
+        self.parent.acknowledgementText = _("The method follows MAP-Diff (arXiv 2603.02012).")
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+#
+# Register sample data sets in Sample Data module
+#
+
+
+def registerSampleData():
+    """A simulated low-dose scan that comes with the module: nothing is downloaded."""
+    sampledata.register()
+
+
+#
+# MAPDiffParameterNode
+#
+
+
+@parameterNodeWrapper
+class MAPDiffParameterNode:
+    """Every choice of the panel; a saved scene restores them. An empty text or 0 leaves a choice to the bundle."""
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    inputDose: str = AUTO
+    bundle: str = DEFAULT_BUNDLE
+    doses: str = ""
+    device: str = "auto"
+    steps: Annotated[int, WithinRange(0, 1000)] = 0
+    samples: Annotated[int, WithinRange(0, 64)] = 0
+    seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
+    result: str = ""
+    position: float = 0.0
+    region: vtkMRMLDisplayableNode
+    segment: str = ""
+    formerLayout: int = 0
+
+
+#
+# MAPDiffWidget
+#
+
+
+class MAPDiffWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel: from the chosen scan to the Denoise button; what follows is in ResultSection."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = self._parameterNode = self._parameterNodeGuiTag = self.options = self.results = None
+        self._shortcuts, self._warnings, self._entered = [], [], False
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/MAPDiff.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = MAPDiffLogic()
+        self.ui.researchLabel.text = RESEARCH_USE
+        self.ui.detailsText.visible = False
+        self.ui.progressBar.maximum = PROGRESS_STEPS
+        self.options = OptionsSection(self.ui, self._checkCanApply)
+        self.results = ResultSection(self.ui)
+        self.ui.denoiseButton.connect("clicked()", self.onDenoiseButton)
+        self.ui.detailsButton.connect("toggled(bool)", self.onDetailsToggled)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneChanged)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
+        slicer.app.connect("aboutToQuit()", self.onAboutToQuit)
+        views.registerLayouts(scene)
+        self._report("")
+        self.initializeParameterNode()
+
+    def cleanup(self):
+        """Called when the module is reloaded or Slicer quits: no process, no observer, no key is left."""
+        slicer.app.disconnect("aboutToQuit()", self.onAboutToQuit)
+        self.onAboutToQuit()
+        self.removeObservers()
+        removeShortcuts(self._shortcuts)
+        self.results.release()
+        self.setParameterNode(None)
+
+    def onAboutToQuit(self):
+        """Slicer quits with the module open."""
+        self.logic.stopNow()
+        self.options.probe.stopNow()
+
+    def enter(self):
+        """Called each time the user opens the module."""
+        self._entered = True
+        self.initializeParameterNode()
+        if not self._shortcuts:
+            self._shortcuts = addShortcuts(slicer.util.mainWindow(), self.onPreviousDose, self.onNextDose)
+
+    def exit(self):
+        """Called each time the user opens another module: the keys are theirs again; a run goes on."""
+        self._entered = False
+        removeShortcuts(self._shortcuts)
+        self.setParameterNode(None)
+
+    def onReload(self):
+        """The reload button renews this file alone; the parts have to be loaded anew as well."""
+        self.onAboutToQuit()
+        for name in [name for name in sys.modules if name.split(".")[0] in ("MAPDiffPanelLib", "MAPDiffLib")]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def onPreviousDose(self):
+        """The key [."""
+        self.results.step(-1)
+
+    def onNextDose(self):
+        """The key ]."""
+        self.results.step(1)
+
+    def onSceneStartClose(self, caller, event):
+        """The parameter node is about to go."""
+        self.setParameterNode(None)
+        self.results.release()
+
+    def onSceneChanged(self, caller, event):
+        """A scene was closed or loaded: its own choices and results are shown."""
+        if self._entered:
+            self.setParameterNode(None)
+            self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeRemoved(self, caller, event, node):
+        """A volume that the results are made of may have gone."""
+        if node.IsA("vtkMRMLScalarVolumeNode") and self._parameterNode and not slicer.mrmlScene.IsBatchProcessing():
+            self.results.refresh()
+            self._checkCanApply()
+
+    def initializeParameterNode(self):
+        """The parameter node of the scene as it is; the first volume where none was chosen."""
+        self.setParameterNode(self.logic.getParameterNode())
+        if not self._parameterNode.inputVolume:
+            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            if first:
+                self._parameterNode.inputVolume = first
+
+    def setParameterNode(self, parameterNode):
+        """Connects the widgets to a parameter node, or to none."""
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply)
+        self._parameterNode = parameterNode
+        self.options.setParameters(parameterNode)
+        if parameterNode:
+            self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply)
+            self._checkCanApply()
+        self.results.setParameters(parameterNode)
+
+    def _checkCanApply(self, caller=None, event=None):
+        """The button and why it is grey; the facts of the scan, or why it cannot be restored."""
+        if self._parameterNode is None:
+            return
+        self.options.follow()
+        if self.logic.running:
+            return
+        node, reason = self._parameterNode.inputVolume, ""
+        try:
+            self.ui.scanLabel.text = ""
+            checkScan(node)
+            self.ui.scanLabel.text = describeScan(node)
+            self.options.jobFields()
+        except InputError as error:
+            reason = str(error)
+            if node is not None and not self.ui.scanLabel.text:
+                self.ui.scanLabel.text = reason
+        self.ui.denoiseButton.enabled = not reason
+        self.ui.denoiseButton.toolTip = reason or _("Restore this scan; each dose appears as soon as it is ready.")
+
+    def onDenoiseButton(self):
+        """Starts a run, or stops the one that is under way."""
+        if self.logic.running:
+            self.logic.cancel()
+            self.ui.denoiseButton.enabled = False
+            self.ui.denoiseButton.toolTip = _("The run is being stopped.")
+            return
+        with slicer.util.tryWithErrorDisplay(_("MAPDiff could not start."), waitCursor=False):
+            if self._installMissing():
+                self._start()
+
+    def _installMissing(self):
+        """True when the worker's packages are there, after asking once where they are not."""
+        missing = install.missingPackages()
+        if missing and not slicer.util.confirmOkCancelDisplay(install.question(missing), _("MAPDiff: first use")):
+            return False
+        if missing:
+            with slicer.util.WaitCursor():
+                install.install(missing, Path(self.resourcePath("requirements.txt")))
+        return True
+
+    def _start(self):
+        self._warnings = []
+        self.results.touched = False
+        self.logic.startRun(self._parameterNode.inputVolume, self.options.jobFields(), PanelListener(self))
+        self.ui.denoiseButton.text = _("Cancel")
+        self.ui.denoiseButton.toolTip = _("Stop this run; the doses that have arrived stay.")
+
+    def _report(self, message, details=""):
+        """One sentence under the bar; what only helps a helper is folded."""
+        self.ui.statusLabel.text = "\n".join([message, *self._warnings[-1:]])
+        self.ui.detailsText.setPlainText(details)
+        self.ui.detailsButton.enabled = bool(details)
+        if not details:
+            self.ui.detailsButton.checked = False
+
+    def onDetailsToggled(self, shown):
+        """Unfolds what the worker wrote."""
+        self.ui.detailsText.visible = shown
+
+
+class PanelListener(Listener):
+    """A run's news on the panel."""
+
+    def __init__(self, widget):
+        self.widget = widget
+
+    def onProgress(self, fraction, text):
+        self.widget.ui.progressBar.value = round(PROGRESS_STEPS * fraction)
+        self.widget._report(text)
+
+    def onWarning(self, text):
+        self.widget._warnings.append(text)
+
+    def onDose(self, dose, node):
+        self.widget.results.doseArrived(self.widget.logic.run.resultID, dose)
+
+    def onFinished(self, outcome, message, details):
+        widget = self.widget
+        widget.ui.denoiseButton.text = _("Denoise")
+        if outcome in (FAILED, CANCELLED):
+            widget.ui.progressBar.value = 0
+        widget._report(message, details)
+        widget.options.showEstimate((widget.logic.run.report.get("input") or {}).get("dose_estimated") or {})
+        widget.results.refresh()
+        widget._checkCanApply()
+
+
+#
+# MAPDiffLogic
+#
+
+
+class MAPDiffLogic(ScriptedLoadableModuleLogic):
+    """Restores volumes, for the panel and for the Python console; one run at a time.
+
+    from MAPDiff import MAPDiffLogic
+    nodes = MAPDiffLogic().denoise(volumeNode)              # {0.1: node, 0.25: node, 0.5: node, 1.0: node}
+    """
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.run = None
+
+    def getParameterNode(self):
+        """The choices of the panel, from the scene."""
+        return MAPDiffParameterNode(super().getParameterNode())
+
+    @property
+    def running(self):
+        """Whether a run is under way."""
+        return self.run is not None and self.run.running
+
+    def denoise(self, volumeNode, doses=None, inputDose=None, bundle=DEFAULT_BUNDLE, device="auto", steps=None,
+                samples=None, seed=0, waitForCompletion=True, onDose=None, onProgress=None, onWarning=None,
+                onFinished=None):  # fmt: skip
+        """Restores a volume. Returns {dose: volume node}, all of them unless waitForCompletion is False.
+
+        doses: fractions of full dose, None for all that the bundle knows; inputDose: None to estimate it from noise.
+        onDose(dose, node), onProgress(fraction, text), onWarning(text), onFinished(outcome, message, details), the
+        outcome "done", "cancelled" or "failed". Raises ValueError for what cannot work, RuntimeError when a run that
+        is waited for fails.
+        """
+        fields = {"bundle": bundle, "device": device, "steps": steps, "samples": samples, "seed": seed}
+        fields["doses"] = None if doses is None else tuple(parse_dose(dose) for dose in doses)
+        fields["input_dose"] = None if inputDose is None else parse_dose(inputDose)
+        callbacks = {"onDose": onDose, "onProgress": onProgress, "onWarning": onWarning, "onFinished": onFinished}
+        listener = Listener()
+        vars(listener).update({name: callback for name, callback in callbacks.items() if callback is not None})
+        run = self.startRun(volumeNode, fields, listener)
+        while waitForCompletion and run.running:
+            slicer.app.processEvents()
+            time.sleep(0.005)
+        if waitForCompletion and run.outcome == FAILED:
+            raise RuntimeError("\n".join(part for part in run.lastWords if part))
+        return run.nodes
+
+    def startRun(self, volumeNode, fields, listener):
+        """A run with fields of MAPDiffLib.job.Job. RuntimeError while another one is under way."""
+        if self.running:
+            raise RuntimeError(_("A run is under way: wait for it or cancel it first."))
+        self.run = DenoiseRun(volumeNode, fields, listener)
+        self.run.start()
+        return self.run
+
+    def cancel(self):
+        """Asks the run to stop; it ends within three seconds and keeps the doses that have arrived."""
+        if self.running:
+            self.run.cancel()
+
+    def stopNow(self):
+        """Ends the run at once, for quitting and reloading."""
+        if self.running:
+            self.run.stopNow()
+
+
+#
+# MAPDiffTest
+#
+
+
+class MAPDiffTest(ScriptedLoadableModuleTest):
+    """A quick look inside Slicer; the tests of every part are in the repository's Testing folder."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        self.setUp()
+        self.test_theSampleScanCanBeRestored()
+        self.test_aScanWithoutVoxelsIsRefused()
+
+    def test_theSampleScanCanBeRestored(self):
+        node = sampledata.load()
+        checkScan(node)
+        self.assertIn("SUVbw", describeScan(node))
+        self.assertEqual(dose_label(0.25), "1/4")
+
+    def test_aScanWithoutVoxelsIsRefused(self):
+        empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+        with self.assertRaises(ValueError):
+            MAPDiffLogic().denoise(empty)

@@ -1,0 +1,1 @@
+"""The parts of the MAPDiff panel: each file one idea, each usable without the panel's window."""

@@ -1,0 +1,74 @@
+"""The table of numbers: per dose the noise, SUVmean and SUVmax of a region, total activity, and the guard."""
+
+# ruff: noqa: B905  zip(strict=) needs Python 3.10, Slicer 5.8 has 3.9
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from slicer.i18n import tr as _
+
+from MAPDiffPanelLib.results import Result
+from MAPDiffPanelLib.scan import voxelsOf
+
+PARTS = 8  # of a volume, for the sum over all voxels
+
+
+def columns(isSuv: bool) -> list[str]:
+    """The head of the table."""
+    mean, highest = (_("SUVmean"), _("SUVmax")) if isSuv else (_("mean"), _("max"))
+    return [_("dose"), _("noise %"), mean, highest, _("activity %"), _("guard %")]
+
+
+def measure(result: Result, regionOf, rows: list) -> Iterator[None]:
+    """Appends one row per stop to `rows`; yields between pieces of work.
+
+    regionOf(): the Region, found once on the scan's own grid (RegionError). A row is [label, noise, mean, max,
+    activity, guard], per cents of the mean, of the scan's total activity, and of the guard's correction; nan: unknown.
+    """
+    region, whole = regionOf(), None
+    yield
+    for (_dose, node), label in zip(result.stops, result.labels()):
+        voxels = voxelsOf(node)
+        values = region.values(voxels).astype(np.float64)
+        yield
+        total = 0.0
+        for part in np.array_split(voxels, PARTS):
+            total += float(part.sum(dtype=np.float64))
+            yield
+        whole = whole or total
+        mean = float(values.mean())
+        drift = result.figuresOf(node).get("guard_drift")
+        guard = math.nan if drift is None else -100 * float(drift)
+        noise = 100 * float(values.std()) / mean if mean else math.nan
+        rows.append([label, noise, mean, float(values.max()), 100 * total / whole if whole else math.nan, guard])
+
+
+def formatRow(row: list) -> list[str]:
+    """A row as it is read: one decimal for per cents, two for uptake, a dash for what is unknown."""
+    digits = (1, 2, 2, 1, 1)
+    return [row[0]] + [_number(value, count) for value, count in zip(row[1:], digits)]
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:.{digits}f}" if value == value else "-"  # + 0.0: never "-0.0"
+
+
+def asText(head: list[str], rows: list[list]) -> str:
+    """Tabs and lines, for a spreadsheet."""
+    return "\n".join("\t".join(line) for line in [head, *map(formatRow, rows)]) + "\n"
+
+
+def asTableNode(scene, name: str, head: list[str], rows: list[list]):
+    """A vtkMRMLTableNode with the numbers at full precision."""
+    import vtk
+
+    node = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
+    for index, title in enumerate(head):
+        column = vtk.vtkStringArray() if index == 0 else vtk.vtkDoubleArray()
+        column.SetName(title)
+        for row in rows:
+            column.InsertNextValue(row[index])
+        node.AddColumn(column)
+    return node

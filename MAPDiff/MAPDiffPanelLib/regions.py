@@ -1,0 +1,144 @@
+"""Where numbers are measured: a liver-like default region, a markups ROI, or a segment. All as (slices, mask)."""
+
+# ruff: noqa: B905  zip(strict=) needs Python 3.10, Slicer 5.8 has 3.9
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+RADIUS_MM = 15.0  # of the default sphere: 14 ml, the usual size for noise in the liver
+WARM = (1.2, 6.0)  # times the body's mean: above soft tissue and below bladder, brain and heart
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of a volume: `mask` [z, y, x] bool within the box `slices`."""
+
+    name: str
+    slices: tuple[slice, slice, slice]
+    mask: np.ndarray
+
+    def values(self, voxels: np.ndarray) -> np.ndarray:
+        """The voxels inside, one after the other."""
+        return voxels[self.slices][self.mask]
+
+
+class RegionError(ValueError):
+    """A sentence for the user: why there is nothing to measure."""
+
+
+def liverLike(voxels: np.ndarray, spacing_mm) -> Region:
+    """A 15 mm sphere in the largest even, warm part, found on 16 mm blocks. spacing (x, y, z).
+
+    RegionError when nothing in the volume is warm and even.
+    """
+    steps = [max(1, round(16 / edge)) for edge in reversed(spacing_mm)]
+    blocks = blockMeans(voxels, steps)
+    body = blocks > 0.5 * np.maximum(blocks, 0).mean()
+    if not body.any():
+        raise RegionError(_("No warm region was found in this volume. Draw an ROI."))
+    mean, deviation = neighbourhood(blocks)
+    level = blocks[body].mean()
+    warm = (mean > WARM[0] * level) & (mean < WARM[1] * level)
+    if not warm.any():
+        warm = mean > 0.5 * level
+    unevenness = np.where(warm & (mean > 0), deviation / np.maximum(mean, 1e-12), np.inf)
+    block = np.unravel_index(int(np.argmin(unevenness)), blocks.shape)
+    if not np.isfinite(unevenness[block]):
+        raise RegionError(_("No even region was found in this volume. Draw an ROI."))
+    centre = [(index + 0.5) * step for index, step in zip(block, steps)]
+    return sphere(voxels.shape, centre, spacing_mm, _("liver-like (automatic)"))
+
+
+def blockMeans(voxels: np.ndarray, steps) -> np.ndarray:
+    """Means over blocks of `steps` voxels [z, y, x]; what does not fill a block at the end is left out."""
+    counts = [max(1, size // step) for size, step in zip(voxels.shape, steps)]
+    steps = [min(step, size) for step, size in zip(steps, voxels.shape)]
+    cut = voxels[tuple(slice(0, count * step) for count, step in zip(counts, steps))]
+    shape = [part for count, step in zip(counts, steps) for part in (count, step)]
+    return cut.reshape(shape).mean(axis=(1, 3, 5), dtype=np.float32)
+
+
+def neighbourhood(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each block with its 26 neighbours; the rim counts its neighbours twice."""
+    padded = np.pad(blocks.astype(np.float64), 1, mode="reflect" if min(blocks.shape) > 1 else "edge")
+    total, squares = np.zeros(blocks.shape), np.zeros(blocks.shape)
+    z, y, x = blocks.shape
+    for dz in range(3):
+        for dy in range(3):
+            for dx in range(3):
+                part = padded[dz : dz + z, dy : dy + y, dx : dx + x]
+                total += part
+                squares += part * part
+    mean = total / 27
+    return mean, np.sqrt(np.maximum(squares / 27 - mean * mean, 0))
+
+
+def sphere(shape, centre, spacing_mm, name: str) -> Region:
+    """A sphere around `centre` (voxel edges counted from 0, z y x), cut at the volume's rim."""
+    edges = list(reversed(spacing_mm))
+    low = [max(0, int((c * e - RADIUS_MM) / e)) for c, e in zip(centre, edges)]
+    high = [min(size, int((c * e + RADIUS_MM) / e) + 1) for c, e, size in zip(centre, edges, shape)]
+    axes = [(np.arange(a, b) + 0.5 - c) * e for a, b, c, e in zip(low, high, centre, edges)]
+    distance = axes[0][:, None, None] ** 2 + axes[1][None, :, None] ** 2 + axes[2][None, None, :] ** 2
+    return _region(name, low, high, distance <= RADIUS_MM**2)
+
+
+def insideRoi(roiNode, volumeNode) -> Region:
+    """The voxels whose centres lie in a markups ROI (box), wherever transforms put the two."""
+    half = np.array(roiNode.GetSize()) / 2
+    worldToObject = np.linalg.inv(_matrix(roiNode.GetObjectToWorldMatrix()))
+    voxelToObject = worldToObject @ voxelToWorld(volumeNode)
+    corners = np.array([[(n >> axis & 1) * 2 - 1 for axis in range(3)] for n in range(8)]) * half
+    toVoxel = np.linalg.inv(voxelToObject)
+    box = corners @ toVoxel[:3, :3].T + toVoxel[:3, 3]  # in i, j, k
+    dimensions = volumeNode.GetImageData().GetDimensions()
+    low = [max(0, int(np.floor(box[:, axis].min()))) for axis in (2, 1, 0)]
+    high = [min(dimensions[axis], int(np.ceil(box[:, axis].max())) + 1) for axis in (2, 1, 0)]
+    if any(a >= b for a, b in zip(low, high)):
+        raise RegionError(_("The ROI lies outside this volume. Move it onto the body."))
+    k, j, i = np.ogrid[tuple(slice(a, b) for a, b in zip(low, high))]
+    mask = np.ones(np.broadcast_shapes(k.shape, j.shape, i.shape), bool)
+    for axis in range(3):
+        row = voxelToObject[axis]
+        mask &= np.abs(row[0] * i + row[1] * j + row[2] * k + row[3]) <= half[axis] + 1e-9
+    return _region(roiNode.GetName(), low, high, mask)
+
+
+def insideSegment(segmentationNode, segmentID: str, volumeNode) -> Region:
+    """The voxels of a segment, resampled by Slicer onto the volume's grid."""
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentID, volumeNode)
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentID)
+    name = segment.GetName() if segment is not None else segmentID
+    if mask is None or not np.any(mask):
+        raise RegionError(_("The segment {name} is empty in this volume.").format(name=name))
+    mask = mask > 0
+    bounds = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))[[0, -1]] for axis in range(3)]
+    low, high = [int(first) for first, _last in bounds], [int(last) + 1 for _first, last in bounds]
+    return _region(name, low, high, mask[tuple(slice(a, b) for a, b in zip(low, high))])
+
+
+def voxelToWorld(volumeNode) -> np.ndarray:
+    """4 x 4 from i, j, k to world RAS, through the parent transform if that is linear; else without it."""
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    parent = volumeNode.GetParentTransformNode()
+    if parent is None or not parent.IsTransformToWorldLinear():
+        return _matrix(matrix)
+    toWorld = vtk.vtkMatrix4x4()
+    parent.GetMatrixTransformToWorld(toWorld)
+    return _matrix(toWorld) @ _matrix(matrix)
+
+
+def _matrix(matrix) -> np.ndarray:
+    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
+
+
+def _region(name: str, low, high, mask: np.ndarray) -> Region:
+    if not mask.any():
+        raise RegionError(_("The region {name} holds no voxel of this volume.").format(name=name))
+    return Region(name, tuple(slice(a, b) for a, b in zip(low, high)), mask)

@@ -1,0 +1,118 @@
+"""The MAPDiff results in a scene, read from the nodes themselves: a result lives as long as its volumes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from slicer.i18n import tr as _
+
+from MAPDiffLib.job import dose_label
+from MAPDiffPanelLib import outputs
+from MAPDiffPanelLib.outputs import COMPLETE, DOSE, FIGURES, INPUT_DOSE, INPUT_ROLE, KIND, RESULT, TITLE
+
+ASSUMED_INPUT_DOSE = 0.05  # only for the labels between the scan and the first dose of a result that lacks its own
+
+
+@dataclass
+class Result:
+    """One run's volumes: the scan (None when it has gone), its dose, and the restored doses, ascending."""
+
+    resultID: str
+    title: str
+    inputNode: object = None
+    inputDose: float | None = None
+    complete: bool = True
+    doses: dict = field(default_factory=dict)
+    uncertaintyNode: object = None
+
+    @property
+    def label(self) -> str:
+        """For the list of results; an interrupted run says so."""
+        return self.title if self.complete else _("{title} (incomplete)").format(title=self.title)
+
+    @property
+    def stops(self) -> list[tuple[float, object]]:
+        """(dose, node) from the scan upwards; doses that a removed node leaves out are simply missing."""
+        found = sorted(self.doses.items())
+        if self.inputNode is None:
+            return found
+        dose = self.inputDose or min([ASSUMED_INPUT_DOSE] + [dose / 2 for dose in self.doses])
+        return [(dose, self.inputNode)] + found
+
+    def labels(self) -> list[str]:
+        """One label per stop: "input 1/20", "1/10", ..., "full"."""
+        names = [dose_label(round(dose, 3)) for dose, _node in self.stops]
+        if self.inputNode is not None:
+            names[0] = inputLabel(self.inputDose)
+        return names
+
+    @property
+    def nodes(self) -> list:
+        """Every volume of one grey scale: the scan and the doses."""
+        return [node for _dose, node in self.stops]
+
+    def figuresOf(self, node) -> dict:
+        """The worker's figures for one dose (guard, noise), {} where there are none."""
+        try:
+            figures = json.loads(node.GetAttribute(FIGURES) or "{}")
+        except ValueError:
+            return {}
+        return figures if isinstance(figures, dict) else {}
+
+
+def inputLabel(inputDose: float | None) -> str:
+    """How the scan itself is called beside its doses."""
+    return _("input") if not inputDose else _("input {dose}").format(dose=roundDose(inputDose))
+
+
+def roundDose(dose: float) -> str:
+    """A dose that need not be on the ladder, in words: 0.143 -> "1/7", 0.8 -> "4/5", 1 -> "full"."""
+    if dose >= 0.995:
+        return dose_label(1.0)
+    return f"1/{1 / dose:.0f}" if dose < 0.4 else f"1/{1 / dose:.2g}"
+
+
+def findResults(scene) -> list[Result]:
+    """Every result of a scene, oldest first."""
+    found: dict[str, Result] = {}
+    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")):
+        node = scene.GetNthNodeByClass(index, "vtkMRMLScalarVolumeNode")
+        resultID = node.GetAttribute(RESULT)
+        if resultID:
+            result = found.setdefault(resultID, Result(resultID, node.GetAttribute(TITLE) or node.GetName()))
+            _add(result, node)
+    return [result for result in found.values() if result.doses]
+
+
+def findResult(scene, resultID: str) -> Result | None:
+    """The result of this id, None when none of its doses is left."""
+    return next((result for result in findResults(scene) if result.resultID == resultID), None)
+
+
+def resultOf(node, scene) -> Result | None:
+    """The result a volume belongs to, as a dose or as the scan."""
+    if node.GetAttribute(RESULT):
+        return findResult(scene, node.GetAttribute(RESULT))
+    return next((result for result in reversed(findResults(scene)) if result.inputNode is node), None)
+
+
+def _add(result: Result, node) -> None:
+    if node.GetAttribute(KIND) == outputs.KIND_UNCERTAINTY:
+        result.uncertaintyNode = node
+        return
+    dose = _number(node.GetAttribute(DOSE))
+    if dose is None:
+        return
+    result.doses[dose] = node
+    result.inputNode = result.inputNode or node.GetNodeReference(INPUT_ROLE)
+    result.inputDose = result.inputDose or _number(node.GetAttribute(INPUT_DOSE))
+    result.complete = result.complete and node.GetAttribute(COMPLETE) == "1"
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        return None
+    return value if 0 < value <= 1 else None

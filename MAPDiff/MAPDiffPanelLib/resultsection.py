@@ -1,0 +1,244 @@
+"""The lower half of the panel: which result, the dose slider, the views and the look."""
+
+from __future__ import annotations
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from MAPDiffPanelLib import views
+from MAPDiffPanelLib.display import SharedDisplay, applyPreset, displayNodes
+from MAPDiffPanelLib.numberssection import NumbersSection
+from MAPDiffPanelLib.results import findResult, findResults
+from MAPDiffPanelLib.scan import ScanFacts
+from MAPDiffPanelLib.slider import mixAt, neighbour, positionOf
+from MAPDiffPanelLib.units import isSuv, unitsCode, unitsOf
+
+STEP = 100  # slider units between two doses
+
+
+class ResultSection:
+    """Shows one result of the scene; works without any run, on whatever results the scene holds."""
+
+    def __init__(self, ui):
+        self.ui, self._parameters, self._filling, self.result = ui, None, False, None
+        self.touched = False  # the user has moved the slider: it no longer follows the newest dose
+        self.views = views.ComparisonViews(slicer.mrmlScene)
+        self.display = SharedDisplay()
+        self.numbers = NumbersSection(ui)
+        ui.presetSelector.clear()
+        for name in views.PRESETS:
+            ui.presetSelector.addItem(name)
+        ui.colourSelector.clear()
+        for name in views.COLOURS:
+            ui.colourSelector.addItem(name)
+        ui.resultSelector.connect("currentIndexChanged(int)", self._resultChosen)
+        ui.doseSlider.connect("valueChanged(int)", self._sliderMoved)
+        ui.doseSlider.connect("sliderPressed()", self._sliderPressed)
+        self._kinds = {views.ONE: ui.oneButton, views.PAIR: ui.pairButton, views.GRID: ui.gridButton}
+        for button, slot in ((ui.oneButton, self._one), (ui.pairButton, self._pair), (ui.gridButton, self._grid)):
+            button.connect("clicked()", slot)
+        ui.backButton.connect("clicked()", self.back)
+        ui.presetSelector.connect("activated(int)", self._presetChosen)
+        ui.colourSelector.connect("activated(int)", self._colourChosen)
+
+    def setParameters(self, parameters) -> None:
+        """The parameter node that keeps the choice of result and the slider's place; None disconnects."""
+        self._parameters = parameters
+        self.numbers.setParameters(parameters)
+        self.views.recognize()
+        self.refresh()
+
+    def release(self) -> None:
+        """The scene or the panel goes: no observer and no node stays behind."""
+        self.display.release()
+        self.numbers.release()
+        self.result, self.touched = None, False
+        self.views = views.ComparisonViews(slicer.mrmlScene)
+
+    def refresh(self) -> None:
+        """The list of results and everything below it, from the scene as it is."""
+        if self._parameters is None:
+            return
+        results = findResults(slicer.mrmlScene)
+        known = [result.resultID for result in results]
+        if self._parameters.result not in known:
+            self._parameters.result = known[-1] if known else ""
+        self._filling = True
+        self.ui.resultSelector.clear()
+        for result in results:
+            self.ui.resultSelector.addItem(result.label, result.resultID)
+        if known:
+            self.ui.resultSelector.setCurrentIndex(known.index(self._parameters.result))
+        self._filling = False
+        self._use(next((result for result in results if result.resultID == self._parameters.result), None))
+
+    def doseArrived(self, resultID: str, dose: float) -> None:
+        """A run has a new dose: shown at once, unless the user is looking at another one."""
+        if self._parameters is None:
+            return
+        if self._parameters.result != resultID:
+            self._parameters.result, self.touched = resultID, False
+        keep = self._currentDose() if self.touched else None
+        self.refresh()
+        if self.result is not None:
+            self._moveTo(positionOf(self.result, dose if keep is None else keep))
+            self._show()
+
+    def step(self, direction: int) -> None:
+        """To the next (1) or previous (-1) dose."""
+        if self.result is not None:
+            self.touched = True
+            self._moveTo(neighbour(self.result, self.position, direction))
+
+    @property
+    def position(self) -> float:
+        """In steps from the scan."""
+        return self.ui.doseSlider.value / STEP
+
+    def mix(self):
+        """What the slider's place shows."""
+        return mixAt(self.result, self.position)
+
+    def back(self) -> None:
+        """The user's own layout and volumes."""
+        self.views.remember(self._parameters.formerLayout if self._parameters else 0)
+        self.views.back()
+        if self._parameters is not None:
+            self._parameters.formerLayout = 0
+        self._buttons()
+
+    def _use(self, result) -> None:
+        changed = (self.result and self.result.resultID) != (result and result.resultID)
+        self.result = result
+        self.display.watch(result)
+        self._filling = True
+        self.ui.doseSlider.maximum = STEP * max(1, len(result.stops) - 1) if result else STEP
+        self.ui.doseSlider.enabled = result is not None
+        if result is not None and changed:
+            self.ui.doseSlider.value = round(STEP * min(self._parameters.position, len(result.stops) - 1))
+        self._filling = False
+        self._label()
+        self._buttons()
+        self.numbers.use(result)
+
+    def _moveTo(self, position: float) -> None:
+        if self.ui.doseSlider.value == round(position * STEP):
+            self._sliderMoved(self.ui.doseSlider.value)
+        else:
+            self.ui.doseSlider.value = round(position * STEP)
+
+    def _sliderPressed(self) -> None:
+        self.touched = True
+
+    def _sliderMoved(self, value: int) -> None:
+        if self._filling or self.result is None or self._parameters is None:
+            return
+        self._parameters.position = value / STEP
+        self._label()
+        self._note()
+        self.views.follow(self.mix())
+        self._buttons()
+
+    def _label(self) -> None:
+        self.ui.doseLabel.text = self.mix().words if self.result else ""
+
+    def _currentDose(self):
+        return self.mix().dose if self.result else None
+
+    def _resultChosen(self, index: int) -> None:
+        if self._filling or index < 0:
+            return
+        self._parameters.result = str(self.ui.resultSelector.itemData(index))
+        self._use(findResult(slicer.mrmlScene, self._parameters.result))
+        if self.result is not None:
+            self._moveTo(len(self.result.stops) - 1)
+            self._show()
+
+    def _one(self) -> None:
+        self._arrange(views.ONE)
+
+    def _pair(self) -> None:
+        self._arrange(views.PAIR)
+
+    def _grid(self) -> None:
+        self._arrange(views.GRID)
+
+    def _arrange(self, kind: str) -> None:
+        if self.result is not None:
+            self._note()
+            self.views.show(kind, self.result, self.mix())
+        self._buttons()
+
+    def _show(self) -> None:
+        """What the views show now, with the doses there are now."""
+        self._arrange(self.views.kind)
+
+    def _note(self) -> None:
+        """The user's own layout goes into the parameter node, so that a saved scene knows the way back."""
+        self.views.remember(self._parameters.formerLayout)
+        self._parameters.formerLayout = self.views.formerLayout
+
+    def _buttons(self) -> None:
+        there = self.result is not None
+        for kind, button in self._kinds.items():
+            button.checked = there and self.views.kind == kind
+            button.enabled = there
+        self.ui.backButton.enabled = self.views.changed or bool(self._parameters and self._parameters.formerLayout)
+        self.ui.colourSelector.enabled = there
+        suv = there and isSuv(self._units())
+        self._showLook()
+        self.ui.presetSelector.enabled = suv
+        self.ui.presetSelector.toolTip = (
+            _("The grey scale of every view.")
+            if suv or not there
+            else _("These scales need a volume in SUV; this one is in other units. Set the window in the views.")
+        )
+
+    def _showLook(self) -> None:
+        """The preset that the views are in, nothing for a window of the user's own."""
+        displays = displayNodes(self.result.nodes[:1]) if self.result is not None else []
+        scale = (displays[0].GetWindow(), displays[0].GetLevel()) if displays else None
+        colour = displays[0].GetColorNodeID() if displays else None
+        presets = [(upper, upper / 2) for upper in views.PRESETS.values()]
+        colours = list(views.COLOURS.values())
+        self.ui.presetSelector.setCurrentIndex(presets.index(scale) if scale in presets else -1)
+        self.ui.colourSelector.setCurrentIndex(colours.index(colour) if colour in colours else -1)
+
+    def _units(self) -> str:
+        node = self.result.nodes[0]
+        return unitsCode(unitsOf(node)[1], node.GetAttribute("DICOM.MeasurementUnitsCodeValue"))
+
+    def _presetChosen(self, index: int) -> None:
+        if self.result is not None:
+            applyPreset(self.result, upper=list(views.PRESETS.values())[index])
+
+    def _colourChosen(self, index: int) -> None:
+        if self.result is not None:
+            applyPreset(self.result, colorNodeID=list(views.COLOURS.values())[index])
+
+
+def describeScan(node) -> str:
+    """One line under the selector; "" for a volume without voxels."""
+    return ScanFacts(node).describe() if node is not None and node.GetImageData() is not None else ""
+
+
+def addShortcuts(window, previous, following) -> list:
+    """`[` and `]` for the previous and next dose; give the list to `removeShortcuts`."""
+    made = []
+    for key, slot in (("[", previous), ("]", following)) if window is not None else ():
+        action = qt.QAction(window)
+        action.setShortcut(qt.QKeySequence(key))
+        action.connect("triggered()", slot)
+        window.addAction(action)
+        made.append((window, action))
+    return made
+
+
+def removeShortcuts(shortcuts: list) -> None:
+    """The keys belong to the application again."""
+    for window, action in shortcuts:
+        window.removeAction(action)
+        action.deleteLater()
+    shortcuts.clear()
+

@@ -1,0 +1,22 @@
+"""The fixture of the panel's tests. Nothing here or in standin/__init__.py imports slicer-core or PySide6 by itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from . import standin
+
+
+@pytest.fixture
+def application():
+    """The stand-in of Slicer, with a fresh scene; skips by name what is not installed."""
+    if standin.missing():
+        pytest.skip(f"not installed: {', '.join(standin.missing())}")
+    placed = standin.install()
+    try:
+        yield placed
+        errors, unused = list(placed.errors), placed.dialogs.unused
+    finally:
+        standin.remove()
+    assert not errors, "slots or observers raised:\n" + "\n".join(errors)
+    assert not unused, f"answers that no dialog asked for: {unused}"

@@ -1,0 +1,133 @@
+"""What the panel's tests share: a scan with everything a result must take over, a small model, the opened panel."""
+
+from __future__ import annotations
+
+import numpy as np
+
+MODULE = "MAPDiff/MAPDiff.py"
+OBLIQUE = [[-0.8, 0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]]
+SPACING, ORIGIN = (8.1, 7.9, 25 / 3), (1 / 3, 2 / 7, -100 / 11)
+LONG = {"steps": 500, "samples": 64, "inputDose": 0.05}  # minutes, unless it is cancelled
+
+
+def scan_voxels() -> np.ndarray:
+    """[24, 22, 20]: a warm cylinder with a hot ball and noise."""
+    z, y, x = np.mgrid[:24, :22, :20] + 0.5
+    voxels = ((y - 11) ** 2 + (x - 10) ** 2 < 64).astype(np.float32)
+    voxels[(z - 16) ** 2 + (y - 11) ** 2 + (x - 8) ** 2 < 9] = 4
+    return voxels * (1 + 0.15 * np.random.default_rng(0).standard_normal(voxels.shape).astype(np.float32))
+
+
+def make_volume(scene, voxels, name="PET"):
+    """A scalar volume node with these voxels [z, y, x], nothing else set."""
+    import slicer
+    import vtk
+
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    image = vtk.vtkImageData()
+    image.SetDimensions(*reversed(voxels.shape))
+    image.AllocateScalars(vtk.VTK_FLOAT, 1)
+    node.SetAndObserveImageData(image)
+    slicer.util.arrayFromVolume(node)[:] = voxels
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def make_scan(scene, name="PET", study=True):
+    """An oblique, anisotropic scan in SUV under a rotated transform, in a study, with its own window and colours."""
+    import slicer
+    import vtk
+
+    node = make_volume(scene, scan_voxels(), name)
+    matrix = vtk.vtkMatrix4x4()
+    for row in range(3):
+        for column in range(3):
+            matrix.SetElement(row, column, OBLIQUE[row][column] * SPACING[column])
+        matrix.SetElement(row, 3, ORIGIN[row])
+    node.SetIJKToRASMatrix(matrix)
+    quantity = "CodeValue:126400|CodingSchemeDesignator:DCM|CodeMeaning:Standardized Uptake Value"
+    units = "CodeValue:{SUVbw}g/ml|CodingSchemeDesignator:UCUM|CodeMeaning:SUV body weight"
+    for text, setter in ((quantity, node.SetVoxelValueQuantity), (units, node.SetVoxelValueUnits)):
+        entry = slicer.vtkCodedEntry()
+        entry.SetFromString(text)
+        setter(entry)
+    turn = vtk.vtkTransform()
+    turn.RotateX(20)
+    turn.Translate(5, 6, 7)
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
+    transform.SetMatrixTransformToParent(turn.GetMatrix())
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    display = node.GetDisplayNode()
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevel(6.5, 3.25)
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeInvertedGrey")
+    if study:
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+        patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "patient")
+        item = hierarchy.CreateStudyItem(patient, "study")
+        hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), item)
+    return node
+
+
+def make_result(scene, scan, doses=(0.1, 0.25, 0.5, 1.0), resultID="one", inputDose=0.05, factor=None):
+    """Result volumes as a run leaves them, without a run: voxels of the scan times `factor(dose)`."""
+    import slicer
+    from MAPDiffPanelLib import outputs
+    from MAPDiffPanelLib.scan import ScanFacts
+
+    nodes, facts = {}, ScanFacts(scan)
+    for dose in doses:
+        loaded = outputs.LoadedVolume(facts)
+        loaded.image.DeepCopy(scan.GetImageData())
+        title, figures = f"{scan.GetName()} MAPDiff", {"guard_drift": 0.02}
+        attributes = outputs.doseAttributes(resultID, title, dose, inputDose, figures)
+        nodes[dose] = loaded.addTo(scene, outputs.doseName(scan.GetName(), dose), attributes)
+        nodes[dose].SetAttribute(outputs.COMPLETE, "1")
+        slicer.util.arrayFromVolume(nodes[dose])[:] *= factor(dose) if factor else 1 + dose
+    return nodes
+
+
+def open_panel(application, monkeypatch, bundles):
+    """The panel with the tiny model chosen; bundles: the folder that holds it."""
+    monkeypatch.setenv("MAPDIFF_BUNDLES", str(bundles))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    widget = application.open_module(MODULE)
+    widget._parameterNode.bundle = "tiny"
+    widget.options.refresh()
+    return widget
+
+
+def load_parts(application, monkeypatch, bundles):
+    """The module loaded without its panel; its logic."""
+    monkeypatch.setenv("MAPDIFF_BUNDLES", str(bundles))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    application.load_module(MODULE)
+    import MAPDiff
+
+    return MAPDiff.MAPDiffLogic()
+
+
+def matrix_of(node) -> list[float]:
+    """IJKToRAS, all 16 numbers."""
+    import vtk
+
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return [matrix.GetElement(row, column) for row in range(4) for column in range(4)]
+
+
+def result_nodes(scene) -> list:
+    """Every volume that a run has added."""
+    count = scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    nodes = [scene.GetNthNodeByClass(index, "vtkMRMLScalarVolumeNode") for index in range(count)]
+    return [node for node in nodes if node.GetAttribute("MAPDiff.Result")]
+
+
+def leftovers(application) -> list[str]:
+    """Job folders in the application's temporary folder."""
+    from pathlib import Path
+
+    import slicer
+
+    return sorted(path.name for path in Path(slicer.app.temporaryPath).glob("MAPDiff-*"))
+

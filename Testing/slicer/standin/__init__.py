@@ -1,0 +1,56 @@
+"""A small, strict stand-in of the 3D Slicer application, on real MRML (slicer-core) and PySide6. See ../README.md."""
+
+from __future__ import annotations
+
+import importlib.util
+
+PACKAGES = {"slicer_core": "slicer-core", "PySide6": "PySide6-Essentials"}
+
+
+def missing() -> list[str]:
+    """The packages that have to be installed for the stand-in; none when it can work."""
+    return [package for module, package in PACKAGES.items() if importlib.util.find_spec(module) is None]
+
+
+def install():
+    """Puts qt, ctk and the rest of slicer in place; returns the StandIn that a test works with."""
+    from .session import install
+
+    return install()
+
+
+def remove() -> None:
+    """Takes everything away again that install() put in place."""
+    from .session import remove
+
+    remove()
+
+
+def pump(until=None, timeout: float = 5.0) -> bool:
+    """Runs the event loop until `until()` is true, or for `timeout` seconds; whether it became true."""
+    from .session import pump
+
+    return pump(until, timeout)
+
+
+def grab(widget, path, size=None) -> None:
+    """Renders a widget to a PNG file, in `size` (width, height) or its own."""
+    from .session import grab
+
+    grab(widget, path, size)
+
+
+def slice_pixels(name: str = "Red"):
+    """The RGBA picture of a slice view, uint8 [y, x, 4], top row first."""
+    import slicer
+
+    from .slice_widgets import slice_picture
+
+    return slice_picture(slicer.app.layoutManager().sliceWidget(name).sliceLogic())
+
+
+def check_ui(path) -> list[str]:
+    """What a .ui file has that the real widgets have not, a sentence each."""
+    from .ui_file import check_ui
+
+    return check_ui(path)

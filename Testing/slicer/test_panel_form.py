@@ -1,0 +1,214 @@
+"""The panel before and around a run: the grey button, the choices in the scene, first use, no torch in Slicer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from Testing.slicer import standin
+from Testing.slicer.panel import MODULE, make_result, make_scan, make_volume, open_panel, scan_voxels
+
+PROJECT = Path(__file__).parents[2]
+pytest_plugins = ["Testing.slicer.fixtures"]
+
+
+def test_without_a_scan_the_button_is_grey_and_says_why(application, monkeypatch, bundles):
+    widget = open_panel(application, monkeypatch, bundles)
+    assert not widget.ui.denoiseButton.enabled
+    assert widget.ui.denoiseButton.toolTip == "Choose a PET volume first."
+
+
+@pytest.mark.parametrize(
+    "kind, words",
+    [("ct", "looks like a CT"), ("constant", "same value"), ("slice", "single slice"), ("empty", "no voxels")],
+)
+def test_a_scan_that_cannot_work_is_refused_under_the_selector(panel, application, kind, words):
+    voxels = {
+        "ct": np.linspace(-1000, 2000, 24 * 22 * 20, dtype=np.float32).reshape(24, 22, 20),
+        "constant": np.ones((24, 22, 20), np.float32),
+        "slice": scan_voxels()[:1],
+    }.get(kind)
+    if voxels is None:
+        node = application.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    else:
+        node = make_volume(application.scene, voxels)
+    panel._parameterNode.inputVolume = node
+    assert not panel.ui.denoiseButton.enabled
+    assert words in panel.ui.denoiseButton.toolTip and words in panel.ui.scanLabel.text
+    assert application.dialogs.shown == []
+
+
+def test_doses_that_are_none_are_refused_before_the_press(panel):
+    panel.ui.dosesEdit.text = "1/4, seven"
+    assert not panel.ui.denoiseButton.enabled and "seven" in panel.ui.denoiseButton.toolTip
+    panel.ui.dosesEdit.text = "1/4, full"
+    assert panel.ui.denoiseButton.enabled
+    assert panel.options.jobFields()["doses"] == (0.25, 1.0)
+
+
+def save_voxels(scene, folder):
+    """Writes every volume beside the scene and notes where it lies."""
+    count = scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    for index, node in enumerate([scene.GetNthNodeByClass(n, "vtkMRMLScalarVolumeNode") for n in range(count)]):
+        storage = scene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+        storage.SetFileName(str(folder / f"{index}.nrrd"))
+        node.SetAndObserveStorageNodeID(storage.GetID())
+        assert storage.WriteData(node)
+
+
+def test_a_saved_scene_restores_every_choice_and_the_result(panel, application, tmp_path):
+    scan, parameters = panel._parameterNode.inputVolume, panel._parameterNode
+    make_result(application.scene, scan)
+    panel.results.refresh()
+    panel.ui.samplesSpinBox.value, panel.ui.stepsSpinBox.value, panel.ui.seedSpinBox.value = 3, 9, 77
+    panel.ui.dosesEdit.text = "1/4, full"
+    panel.ui.deviceSelector.setCurrentIndex(1)
+    panel.ui.inputDoseSelector.setCurrentIndex(panel.ui.inputDoseSelector.findText("1/20"))
+    panel.ui.doseSlider.value = 250
+    before = application.layout_manager.layout
+    panel.ui.pairButton.click()
+    names = ("inputDose", "bundle", "doses", "device", "steps", "samples", "seed", "result", "position")
+    chosen = {name: getattr(parameters, name) for name in names}
+    assert chosen == {"inputDose": "1/20", "bundle": "tiny", "doses": "1/4, full", "device": "cpu", "steps": 9,
+                      "samples": 3, "seed": 77, "result": "one", "position": 2.5}  # fmt: skip
+    path = str(tmp_path / "scene.mrml")
+    save_voxels(application.scene, tmp_path)
+    application.scene.SetRootDirectory(str(tmp_path))
+    application.scene.Commit(path)
+    application.scene.Clear(0)
+    assert panel.ui.resultSelector.count == 0
+    application.scene.SetURL(path)
+    application.scene.Connect()
+    standin.pump(timeout=0.1)
+    assert {name: getattr(panel._parameterNode, name) for name in names} == chosen
+    assert panel._parameterNode.inputVolume.GetName() == scan.GetName()
+    assert panel.ui.resultSelector.count == 1 and panel.results.result.labels()[0] == "input 1/20"
+    assert panel.ui.doseLabel.text == "1/3, between 1/4 and 1/2"
+    assert application.layout_manager.layout == 5270 and panel.ui.pairButton.checked
+    panel.ui.backButton.click()
+    assert application.layout_manager.layout == before
+
+
+def test_models_are_added_listed_described_and_removed(panel, application, bundles, tmp_path, monkeypatch):
+    import shutil
+
+    import qt
+
+    monkeypatch.setenv("MAPDIFF_BUNDLES", str(tmp_path / "own"))
+    source = tmp_path / "usb stick"
+    shutil.copytree(bundles / "tiny", source)
+    (source / "notes.txt").write_text("not part of a bundle")
+    application.dialogs.answer(str(source))
+    panel.ui.addBundleButton.click()
+    assert panel.ui.bundleSelector.currentText == "tiny" and panel.ui.bundleLabel.text == "random weights for tests"
+    own = sorted(path.name for path in (tmp_path / "own" / "tiny").iterdir())
+    assert own == ["bundle.json", "weights.safetensors"]
+    assert panel.ui.dosesEdit.placeholderText == "all: 1/10, 1/4, 1/2, full"
+    (tmp_path / "own" / "tiny" / "bundle.json").write_text("{}")
+    panel.options.refresh()
+    panel._checkCanApply()
+    assert "broken" in panel.ui.bundleSelector.currentText and not panel.ui.denoiseButton.enabled
+    application.testing = False
+    application.dialogs.answer(qt.QMessageBox.Yes)
+    panel.ui.removeBundleButton.click()
+    application.testing = True
+    assert not (tmp_path / "own" / "tiny").exists()
+    assert panel._parameterNode.bundle == "mapdiff-base"
+
+
+def test_devices_are_what_the_worker_reports(panel):
+    gpu = {"device": "cuda:0", "name": "RTX", "memory_bytes": 8e9}
+    panel.options._devicesKnown({"devices": [{"device": "cpu"}, gpu]})
+    selector = panel.ui.deviceSelector
+    labels = [selector.itemText(index) for index in range(selector.count)]
+    assert labels == ["auto (a GPU if there is one)", "CPU", "RTX (8 GB)"]
+    selector.setCurrentIndex(2)
+    assert panel._parameterNode.device == "cuda:0"
+
+
+def test_the_real_probe_answers_when_the_options_are_unfolded(panel):
+    panel.ui.optionsCollapsibleButton.collapsed = False
+    assert panel.options.probe.asked
+    assert standin.pump(lambda: panel.options._facts, 300)
+    assert panel.options._facts["devices"][0]["device"] == "cpu"
+
+
+def test_first_use_asks_once_and_installs_by_the_proper_ways(panel, application, monkeypatch):
+    import qt
+    from MAPDiffPanelLib import install
+
+    answers = iter([["torch", "safetensors"], [], []])
+    monkeypatch.setattr(install, "missingPackages", lambda: next(answers, []))
+    monkeypatch.setattr(panel, "_start", lambda: None)
+    application.testing = False
+    application.dialogs.answer(qt.QMessageBox.Ok)
+    panel.ui.denoiseButton.click()
+    assert [shown.kind for shown in application.dialogs.shown] == ["QMessageBox"]
+    assert "torch, safetensors" in application.dialogs.shown[0].text
+    assert application.installer.requests == [("installTorch", [">=2.2"]), ("pip_ensure", ["safetensors>=0.4"])]
+
+
+def test_first_use_declined_installs_and_starts_nothing(panel, application, monkeypatch):
+    import qt
+    from MAPDiffPanelLib import install
+
+    monkeypatch.setattr(install, "missingPackages", lambda: ["torch"])
+    application.testing = False
+    application.dialogs.answer(qt.QMessageBox.Cancel)
+    panel.ui.denoiseButton.click()
+    assert application.installer.requests == [] and not panel.logic.running
+
+
+def test_a_failed_installation_says_what_to_do(panel, application, monkeypatch):
+    from MAPDiffPanelLib import install
+
+    monkeypatch.setattr(install, "missingPackages", lambda: ["torch"])
+    application.installer.fails = OSError("[Errno 2] No such file or directory: a very long path")
+    with pytest.raises(install.InstallError, match="very long path.*PyTorch Util.*long paths"):
+        install.install(["torch"], None)
+
+
+def test_opening_the_module_installs_nothing_and_never_loads_torch():
+    code = f"""
+import sys
+from Testing.slicer import standin
+if standin.missing():
+    sys.exit(77)
+placed = standin.install()
+widget = placed.open_module({MODULE!r})
+assert placed.installer.requests == [], placed.installer.requests
+assert not [name for name in sys.modules if name.split(".")[0] in ("torch", "training", "safetensors")]
+assert widget.options.probe.asked is False
+standin.remove()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
+    if done.returncode == 77:
+        pytest.skip(f"not installed: {', '.join(standin.missing())}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_sample_data_is_registered_and_loads_without_a_network(application, monkeypatch, bundles):
+    widget = open_panel(application, monkeypatch, bundles)
+    (source,) = application.sample_data
+    assert source["category"] == "MAPDiff" and source["uris"].startswith("file:")
+    (node,) = source["customDownloader"](source)
+    assert node.GetVoxelValueUnits().GetCodeValue() == "{SUVbw}g/ml"
+    widget._parameterNode.inputVolume = node
+    assert widget.ui.denoiseButton.enabled, widget.ui.denoiseButton.toolTip
+
+
+def test_the_ui_file_names_only_what_the_real_widgets_have():
+    if standin.missing():
+        pytest.skip(f"not installed: {', '.join(standin.missing())}")
+    assert standin.check_ui(PROJECT / "MAPDiff/Resources/UI/MAPDiff.ui") == []
+
+
+def test_reloading_leaves_one_panel_that_works(panel, application):
+    application.close_module("MAPDiff")
+    assert panel._shortcuts == [] and not panel.logic.running
+    make_scan(application.scene, "another", study=False)  # nobody of the closed panel listens any more
+    assert application.errors == []

@@ -1,0 +1,139 @@
+"""The parts of the panel that need no panel: files piece by piece, steps, one look at the main thread's share."""
+
+from __future__ import annotations
+
+import gzip
+
+import numpy as np
+import pytest
+
+from Testing.slicer import standin
+from Testing.slicer.panel import load_parts, make_volume
+
+pytest_plugins = ["Testing.slicer.fixtures"]
+
+
+@pytest.fixture
+def parts(application, monkeypatch, bundles):
+    """MAPDiffPanelLib can be imported."""
+    return load_parts(application, monkeypatch, bundles)
+
+
+def read(path, volumefile):
+    made = []
+
+    def make(shape):
+        made.append(np.zeros(shape, np.float32))
+        return made[-1]
+
+    for _piece in volumefile.readNrrd(str(path), make):
+        pass
+    return made[0]
+
+
+def test_what_the_worker_reads_is_what_the_panel_wrote_and_back(parts, tmp_path):
+    from MAPDiffPanelLib import volumefile
+
+    from MAPDiffLib.volume import read_volume, write_volume
+
+    voxels = np.random.default_rng(0).normal(size=(60, 90, 80)).astype(np.float32)
+    matrix = [[-4.0, 0.1, 0, 10], [0, 4.1, 0.2, -3], [0, 0, 4.3, 1 / 3], [0, 0, 0, 1]]
+    pieces = sum(1 for _piece in volumefile.writeNrrd(str(tmp_path / "a.nrrd"), voxels, matrix, "{SUVbw}g/ml"))
+    assert pieces > 1
+    volume = read_volume(tmp_path / "a.nrrd")
+    assert np.array_equal(volume.voxels, voxels) and volume.units == "{SUVbw}g/ml"
+    columns = np.array(matrix)[:3, :3]
+    assert np.allclose(np.array(volume.direction).reshape(3, 3) * volume.spacing_mm, columns)
+    assert np.allclose(volume.origin_mm, [10, -3, 1 / 3])
+    write_volume(volume, tmp_path / "b.nrrd")
+    assert np.array_equal(read(tmp_path / "b.nrrd", volumefile), voxels)
+    assert sorted(path.name for path in tmp_path.glob("*.partial")) == []
+
+
+@pytest.mark.parametrize("fault, words", [("short", "ends early"), ("long", "more voxels"), ("text", "not an NRRD"),
+                                          ("damaged", "damaged|ends early")])  # fmt: skip
+def test_a_file_that_is_not_whole_is_refused(parts, tmp_path, fault, words):
+    from MAPDiffPanelLib import volumefile
+
+    head = b"NRRD0004\ntype: float\ndimension: 3\nsizes: 4 4 4\nencoding: gzip\nendian: little\n\n"
+    data = gzip.compress(np.arange(64 + (fault == "long") * 8, dtype="<f4").tobytes())
+    content = {"short": head + data[: len(data) // 2], "text": b"hello\n", "damaged": head + b"\0" * 50}
+    (tmp_path / "x.nrrd").write_bytes(content.get(fault, head + data))
+    with pytest.raises(volumefile.VolumeFileError, match=words):
+        read(tmp_path / "x.nrrd", volumefile)
+
+
+def test_steps_yield_to_the_event_loop_and_go_on_after_a_failure(parts):
+    import time
+
+    from MAPDiffPanelLib.steps import Steps
+
+    done, failures, steps = [], [], Steps()
+
+    def slow():
+        for number in range(5):
+            time.sleep(0.02)
+            done.append(number)
+            yield
+
+    def failing():
+        yield
+        raise ValueError("no")
+
+    steps.add(slow(), failures.append)
+    steps.add(failing(), failures.append)
+    steps.add(iter(["x"]) and slow(), failures.append)
+    assert done == [] and steps.busy
+    assert standin.pump(lambda: not steps.busy, 10)
+    assert done == [0, 1, 2, 3, 4] * 2 and [str(error) for error in failures] == ["no"]
+    closed = []
+
+    def endless():
+        try:
+            while True:
+                yield
+        finally:
+            closed.append(True)
+
+    steps.add(endless(), failures.append)
+    standin.pump(timeout=0.05)
+    steps.clear()
+    assert closed == [True] and not steps.busy
+
+
+def test_a_run_on_a_whole_body_takes_the_main_thread_in_pieces_under_fifty_milliseconds(parts, application, tmp_path):
+    """Writing the scan and reading a dose of 256 x 128 x 128 voxels: the panel's own work, in processor time."""
+    from MAPDiffPanelLib import outputs
+    from MAPDiffPanelLib.scan import ScanFacts
+    from MAPDiffPanelLib.steps import Steps
+    from MAPDiffPanelLib.volumefile import writeNrrd
+
+    from MAPDiffLib.volume import read_volume, write_volume
+
+    voxels = np.random.default_rng(0).gamma(2, 1, (256, 128, 128)).astype(np.float32)
+    facts = ScanFacts(make_volume(application.scene, voxels))
+    steps, failures, nodes = Steps(), [], []
+
+    def receive():
+        loaded = outputs.LoadedVolume(facts)
+        yield from loaded.read(str(tmp_path / "dose.nrrd"))
+        nodes.append(loaded.addTo(application.scene, "dose", outputs.doseAttributes("r", "t", 0.1, 0.05, {})))
+        yield
+
+    steps.add(writeNrrd(str(tmp_path / "a.nrrd"), facts.voxels, facts.ijkToLps(), "SUVbw"), failures.append)
+    assert standin.pump(lambda: not steps.busy, 300) and not failures
+    write_volume(read_volume(tmp_path / "a.nrrd"), tmp_path / "dose.nrrd")
+    steps.add(receive(), failures.append)
+    assert standin.pump(lambda: not steps.busy, 300) and not failures
+    assert len(nodes) == 1 and steps.longestTurn < 0.05, f"{1000 * steps.longestTurn:.0f} ms"
+
+
+def test_each_ending_says_what_happened_and_what_to_do(parts):
+    from MAPDiffPanelLib import endings
+
+    assert "memory" in endings.crashMessage(9, True, False)
+    assert "could not be started" in endings.crashMessage(-1, True, False)
+    assert "device cpu" in endings.crashMessage(11, True, False)
+    assert "exit code 1" in endings.crashMessage(1, False, True)
+    message, details = endings.writeFailure(PermissionError(13, "Permission denied"), "/tmp/x")
+    assert "Permission denied" in message and "/tmp/x" in message and "PermissionError" in details

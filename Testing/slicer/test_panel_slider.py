@@ -1,0 +1,196 @@
+"""The dose slider on real slice pictures, the comparison views, one look for all, and the way back."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from Testing.slicer import standin
+from Testing.slicer.panel import make_result, make_scan, result_nodes
+
+pytest_plugins = ["Testing.slicer.fixtures"]
+
+DOSES = (0.1, 0.25, 0.5, 1.0)
+
+
+@pytest.fixture
+def compared(panel, application):
+    """The panel with a finished result; no voxel lies outside the window: a mix of greys is a grey of the mix."""
+    scan = panel._parameterNode.inputVolume
+    composites()["Red"].SetBackgroundVolumeID(scan.GetID())
+    nodes = make_result(application.scene, scan, factor=lambda dose: 0.5 + 0.5 * dose)
+    scan.GetDisplayNode().SetWindowLevel(20, 8)
+    panel.results.refresh()
+    panel.ui.resultSelector.setCurrentIndex(0)
+    panel.ui.oneButton.click()
+    application.layout_manager.resetSliceViews()
+    return panel, scan, nodes
+
+
+def picture_of(node, name="Red"):
+    """The slice picture of one volume alone."""
+    import slicer
+
+    composite = slicer.app.layoutManager().sliceWidget(name).sliceLogic().GetSliceCompositeNode()
+    composite.SetForegroundVolumeID(None)
+    composite.SetBackgroundVolumeID(node.GetID())
+    return standin.slice_pixels(name)
+
+
+def test_at_each_dose_the_picture_is_that_volume_and_midway_it_is_the_mix(compared):
+    panel, scan, nodes = compared
+    stops = [scan, *nodes.values()]
+    alone = [picture_of(node) for node in stops]
+    assert all(np.any(a != b) for a, b in zip(alone, alone[1:], strict=False)), "the volumes must differ"
+    for index, expected in enumerate(alone):
+        panel.ui.doseSlider.value = -1 if index == 0 else 100 * index - 50  # come from elsewhere
+        panel.ui.doseSlider.value = 100 * index
+        panel.results.views.follow(panel.results.mix())
+        assert np.array_equal(standin.slice_pixels(), expected)
+    for index in range(len(stops) - 1):
+        panel.ui.doseSlider.value = 100 * index + 50
+        mix = (alone[index].astype(float) + alone[index + 1]) / 2
+        assert np.abs(standin.slice_pixels() - mix)[..., :3].max() <= 1
+
+
+def test_the_slider_says_the_dose_and_mixes_linearly_in_one_over_dose(compared):
+    import slicer
+
+    panel, _scan, nodes = compared
+    composite = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+    said = {}
+    for value in (0, 100, 150, 175, 200, 400):
+        panel.ui.doseSlider.value = value
+        said[value] = (panel.ui.doseLabel.text, composite.GetForegroundOpacity())
+    assert said[0] == ("input 1/20", 0) and said[100] == ("1/10", 0) and said[400] == ("full", 0)
+    assert said[150] == ("1/7, between 1/10 and 1/4", 0.5)  # 1/0.1 = 10, 1/0.25 = 4, their mean is 7
+    assert said[175][1] == 0.75 and said[175][0].startswith("1/6")  # 10 - 0.75 * 6 = 5.5
+    assert composite.GetBackgroundVolumeID() == nodes[1.0].GetID()
+
+
+def test_a_step_of_the_slider_copies_nothing_and_takes_under_fifty_milliseconds(compared, application):
+    panel, _scan, nodes = compared
+    before = {node.GetID(): node.GetImageData().GetMTime() for node in nodes.values()}
+    count, longest = application.scene.GetNumberOfNodes(), 0.0
+    for value in range(0, 401, 7):
+        began = time.thread_time()
+        panel.ui.doseSlider.value = value
+        longest = max(longest, time.thread_time() - began)
+    assert longest < 0.05
+    assert application.scene.GetNumberOfNodes() == count
+    assert before == {node.GetID(): node.GetImageData().GetMTime() for node in nodes.values()}
+
+
+def test_the_keys_go_from_dose_to_dose_while_the_panel_is_open(compared):
+    import slicer
+
+    panel, _scan, _nodes = compared
+    panel.ui.doseSlider.value = 130
+    seen = []
+    for step in (panel.onNextDose, panel.onNextDose, panel.onPreviousDose, panel.onPreviousDose, panel.onPreviousDose):
+        step()
+        seen.append(panel.ui.doseSlider.value)
+    assert seen == [200, 300, 200, 100, 0]
+    actions = [action for _window, action in panel._shortcuts]
+    assert [action.shortcut.toString() for action in actions] == ["[", "]"]
+    assert set(actions) <= set(slicer.util.mainWindow().actions())
+    actions[0].trigger()
+    assert panel.ui.doseSlider.value == 0
+    panel.exit()
+    assert panel._shortcuts == [] and not set(actions) & set(slicer.util.mainWindow().actions())
+
+
+def test_a_new_dose_is_shown_until_the_user_touches_the_slider(panel, application):
+    scan = panel._parameterNode.inputVolume
+    nodes = make_result(application.scene, scan, doses=(0.1,))
+    panel.results.doseArrived("one", 0.1)
+    assert panel.ui.doseLabel.text == "1/10"
+    nodes |= make_result(application.scene, scan, doses=(0.25,))
+    panel.results.doseArrived("one", 0.25)
+    assert panel.ui.doseLabel.text == "1/4"
+    panel.onPreviousDose()
+    make_result(application.scene, scan, doses=(0.5,))
+    panel.results.doseArrived("one", 0.5)
+    assert panel.ui.doseLabel.text == "1/10" and panel.ui.doseSlider.maximum == 300
+
+
+def composites():
+    import slicer
+    from MAPDiffPanelLib import views
+
+    return views.compositeNodes(slicer.mrmlScene)
+
+
+def test_input_and_restored_side_by_side_linked_with_one_window_and_back_again(compared, application):
+    panel, scan, nodes = compared
+    layout = application.layout_manager
+    before = layout.layout
+    panel.ui.doseSlider.value = 200
+    panel.ui.pairButton.click()
+    shown = composites()
+    assert layout.layout == 5270 and panel.ui.pairButton.checked and not panel.ui.oneButton.checked
+    assert [shown[f"MAPDiff{n}"].GetBackgroundVolumeID() for n in (1, 3)] == [scan.GetID()] * 2
+    assert [shown[f"MAPDiff{n}"].GetBackgroundVolumeID() for n in (2, 4)] == [nodes[0.25].GetID()] * 2
+    assert all(shown[f"MAPDiff{n}"].GetLinkedControl() for n in (1, 2, 3, 4))
+    panel.ui.doseSlider.value = 250
+    assert composites()["MAPDiff2"].GetForegroundOpacity() == 0.5
+    assert composites()["MAPDiff1"].GetForegroundOpacity() == 0
+    nodes[0.5].GetDisplayNode().SetWindowLevel(4, 2)
+    assert {node.GetDisplayNode().GetWindow() for node in (scan, *nodes.values())} == {4}
+    panel.ui.backButton.click()
+    assert layout.layout != 5270 and not panel.ui.backButton.enabled and panel._parameterNode.formerLayout == 0
+    assert layout.layout == before and composites()["Red"].GetBackgroundVolumeID() == scan.GetID()
+    assert composites()["Red"].GetForegroundVolumeID() is None
+
+
+def test_all_doses_in_a_grid_each_in_its_own_labelled_view(compared, application):
+    panel, scan, nodes = compared
+    panel.ui.pairButton.click()  # whose views the grid shares
+    panel.ui.gridButton.click()
+    assert application.layout_manager.layout == 5275
+    shown = composites()
+    expected = [scan.GetID(), *(node.GetID() for node in nodes.values())]
+    assert [shown[f"MAPDiff{n}"].GetBackgroundVolumeID() for n in range(1, 6)] == expected
+    from MAPDiffPanelLib import views
+
+    labels = [views.sliceNodes(application.scene)[f"MAPDiff{n}"].GetLayoutLabel() for n in range(1, 6)]
+    assert labels == ["input 1/20", "1/10", "1/4", "1/2", "full"]
+    assert {views.sliceNodes(application.scene)[f"MAPDiff{n}"].GetOrientation() for n in range(1, 6)} == {"Coronal"}
+
+
+def test_presets_set_scale_and_colours_everywhere(compared):
+    panel, scan, nodes = compared
+    panel.ui.presetSelector.setCurrentIndex(1)
+    panel.results._presetChosen(1)
+    panel.results._colourChosen(2)
+    for node in (scan, *nodes.values()):
+        display = node.GetDisplayNode()
+        assert (display.GetWindow(), display.GetLevel()) == (8, 4)
+        assert display.GetColorNode().GetName() == "PET-Heat"
+
+
+def test_presets_are_grey_for_a_scan_that_is_not_in_suv(panel, application):
+    from Testing.slicer.panel import make_volume, scan_voxels
+
+    make_result(application.scene, make_volume(application.scene, scan_voxels(), "counts"))
+    panel.results.refresh()
+    assert not panel.ui.presetSelector.enabled and "need a volume in SUV" in panel.ui.presetSelector.toolTip
+
+
+def test_two_results_are_told_apart_and_a_removed_dose_is_missed_by_nobody(compared, application):
+    panel, scan, nodes = compared
+    make_result(application.scene, make_scan(application.scene, "other", study=False), resultID="two")
+    panel.results.refresh()
+    assert panel.ui.resultSelector.count == 2
+    panel.ui.resultSelector.setCurrentIndex(1)
+    assert panel.results.result.inputNode.GetName() == "other"
+    panel.ui.resultSelector.setCurrentIndex(0)
+    application.scene.RemoveNode(nodes[0.25])
+    assert panel.ui.doseSlider.maximum == 300 and panel.results.result.labels() == ["input 1/20", "1/10", "1/2", "full"]
+    application.scene.RemoveNode(scan)
+    assert panel.results.result.labels() == ["1/10", "1/2", "full"]
+    for node in result_nodes(application.scene):
+        application.scene.RemoveNode(node)
+    assert panel.ui.resultSelector.count == 0 and not panel.ui.doseSlider.enabled
