@@ -20,10 +20,10 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 try:
-    import MAPDiffLib
+    import MAPDiffLib.job
 except ImportError:  # run from a checkout, where MAPDiffLib is the neighbour of this folder
     sys.path.append(str(Path(__file__).resolve().parent.parent))
-    import MAPDiffLib
+    import MAPDiffLib.job
 
 from MAPDiffPanelLib import install, sampledata, views
 from MAPDiffPanelLib.optionssection import AUTO, OptionsSection
