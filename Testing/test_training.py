@@ -134,6 +134,22 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(cases, tmp_path):
         assert torch.allclose(resumed[name], value, atol=1e-6), name
 
 
+def test_two_processes_under_torchrun_train_what_one_process_does(cases, tmp_path):
+    alone = averaged_weights(train(TINY, cases, tmp_path / "alone"))
+    (tmp_path / "tiny.json").write_text(TINY.to_json())
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training"]
+    command += ["train", "--config", str(tmp_path / "tiny.json"), "--cases", str(cases[0].parent)]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "both")],
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Starting with 2 processes" in done.stderr
+    both = averaged_weights(tmp_path / "both" / CHECKPOINT)
+    for name, value in alone.items():
+        assert torch.allclose(both[name], value, atol=1e-5), name
+
+
 def test_training_lowers_the_loss_and_logs_it(cases, tmp_path):
     config = replace(TINY, iterations=60, learning_rate=3e-3, warmup=5, checkpoint_every=60)
     train(config, cases, tmp_path / "run")

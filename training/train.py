@@ -34,7 +34,10 @@ def train(config: TrainConfig, cases: list[Path], output: Path, start_from: Path
     `start_from` is another run's checkpoint whose averaged weights a fresh run begins with. InputError when `output`
     holds a run of another configuration.
     """
-    fabric = Fabric(accelerator="auto", devices="auto" if "LOCAL_RANK" in os.environ else 1, precision=config.precision)
+    # What torchrun says of its processes; Fabric by itself would take a CPU machine for a single device.
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    nodes = int(os.environ.get("WORLD_SIZE", 1)) // local
+    fabric = Fabric(accelerator="auto", devices=local, num_nodes=nodes, precision=config.precision)
     fabric.launch()
     _claim_folder(fabric, config, output)
     torch.manual_seed(config.seed)
