@@ -39,10 +39,15 @@ def manifest_fields() -> dict:
     }
 
 
+def tiny_weights() -> dict[str, torch.Tensor]:
+    """Random weights, the same every time; shaken, since an untrained network returns the scan itself."""
+    torch.manual_seed(0)
+    return {name: value + 0.02 * torch.randn_like(value) for name, value in DenoisingUNet(CONFIG).state_dict().items()}
+
+
 def tiny_bundle(folder: Path) -> Path:
     """A valid bundle with random weights at `folder`."""
-    torch.manual_seed(0)
-    return save_bundle(folder, CONFIG, DenoisingUNet(CONFIG).state_dict(), manifest_fields())
+    return save_bundle(folder, CONFIG, tiny_weights(), manifest_fields())
 
 
 def tiny_scan(path: Path) -> Path:
