@@ -123,8 +123,11 @@ def test_a_worker_killed_at_any_moment_leaves_whole_doses_and_one_message(panel,
     pid = run.processID
     os.kill(pid, signal.SIGKILL)
     assert standin.pump(lambda: not panel.logic.running, 10)
-    assert "ended by the system" in panel.ui.statusLabel.text and "press Denoise again" in panel.ui.statusLabel.text
     assert not alive(pid) and leftovers(application) == []
+    if panel.ui.statusLabel.text.startswith("Done: 4 doses."):  # killed after its last word: nothing was left to lose
+        assert [run.nodes[dose] is not None for dose in (0.1, 0.25, 0.5, 1.0)] == [True] * 4
+        return
+    assert "ended by the system" in panel.ui.statusLabel.text and "press Denoise again" in panel.ui.statusLabel.text
     for node in result_nodes(application.scene):
         assert slicer.util.arrayFromVolume(node).shape == (24, 22, 20)
         assert np.isfinite(slicer.util.arrayFromVolume(node)).all()
