@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from MAPDiffLib.intensity import BODY_MEAN_SUV
 from MAPDiffLib.job import RESEARCH_USE
 from MAPDiffLib.volume import Volume, body_mask, read_volume
 
 SUV_WINDOW = 8.0
-BODY_MEAN_SUV = 0.85  # of FDG scans: an unknown unit is shown as if its body mean were this SUV
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def projection(volume: Volume, title: str, top: float) -> Panel:
 
 
 def window_top(volume: Volume) -> float:
-    """The activity shown as black: SUV 8, or what corresponds to it where the unit is not SUV."""
+    """The activity shown as black: SUV 8, or what corresponds to it where the unit is not SUV (by the body mean)."""
     if volume.units.upper().startswith("SUV"):
         return SUV_WINDOW
     body = body_mask(volume.voxels, volume.spacing_mm)

@@ -16,6 +16,7 @@ from MAPDiffLib.errors import InputError
 
 # Mean and deviation of log1p(SUV) in the body of whole-body FDG scans; only a conditioning of the network's numbers.
 LOG_MEAN, LOG_DEVIATION = 0.5, 0.4
+BODY_MEAN_SUV = 0.85  # of real whole-body FDG scans
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Intensity:
     scale: float
 
     @classmethod
-    def of_scan(cls, voxels: np.ndarray, body: np.ndarray, body_mean_suv: float = 0.85) -> Intensity:
+    def of_scan(cls, voxels: np.ndarray, body: np.ndarray, body_mean_suv: float = BODY_MEAN_SUV) -> Intensity:
         """Scale from the mean over `body` (bool, same shape). InputError when that mean is not positive."""
         mean = float(voxels[body].mean(dtype=np.float64)) if body.any() else 0.0
         if not mean > 0:

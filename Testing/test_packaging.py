@@ -135,8 +135,6 @@ def test_the_extension_says_all_that_the_catalogue_needs():
              "Slicer_EXTENSION_GENERATE_CONFIG", "Slicer_EXTENSION_CPACK"]  # fmt: skip
     places = [text.index(part) for part in order]
     assert places == sorted(places)
-    if not (PROJECT / "Resources/Screenshots").is_dir():
-        pytest.skip("not made yet: python -m Testing.slicer.screenshots")
     for url in [facts["EXTENSION_ICONURL"], *facts["EXTENSION_SCREENSHOTURLS"].split()]:
         repository, _, path = url.partition("/main/")
         assert repository.startswith("https://raw.githubusercontent.com/") and url.endswith((".png", ".jpg"))

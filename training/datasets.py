@@ -18,7 +18,7 @@ import torch
 
 from MAPDiffLib.doses import ANCHOR_DOSES
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.intensity import Intensity
+from MAPDiffLib.intensity import BODY_MEAN_SUV, Intensity
 from MAPDiffLib.volume import Volume, body_mask, read_volume
 
 DOSES_CACHE, BODY_CACHE, FACTS_CACHE = "cache-doses.npy", "cache-body.npy", "cache.json"
@@ -142,7 +142,7 @@ class PatchSource:
         window = self._window(case, rng)
         flips = [axis for axis in (0, 1, 2) if rng.random() < 0.5]
         index = ALL_DOSES.index(dose)
-        intensity = Intensity(scale=case.body_means[index] / 0.85)
+        intensity = Intensity(scale=case.body_means[index] / BODY_MEAN_SUV)
         # An anchor at or below the input's own dose teaches nothing: the next one above stands in for it.
         above = [min(d for d in ANCHOR_DOSES if d >= max(anchor, dose * 1.01)) for anchor in ANCHOR_DOSES]
         wanted = [index, *(ALL_DOSES.index(d) for d in above)]

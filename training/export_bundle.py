@@ -8,6 +8,7 @@ from pathlib import Path
 
 from MAPDiffLib.bundle import load_bundle, save_bundle
 from MAPDiffLib.doses import ANCHOR_DOSES
+from MAPDiffLib.intensity import BODY_MEAN_SUV
 from MAPDiffLib.network import DenoisingUNet
 from training.config import TrainConfig
 from training.fit import fit_uncertainty, fit_weights, measure
@@ -37,7 +38,7 @@ def export_bundle(
         "sampling": sampling,
         "input_doses": sorted(config.input_doses),
         "spacing_range_mm": [round(min(spacings), 2), round(max(spacings), 2)],
-        "intensity": {"transform": "log1p", "body_mean": 0.85},
+        "intensity": {"transform": "log1p", "body_mean": BODY_MEAN_SUV},
         "dose_estimate": json.loads(calibration.read_text())["dose_estimate"],
         "training_data": {
             "kind": "simulated (training/simulate); no patient data",

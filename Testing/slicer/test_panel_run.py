@@ -72,7 +72,7 @@ def test_a_press_gives_each_dose_as_a_volume_with_all_that_the_scan_has(panel, a
         voxels = slicer.util.arrayFromVolume(node)
         assert voxels.shape == (24, 22, 20) and np.isfinite(voxels).all() and voxels.max() > 0
     assert leftovers(application) == []
-    assert first_word < 2 or os.getloadavg()[0] > os.cpu_count(), f"{first_word:.1f} s to the first word"
+    assert first_word < 2, f"{first_word:.1f} s to the first word"
 
 
 def test_cancel_ends_the_worker_within_three_seconds_and_leaves_nothing(panel, application):

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from MAPDiffLib.intensity import BODY_MEAN_SUV
 from MAPDiffLib.volume import Volume, body_mask, read_volume
 from training.simulate.cases import DOSES, scan_at_doses, write_case
 from training.simulate.scanner import ScannerSetup
 
 WATER_PER_MM = 0.0096  # attenuation at 511 keV; without the patient's CT all of the body counts as water
-BODY_MEAN_SUV = 0.85
 
 
 def real_case(volume: Volume, seed: int) -> tuple[dict[str, np.ndarray], dict]:
@@ -33,7 +33,7 @@ def real_case(volume: Volume, seed: int) -> tuple[dict[str, np.ndarray], dict]:
         "seed": seed,
         "spacing_mm": list(volume.spacing_mm),
         "doses": sorted(DOSES),
-        "units": "SUV scaled to a body mean of 0.85",
+        "units": "SUV scaled to a body mean of " + str(BODY_MEAN_SUV),
         "scanner": asdict(setup),
         "full_dose_counts": counts,
     }
