@@ -73,6 +73,14 @@ class Diffusion:
         signal, sigma = (_per_item(value, x0) for value in self.signal_and_noise(t))
         return signal * noise - sigma * x0
 
+    def step(
+        self, x_t: torch.Tensor, x0_hat: torch.Tensor, t: torch.Tensor | int, t_next: torch.Tensor | int
+    ) -> torch.Tensor:
+        """x at t_next < t, the noise that x0_hat implies kept: DDIM, eta = 0 (arXiv 2010.02502, eq. 12)."""
+        signal, sigma = (_per_item(value, x_t) for value in self.signal_and_noise(t))
+        next_signal, next_sigma = (_per_item(value, x_t) for value in self.signal_and_noise(t_next))
+        return next_signal * x0_hat + (next_sigma / sigma) * (x_t - signal * x0_hat)
+
 
 def _per_item(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Shape a scalar or a [batch] vector so that it broadcasts over `like`."""
@@ -83,7 +91,7 @@ def _per_item(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 def deterministic_sampler(
     diffusion: Diffusion, denoise: Denoiser, x_t: torch.Tensor, timesteps: Sequence[int]
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """DDIM with eta = 0 (Song et al. 2021, arXiv 2010.02502, eq. 12): yields (t, x0_hat) at each of `timesteps`.
+    """Deterministic sampling, Diffusion.step after Diffusion.step: yields (t, x0_hat) at each of `timesteps`.
 
     `timesteps` fall strictly; `x_t` is the state at the first of them, pure noise or a noised scan.
     """
@@ -93,9 +101,7 @@ def deterministic_sampler(
         yield t, x0_hat
         if t_next is None:
             return
-        signal, sigma = diffusion.signal_and_noise(t)
-        next_signal, next_sigma = diffusion.signal_and_noise(t_next)
-        x_t = next_signal * x0_hat + (next_sigma / sigma) * (x_t - signal * x0_hat)
+        x_t = diffusion.step(x_t, x0_hat, t, t_next)
 
 
 def ancestral_sampler(

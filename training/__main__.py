@@ -57,6 +57,7 @@ def _add_train(steps) -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of the run")
     parser.add_argument("--start-from", type=Path, help="checkpoint whose weights a fresh run begins with")
     parser.add_argument("--calibration", type=Path, help="calibration.json whose taus replace the config's")
+    parser.add_argument("--workers", type=int, help="processes that cut patches (default: as the device needs)")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=JSON", help="settings that replace the config's")
     parser.set_defaults(run=_train)
 
@@ -71,7 +72,7 @@ def _train(options) -> None:
         changes["taus"] = _taus(options.calibration)
     config = load_config(options.config, **changes)
     print(json.dumps(dataclasses.asdict(config)))
-    print(train(config, find_cases(options.cases), options.output, options.start_from))
+    print(train(config, find_cases(options.cases), options.output, options.start_from, options.workers))
 
 
 def _taus(calibration: Path) -> list[int]:

@@ -25,13 +25,17 @@ class TrainConfig:
     taus: tuple[int, ...] = (200, 120, 70, 0)  # per anchor dose 1/10, 1/4, 1/2, full; from training/calibrate.py
     anchor_lambda: float = 1.0
     power: float = 2.0
-    # The first evaluation (t = T-1, pure noise) is a one-pass regression and starves when t is uniform: this share of
-    # the items is trained there, the rest uniformly on [1, low_timesteps].
+    # 0: the paper's training, on full-dose scans noised to a random t. Else every item is trained at t = T-1 (pure noise:
+    # a one-pass regression, which starves when t is uniform), and this share of them goes on down the sampler's own
+    # path, one stop in each anchor's interval, on the states that a restoration will meet.
+    path_share: float = 0.0
+    # Without a path: this share of the items is trained at t = T-1, the rest uniformly on [1, low_timesteps].
     end_share: float = 0.5
     low_timesteps: int = 1000
     input_doses: dict[float, float] = field(
         default_factory=lambda: {0.01: 0.05, 0.02: 0.15, 0.05: 0.55, 0.1: 0.15, 0.25: 0.1}
     )
+    zoomed: float = 0.25  # share of the patches enlarged to finer voxels
     patch: int = 48
     batch: int = 4
     iterations: int = 2000
@@ -39,7 +43,7 @@ class TrainConfig:
     warmup: int = 100
     ema_decay: float = 0.998
     gradient_clip: float = 1.0
-    precision: str = "32-true"
+    precision: str = "auto"  # bf16-mixed on a GPU, else 32-true; or a precision that Lightning Fabric knows
     checkpoint_every: int = 100
     seed: int = 0
 
@@ -50,6 +54,8 @@ class TrainConfig:
             raise InputError(f"patch is {self.patch}; a multiple of {self.network.stride} is needed")
         if not 1 <= self.low_timesteps <= self.diffusion.timesteps:
             raise InputError(f"low_timesteps is {self.low_timesteps}; 1 to {self.diffusion.timesteps} are needed")
+        if not 0 <= self.path_share <= 1:
+            raise InputError(f"path_share is {self.path_share}; 0 to 1 is needed")
 
     @property
     def anchors(self) -> tuple[Anchor, ...]:

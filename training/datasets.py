@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
 
 from MAPDiffLib.doses import ANCHOR_DOSES
 from MAPDiffLib.errors import InputError
@@ -27,6 +30,7 @@ AIR_WEIGHT = 0.05  # air is passed through by the restoration, so it hardly matt
 # A log1p error of a hot voxel is a large error in SUV: the loss counts it with (1 + SUV)^1.5, up to this weight.
 WEIGHT_POWER, WEIGHT_LIMIT = 1.5, 30.0
 HOT_SUV, HOT_SHARE = 3.0, 0.25  # a quarter of the patches is drawn around hot voxels, which are rare
+FINEST_ZOOM = 2.4  # 4 mm voxels to 1.7 mm
 ALL_DOSES = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
@@ -120,13 +124,30 @@ class Batch:
     weight: torch.Tensor
     dose: torch.Tensor
 
+    def pin_memory(self) -> Batch:
+        """In page-locked memory, from where a GPU copies while it computes (torch's DataLoader calls this)."""
+        return Batch(*(tensor.pin_memory() for tensor in vars(self).values()))
+
+    def first(self, count: int) -> Batch:
+        """The first `count` items."""
+        return Batch(*(tensor[:count] for tensor in vars(self).values()))
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in vars(self).values()))
+
 
 class PatchSource:
-    """Random patches of random cases; item k of iteration i is the same on every run and any number of processes."""
+    """Random patches of random cases; item k of iteration i is the same on every run and any number of processes.
 
-    def __init__(self, cases: Sequence[Path], patch: int, input_doses: dict[float, float], seed: int):
+    `zoomed`: the share of patches cut smaller and enlarged by up to FINEST_ZOOM, which is what scans with finer voxels
+    look like: their point spread and noise are smooth on the scale of a voxel.
+    """
+
+    def __init__(
+        self, cases: Sequence[Path], patch: int, input_doses: dict[float, float], seed: int, zoomed: float = 0.0
+    ):
         self.cases = [CachedCase.open(Path(case)) for case in cases]
-        self.patch, self.seed = patch, seed
+        self.patch, self.seed, self.zoomed = patch, seed, zoomed
         self.input_doses = list(input_doses)
         self.shares = np.array(list(input_doses.values())) / sum(input_doses.values())
 
@@ -139,35 +160,74 @@ class PatchSource:
     def _draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
         case = self.cases[rng.integers(len(self.cases))]
         dose = float(rng.choice(self.input_doses, p=self.shares))
-        window = self._window(case, rng)
+        zoom = rng.uniform(1.0, FINEST_ZOOM) if rng.random() < self.zoomed else 1.0
+        edge = round(self.patch / zoom)
+        window = self._window(case, rng, edge)
         flips = [axis for axis in (0, 1, 2) if rng.random() < 0.5]
         index = ALL_DOSES.index(dose)
         intensity = Intensity(scale=case.body_means[index] / BODY_MEAN_SUV)
         # An anchor at or below the input's own dose teaches nothing: the next one above stands in for it.
         above = [min(d for d in ANCHOR_DOSES if d >= max(anchor, dose * 1.01)) for anchor in ANCHOR_DOSES]
         wanted = [index, *(ALL_DOSES.index(d) for d in above)]
-        block = self._cut(case.doses, wanted, window, flips)
-        values = intensity.to_network(torch.from_numpy(block.astype(np.float32)))
-        body = torch.from_numpy(self._cut(case.body[None], [0], window, flips).astype(np.float32))
+        suv = self._enlarged(self._cut(case.doses, wanted, window, flips, edge))
+        body = self._enlarged(self._cut(case.body[None], [0], window, flips, edge))
+        values = intensity.to_network(suv)
         # A function of the scan alone: weights that knew the target would bias the estimate.
-        suv = torch.from_numpy(block[:1].astype(np.float32)).clamp(min=0)
-        weight = torch.where(body > 0, (1 + suv).pow(WEIGHT_POWER).clamp(max=WEIGHT_LIMIT), AIR_WEIGHT)
-        return values[:1], values[1:], weight, torch.tensor(dose)
+        weight = (1 + suv[:1].clamp(min=0)).pow(WEIGHT_POWER).clamp(max=WEIGHT_LIMIT)
+        return values[:1], values[1:], torch.where(body > 0.5, weight, AIR_WEIGHT), torch.tensor(dose)
 
-    def _window(self, case: CachedCase, rng: np.random.Generator) -> list[tuple[int, int]]:
+    def _window(self, case: CachedCase, rng: np.random.Generator, edge: int) -> list[tuple[int, int]]:
         """(start, stop) per axis around a random body voxel, pushed inside the volume where it fits."""
         shape = case.body.shape
         voxels = case.hot_voxels if rng.random() < HOT_SHARE and len(case.hot_voxels) else case.body_voxels
         centre = np.unravel_index(voxels[rng.integers(len(voxels))], shape)
-        quarter = self.patch // 4
+        quarter = edge // 4
         starts = [
-            int(np.clip(c - rng.integers(quarter, self.patch - quarter), 0, max(0, n - self.patch)))
+            int(np.clip(c - rng.integers(quarter, edge - quarter), 0, max(0, n - edge)))
             for c, n in zip(centre, shape, strict=True)
         ]
-        return [(start, min(start + self.patch, n)) for start, n in zip(starts, shape, strict=True)]
+        return [(start, min(start + edge, n)) for start, n in zip(starts, shape, strict=True)]
 
-    def _cut(self, array: np.ndarray, channels: list[int], window, flips: list[int]) -> np.ndarray:
+    def _cut(self, array: np.ndarray, channels: list[int], window, flips: list[int], edge: int) -> torch.Tensor:
         (z0, z1), (y0, y1), (x0, x1) = window
-        block = np.stack([array[c, z0:z1, y0:y1, x0:x1] for c in channels])
-        missing = [(0, 0), *((0, self.patch - n) for n in block.shape[1:])]
-        return np.ascontiguousarray(np.flip(np.pad(block, missing), [axis + 1 for axis in flips]))
+        block = np.stack([array[c, z0:z1, y0:y1, x0:x1] for c in channels]).astype(np.float32)
+        missing = [(0, 0), *((0, edge - n) for n in block.shape[1:])]
+        return torch.from_numpy(np.ascontiguousarray(np.flip(np.pad(block, missing), [axis + 1 for axis in flips])))
+
+    def _enlarged(self, block: torch.Tensor) -> torch.Tensor:
+        """[c, edge, edge, edge] -> [c, patch, patch, patch], trilinear."""
+        if block.shape[-1] == self.patch:
+            return block
+        return functional.interpolate(block[None], size=(self.patch,) * 3, mode="trilinear")[0]
+
+
+class _Iterations(Dataset):
+    """Iteration number -> the batch of this process; a map-style data set, so that worker processes can share it out."""
+
+    def __init__(self, source: PatchSource, items: Sequence[int]):
+        self.source, self.items = source, items
+
+    def __len__(self) -> int:
+        return sys.maxsize  # the loader is told which iterations it is to make
+
+    def __getitem__(self, iteration: int) -> Batch:
+        return self.source.batch(iteration, self.items)
+
+
+def batches(
+    source: PatchSource, items: Sequence[int], iterations: range, device: torch.device, workers: int | None = None
+) -> Iterator[Batch]:
+    """The batches of `iterations` on `device`, in order. On a GPU, `workers` processes (default: one per core but two,
+    at most 12) cut the patches ahead of it; on the CPU, which the network needs, nobody does."""
+    on_gpu = device.type == "cuda"
+    if workers is None:
+        workers = min(12, max(1, (os.cpu_count() or 1) - 2)) if on_gpu else 0
+    loader = DataLoader(
+        _Iterations(source, items), batch_size=None, sampler=iterations, num_workers=workers, pin_memory=on_gpu,
+        prefetch_factor=4 if workers else None, worker_init_fn=_one_thread,
+    )  # fmt: skip
+    return (batch.to(device) for batch in loader)
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)

@@ -12,12 +12,23 @@ from training.config import TrainConfig
 
 @dataclass(frozen=True)
 class Loss:
-    """The two terms, each a scalar; the anchor term also per interval of a(t) (nan where the batch had none)."""
+    """The two terms and lambda * w(t) of each item [b]; which anchor supervises it, int [b]; x0_hat [b, 1, z, y, x]."""
 
     denoising: torch.Tensor
     anchor: torch.Tensor
-    per_anchor: tuple[float, ...]
-    total: torch.Tensor
+    anchor_weight: torch.Tensor
+    which: torch.Tensor
+    x0_hat: torch.Tensor
+
+    @property
+    def total(self) -> torch.Tensor:
+        """The objective of each item: [b]."""
+        return self.denoising + self.anchor_weight * self.anchor
+
+    @property
+    def balanced(self) -> torch.Tensor:
+        """The objective divided by the sum of its weights: evaluations with and without an anchor count alike."""
+        return self.total / (1 + self.anchor_weight)
 
 
 def anchored_loss(
@@ -34,16 +45,14 @@ def anchored_loss(
     `weight` is 1 in the body and small outside. The denoising term is in the units of the prediction type; the anchor
     term in those of x0, where eps-prediction's 1/alpha_bar would otherwise swamp it: x0_hat is clipped to [-20, 20].
     """
-    diffusion, anchors = config.diffusion, config.anchors
+    diffusion = config.diffusion
     x0 = ladder[:, -1:]
-    denoising = _mean(weight, output - diffusion.target(x0, noise, t)).mean()
+    denoising = _mean(weight, output - diffusion.target(x0, noise, t))
     x0_hat = diffusion.x0_from(output, x_t, t).clamp(-20, 20)
-    which = anchor_of(t, anchors)
-    target = ladder[torch.arange(len(t), device=t.device), which][:, None]
-    error = _mean(weight, x0_hat - target)
-    anchor = (anchor_weight(t, diffusion.timesteps, config.power) * error).mean()
-    per_anchor = tuple(error.detach()[which == i].mean().item() for i in range(len(anchors)))
-    return Loss(denoising, anchor, per_anchor, denoising + config.anchor_lambda * anchor)
+    which = anchor_of(t, config.anchors).to(output.device)
+    target = ladder[torch.arange(len(t), device=output.device), which][:, None]
+    pull = config.anchor_lambda * anchor_weight(t, diffusion.timesteps, config.power).to(output)
+    return Loss(denoising, _mean(weight, x0_hat - target), pull, which, x0_hat)
 
 
 def _mean(weight: torch.Tensor, error: torch.Tensor) -> torch.Tensor:

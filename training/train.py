@@ -6,7 +6,6 @@ the same global batch and a resumed run continues exactly where the killed one w
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import os
@@ -22,25 +21,30 @@ from torch.utils.tensorboard import SummaryWriter
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.network import DenoisingUNet
 from training.config import TrainConfig
-from training.datasets import PatchSource
+from training.datasets import Batch, PatchSource, batches
 from training.loss import Loss, anchored_loss
 
 CHECKPOINT, CONFIG, LOG = "last.ckpt", "config.json", "train.log.jsonl"
 
 
-def train(config: TrainConfig, cases: list[Path], output: Path, start_from: Path | None = None) -> Path:
+def train(
+    config: TrainConfig, cases: list[Path], output: Path, start_from: Path | None = None, workers: int | None = None
+) -> Path:
     """Train to config.iterations in folder `output`, resuming from its checkpoint; returns the checkpoint's path.
 
-    `start_from` is another run's checkpoint whose averaged weights a fresh run begins with. InputError when `output`
-    holds a run of another configuration.
+    `start_from` is another run's checkpoint whose averaged weights a fresh run begins with; `workers` as in
+    datasets.batches. InputError when `output` holds a run of another configuration.
     """
     # What torchrun says of its processes; Fabric by itself would take a CPU machine for a single device.
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     nodes = int(os.environ.get("WORLD_SIZE", 1)) // local
-    fabric = Fabric(accelerator="auto", devices=local, num_nodes=nodes, precision=config.precision)
+    on_gpu = torch.cuda.is_available()
+    precision = ("bf16-mixed" if on_gpu else "32-true") if config.precision == "auto" else config.precision
+    fabric = Fabric(accelerator="auto", devices=local, num_nodes=nodes, precision=precision)
     fabric.launch()
     _claim_folder(fabric, config, output)
     torch.manual_seed(config.seed)
+    torch.backends.cudnn.benchmark = True  # every batch has the same shape
     network = DenoisingUNet(config.network).to(memory_format=torch.channels_last_3d)
     if start_from is not None:
         network.load_state_dict(averaged_weights(start_from))
@@ -51,17 +55,25 @@ def train(config: TrainConfig, cases: list[Path], output: Path, start_from: Path
     checkpoint = output / CHECKPOINT
     if checkpoint.exists():
         fabric.load(checkpoint, state)
-    source = PatchSource(cases, config.patch, config.input_doses, config.seed)
+    source = PatchSource(cases, config.patch, config.input_doses, config.seed, config.zoomed)
     items = list(range(fabric.global_rank, config.batch, fabric.world_size))
+    step = _path_step if config.path_share else _noised_step
     log = _Log(output, state["iteration"]) if fabric.is_global_zero else None
-    for iteration in range(state["iteration"], config.iterations):
+    iterations = range(state["iteration"], config.iterations)
+    feed = batches(source, items, iterations, fabric.device, workers)
+    for iteration in iterations:
         started = time.monotonic()
+        batch = next(feed)
+        waited = time.monotonic() - started
         _set_rate(optimizer, config, iteration)
-        loss = _step(fabric, model, optimizer, source, config, iteration, items)
+        optimizer.zero_grad(set_to_none=True)
+        losses = step(fabric, model, config, batch, iteration, items)
+        fabric.clip_gradients(model, optimizer, max_norm=config.gradient_clip)
+        optimizer.step()
         average.update_parameters(network)
         state["iteration"] = iteration + 1
         if log:
-            log.add(iteration, loss, optimizer.param_groups[0]["lr"], time.monotonic() - started)
+            log.add(iteration, losses, optimizer.param_groups[0]["lr"], time.monotonic() - started, waited)
         if state["iteration"] % config.checkpoint_every == 0 or state["iteration"] == config.iterations:
             _save(fabric, checkpoint, state)
     return checkpoint
@@ -81,31 +93,75 @@ def averaged_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     return {name.removeprefix("module."): value for name, value in average.items() if name.startswith("module.")}
 
 
-def draw_noise(config: TrainConfig, iteration: int, items: list[int], edge: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Timesteps int [b] and unit noise [b, 1, edge, edge, edge] for the numbered items of an iteration."""
-    steps, noises = [], []
+def draw_timesteps(config: TrainConfig, iteration: int, items: list[int]) -> torch.Tensor:
+    """The timestep of each numbered item of an iteration, without a path: int [b]."""
+    steps = []
     for item in items:
         rng = np.random.default_rng([config.seed, iteration, item, 1])
         at_end = rng.random() < config.end_share
         steps.append(config.diffusion.timesteps - 1 if at_end else int(rng.integers(1, config.low_timesteps)))
-        noises.append(rng.standard_normal((1, edge, edge, edge), dtype=np.float32))
-    return torch.tensor(steps), torch.from_numpy(np.stack(noises))
+    return torch.tensor(steps)
 
 
-def _step(fabric, model, optimizer, source: PatchSource, config: TrainConfig, iteration: int, items: list[int]) -> Loss:
-    batch = source.batch(iteration, items)
-    t, noise = draw_noise(config, iteration, items, config.patch)
-    scan, ladder, weight, dose, t, noise = (
-        fabric.to_device(x) for x in (batch.scan, batch.ladder, batch.weight, batch.dose, t, noise)
-    )
-    x_t = config.diffusion.noised(ladder[:, -1:], t.cpu(), noise)
-    output = model(x_t, scan, t / config.diffusion.timesteps, dose)
-    loss = anchored_loss(output, x_t, noise, t.cpu(), ladder, weight, config)
-    optimizer.zero_grad(set_to_none=True)
-    fabric.backward(loss.total)
-    fabric.clip_gradients(model, optimizer, max_norm=config.gradient_clip)
-    optimizer.step()
-    return loss
+def draw_stops(config: TrainConfig, iteration: int, items: list[int]) -> torch.Tensor:
+    """One timestep in each anchor's interval, falling, for each numbered item: int [anchors, b].
+
+    Every other item stops at the taus themselves and half the last one, as a restoration does; the rest anywhere.
+    """
+    taus = [anchor.tau for anchor in config.anchors]
+    bounds = [(taus[0], min(2 * taus[0], config.diffusion.timesteps - 1))]
+    bounds += [(max(low, 1), high) for high, low in zip(taus, taus[1:], strict=False)]
+    usual = [low for low, _ in bounds[:-1]] + [max(1, bounds[-1][1] // 2)]
+    stops = []
+    for item in items:
+        rng = np.random.default_rng([config.seed, iteration, item, 1])
+        anywhere = [int(rng.integers(low, high)) for low, high in bounds]
+        stops.append(usual if item % 2 else anywhere)
+    return torch.tensor(stops).T
+
+
+def draw_noise(config: TrainConfig, iteration: int, items: list[int], device: torch.device) -> torch.Tensor:
+    """Unit noise [b, 1, patch, patch, patch] for the numbered items: the same for any number of processes."""
+    noises = []
+    for item in items:
+        seed = (config.seed * 1_000_003 + iteration) * 4099 + item
+        generator = torch.Generator(device).manual_seed(seed)
+        noises.append(torch.randn((1, *(config.patch,) * 3), generator=generator, device=device))
+    return torch.stack(noises)
+
+
+def _noised_step(fabric, model, config: TrainConfig, batch: Batch, iteration: int, items: list[int]) -> list[Loss]:
+    """The paper's step: the full-dose scan noised to a random timestep. Leaves the gradients; returns its loss."""
+    t, noise = draw_timesteps(config, iteration, items), draw_noise(config, iteration, items, fabric.device)
+    x_t = config.diffusion.noised(batch.ladder[:, -1:], t, noise)
+    output = model(x_t, batch.scan, (t / config.diffusion.timesteps).to(x_t), batch.dose)
+    loss = anchored_loss(output, x_t, noise, t, batch.ladder, batch.weight, config)
+    fabric.backward(loss.total.mean())
+    return [loss]
+
+
+def _path_step(fabric, model, config: TrainConfig, batch: Batch, iteration: int, items: list[int]) -> list[Loss]:
+    """All items at the noisiest timestep, then the first of them down the sampler's path, each stop on the state that
+    the estimate before it leads to. Leaves the gradients of the mean over all evaluations; returns their losses."""
+    diffusion = config.diffusion
+    going_on = round(config.path_share * len(items))
+    stops = draw_stops(config, iteration, items[:going_on])
+    evaluations = len(items) + len(stops) * going_on
+    t = torch.full((len(items),), diffusion.timesteps - 1)
+    noise = draw_noise(config, iteration, items, fabric.device)
+    x_t = diffusion.noised(batch.ladder[:, -1:], t, noise)
+    losses = []
+    for stop in (*stops, None):
+        # Gradients of processes are summed once, after the last stop.
+        with fabric.no_backward_sync(model, enabled=stop is not None):
+            output = model(x_t, batch.scan, (t / diffusion.timesteps).to(x_t), batch.dose)
+            losses.append(anchored_loss(output, x_t, noise, t, batch.ladder, batch.weight, config))
+            fabric.backward(losses[-1].balanced.sum() / evaluations)
+        if stop is None:
+            return losses
+        batch, noise = batch.first(going_on), noise[:going_on]
+        x_t = diffusion.step(x_t[:going_on], losses[-1].x0_hat[:going_on].detach(), t[:going_on], stop)
+        t = stop
 
 
 def _set_rate(optimizer, config: TrainConfig, iteration: int) -> None:
@@ -154,17 +210,18 @@ class _Log:
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=iteration)
         self.every, self.rows = every, []
 
-    def add(self, iteration: int, loss: Loss, rate: float, seconds: float) -> None:
-        row = {"total": loss.total.item(), "denoising": loss.denoising.item(), "anchor": loss.anchor.item()}
-        row |= {f"anchor_{i}": value for i, value in enumerate(loss.per_anchor)}
-        self.rows.append(row | {"seconds": seconds, "rate": rate})
+    def add(self, iteration: int, losses: list[Loss], rate: float, seconds: float, waited: float) -> None:
+        """Keep an iteration; nothing is read off the device until a line is due."""
+        kept = [torch.stack([loss.denoising, loss.anchor, loss.which]).detach() for loss in losses]
+        self.rows.append((torch.cat(kept, dim=1), rate, seconds, waited))
         if (iteration + 1) % self.every:
             return
-        rows, self.rows = copy.copy(self.rows), []
-        means = {}
-        for key in rows[0]:
-            values = [r[key] for r in rows if not math.isnan(r[key])]
-            if values:
-                means[key] = sum(values) / len(values)
-                self.board.add_scalar(key, means[key], iteration + 1)
+        rows, self.rows = self.rows, []
+        denoising, anchor, which = torch.cat([row[0] for row in rows], dim=1).cpu()
+        means = {"denoising": denoising.mean().item(), "anchor": anchor.mean().item()}
+        means |= {f"anchor_{int(i)}": anchor[which == i].mean().item() for i in which.unique()}
+        seconds, waited = (sum(row[k] for row in rows) / len(rows) for k in (2, 3))
+        means |= {"rate": rows[-1][1], "seconds": seconds, "waiting_for_data": waited / seconds}
+        for name, value in means.items():
+            self.board.add_scalar(name, value, iteration + 1)
         self.file.write(json.dumps({"iteration": iteration + 1, **means}) + "\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from training.simulate.shapes import Grid
 
 DOSES = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01)
 SEEDS_PER_SPLIT = 100_000
-SPLITS = {"train": 0, "validation": SEEDS_PER_SPLIT, "test": 2 * SEEDS_PER_SPLIT}
+# "external": for testing alone, on the other family of scanners
+SPLITS = {"train": 0, "validation": SEEDS_PER_SPLIT, "test": 2 * SEEDS_PER_SPLIT, "external": 3 * SEEDS_PER_SPLIT}
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ def make_case(cases: Path | str, split: str, number: int, size: str = "full", do
     folder = case_folder(cases, split, number)
     if (folder / "case.json").exists():
         return False
-    volumes, facts = simulate_case(split_seed(split, number), SIZES[size], doses)
+    scanner = ScannerSetup.random_external if split == "external" else ScannerSetup.random
+    volumes, facts = simulate_case(split_seed(split, number), SIZES[size], doses, scanner)
     write_case(folder, volumes, {"split": split, "size": size, **facts})
     return True
 
@@ -68,10 +71,15 @@ def write_case(folder: Path, volumes: dict[str, np.ndarray], facts: dict) -> Non
     os.replace(partial, folder)
 
 
-def simulate_case(seed: int, size: Size = SIZES["full"], doses: tuple[float, ...] = DOSES):
+def simulate_case(
+    seed: int,
+    size: Size = SIZES["full"],
+    doses: tuple[float, ...] = DOSES,
+    scanner: Callable[[np.random.Generator], ScannerSetup] = ScannerSetup.random,
+):
     """({"dose-1.000": SUV float32 [z, y, x], ..., "truth": ..., "labels": uint8}, facts for case.json)."""
     rng = np.random.default_rng([seed, 2])
-    setup = ScannerSetup.random(rng)
+    setup = scanner(rng)
     setup = replace(setup, voxel_mm=setup.voxel_mm * size.coarser, slice_mm=setup.slice_mm * size.coarser)
     grid = Grid(size.shape, (setup.voxel_mm, setup.voxel_mm, setup.slice_mm))
     phantom = make_phantom(seed, grid)

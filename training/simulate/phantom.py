@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from MAPDiffLib.volume import body_mask
 from training.simulate import head, organs, skeleton
 from training.simulate.shapes import Canvas, Grid, smooth_field
 from training.simulate.tissues import Tissue, uptake_tables
@@ -99,7 +100,7 @@ def make_phantom(seed: int, grid: Grid) -> Phantom:
     spots, lesions = _paint_lesions(canvas, rng)
     canvas.bend = []
     activity, mu = _fill(canvas, rng, spots)
-    mean = activity[mu > 0.5 * 0.0089].mean()
+    mean = activity[body_mask(activity, grid.spacing_mm)].mean()  # as a scan's own body mean would be measured
     scale = np.float32(rng.uniform(0.81, 0.88) / mean)
     lesions = tuple(Lesion(spot.centre, spot.diameter_mm, spot.suv * float(scale), spot.host) for spot in lesions)
     labels = np.ascontiguousarray(canvas.labels[::SUPERSAMPLING, ::SUPERSAMPLING, ::SUPERSAMPLING])
@@ -251,7 +252,7 @@ def _fill(canvas: Canvas, rng: np.random.Generator, spots) -> tuple[np.ndarray, 
     """Uptake and attenuation of the labels, textured, averaged down to the voxel grid."""
     tables = uptake_tables(rng)
     broad = smooth_field(rng, canvas.grid, 38.0)
-    fine = 0.75 * smooth_field(rng, canvas.grid, 13.0) + 0.65 * smooth_field(rng, canvas.grid, 6.5)
+    fine = 0.7 * smooth_field(rng, canvas.grid, 11.0) + 0.7 * smooth_field(rng, canvas.grid, 7.0)
     shape = tuple(n // SUPERSAMPLING for n in canvas.grid.shape)
     level = np.zeros(canvas.grid.shape, np.float32)
     for box, inside, core, suv in spots:
