@@ -64,7 +64,7 @@ class DenoisingUNet(nn.Module):
         """t in [0, 1] (t / T) and dose in (0, 1], both float [batch]."""
         emb = self.embed(_embedding(t, dose, self.config.embedding).to(x_t.dtype))
         # How much of the state to look at, and how far to trust it over the scan: one number each per t and dose.
-        look, trust = self.gains(emb)[:, :, None, None, None, None].unbind(dim=1)
+        look, trust = self.gains(emb).to(x_t.dtype)[:, :, None, None, None, None].unbind(dim=1)
         h = self.stem(space_to_depth(torch.cat([look * x_t, scan], dim=1)))
         skips = []
         for level, blocks in enumerate(self.encoder):

@@ -25,9 +25,9 @@ class TrainConfig:
     taus: tuple[int, ...] = (200, 120, 70, 0)  # per anchor dose 1/10, 1/4, 1/2, full; from training/calibrate.py
     anchor_lambda: float = 1.0
     power: float = 2.0
-    # 0: the paper's training, on full-dose scans noised to a random t. Else every item is trained at t = T-1 (pure noise:
-    # a one-pass regression, which starves when t is uniform), and this share of them goes on down the sampler's own
-    # path, one stop in each anchor's interval, on the states that a restoration will meet.
+    # 0: the paper's training, on full-dose scans noised to a random t. Else every item is trained at t = T-1 (pure
+    # noise: a one-pass regression, which starves when t is uniform), and this share of them goes on down the sampler's
+    # own path, one stop in each anchor's interval, on the states that a restoration will meet.
     path_share: float = 0.0
     # Without a path: this share of the items is trained at t = T-1, the rest uniformly on [1, low_timesteps].
     end_share: float = 0.5

@@ -6,9 +6,11 @@ A case folder holds case.json and one NIfTI per dose (training/simulate, or UDPE
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +20,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
 
 from MAPDiffLib.doses import ANCHOR_DOSES
 from MAPDiffLib.errors import InputError
@@ -25,6 +28,7 @@ from MAPDiffLib.intensity import BODY_MEAN_SUV, Intensity
 from MAPDiffLib.volume import Volume, body_mask, read_volume
 
 DOSES_CACHE, BODY_CACHE, FACTS_CACHE = "cache-doses.npy", "cache-body.npy", "cache.json"
+CPU = torch.device("cpu")
 MARGIN = 4  # voxels of air kept around the body
 AIR_WEIGHT = 0.05  # air is passed through by the restoration, so it hardly matters to the loss
 # A log1p error of a hot voxel is a large error in SUV: the loss counts it with (1 + SUV)^1.5, up to this weight.
@@ -68,12 +72,12 @@ class CachedCase:
 
     @cached_property
     def doses(self) -> np.ndarray:
-        return np.load(self.folder / DOSES_CACHE, mmap_mode="r")
+        return np.load(self.folder / DOSES_CACHE, mmap_mode="c")  # never written to, but torch asks for it
 
     @cached_property
     def body(self) -> np.ndarray:
         """Body mask bool [z, y, x]."""
-        return np.load(self.folder / BODY_CACHE, mmap_mode="r")
+        return np.load(self.folder / BODY_CACHE, mmap_mode="c")
 
     @cached_property
     def body_means(self) -> list[float]:
@@ -140,16 +144,30 @@ class PatchSource:
     """Random patches of random cases; item k of iteration i is the same on every run and any number of processes.
 
     `zoomed`: the share of patches cut smaller and enlarged by up to FINEST_ZOOM, which is what scans with finer voxels
-    look like: their point spread and noise are smooth on the scale of a voxel.
+    look like: their point spread and noise are smooth on the scale of a voxel. The scans stay memory-mapped on disk,
+    or on the GPU `device` where they fit in half of its free memory: then patches are cut there.
     """
 
     def __init__(
-        self, cases: Sequence[Path], patch: int, input_doses: dict[float, float], seed: int, zoomed: float = 0.0
+        self,
+        cases: Sequence[Path],
+        patch: int,
+        input_doses: dict[float, float],
+        seed: int,
+        zoomed: float = 0.0,
+        device: torch.device = CPU,
     ):
-        self.cases = [CachedCase.open(Path(case)) for case in cases]
+        self.cases = open_caches(cases)
         self.patch, self.seed, self.zoomed = patch, seed, zoomed
+        self.device = device if device.type == "cuda" and self._fits(device) else CPU
+        self.doses = [torch.from_numpy(case.doses).to(self.device) for case in self.cases]
+        self.bodies = [torch.from_numpy(case.body).to(self.device) for case in self.cases]
         self.input_doses = list(input_doses)
         self.shares = np.array(list(input_doses.values())) / sum(input_doses.values())
+
+    def _fits(self, device: torch.device) -> bool:
+        free, _ = torch.cuda.mem_get_info(device)
+        return sum(case.doses.nbytes + case.body.nbytes for case in self.cases) < free / 2
 
     def batch(self, iteration: int, items: Sequence[int]) -> Batch:
         """The patches numbered `items` of the global batch of this iteration."""
@@ -158,19 +176,19 @@ class PatchSource:
         return Batch(scan, ladder, weight, dose)
 
     def _draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
-        case = self.cases[rng.integers(len(self.cases))]
+        number = int(rng.integers(len(self.cases)))
+        case = self.cases[number]
         dose = float(rng.choice(self.input_doses, p=self.shares))
         zoom = rng.uniform(1.0, FINEST_ZOOM) if rng.random() < self.zoomed else 1.0
-        edge = round(self.patch / zoom)
-        window = self._window(case, rng, edge)
-        flips = [axis for axis in (0, 1, 2) if rng.random() < 0.5]
+        window = self._window(case, rng, round(self.patch / zoom))
+        flips = [axis for axis in (1, 2, 3) if rng.random() < 0.5]
         index = ALL_DOSES.index(dose)
         intensity = Intensity(scale=case.body_means[index] / BODY_MEAN_SUV)
         # An anchor at or below the input's own dose teaches nothing: the next one above stands in for it.
         above = [min(d for d in ANCHOR_DOSES if d >= max(anchor, dose * 1.01)) for anchor in ANCHOR_DOSES]
         wanted = [index, *(ALL_DOSES.index(d) for d in above)]
-        suv = self._enlarged(self._cut(case.doses, wanted, window, flips, edge))
-        body = self._enlarged(self._cut(case.body[None], [0], window, flips, edge))
+        suv = self._cut(self.doses[number], wanted, window, flips)
+        body = self._cut(self.bodies[number][None], [0], window, flips)
         values = intensity.to_network(suv)
         # A function of the scan alone: weights that knew the target would bias the estimate.
         weight = (1 + suv[:1].clamp(min=0)).pow(WEIGHT_POWER).clamp(max=WEIGHT_LIMIT)
@@ -186,23 +204,21 @@ class PatchSource:
             int(np.clip(c - rng.integers(quarter, edge - quarter), 0, max(0, n - edge)))
             for c, n in zip(centre, shape, strict=True)
         ]
-        return [(start, min(start + edge, n)) for start, n in zip(starts, shape, strict=True)]
+        return [(start, start + edge) for start in starts]
 
-    def _cut(self, array: np.ndarray, channels: list[int], window, flips: list[int], edge: int) -> torch.Tensor:
+    def _cut(self, array: torch.Tensor, channels: list[int], window, flips: list[int]) -> torch.Tensor:
+        """Channels of [c, z, y, x] in a window that may reach past the end, mirrored, enlarged to the patch."""
         (z0, z1), (y0, y1), (x0, x1) = window
-        block = np.stack([array[c, z0:z1, y0:y1, x0:x1] for c in channels]).astype(np.float32)
-        missing = [(0, 0), *((0, edge - n) for n in block.shape[1:])]
-        return torch.from_numpy(np.ascontiguousarray(np.flip(np.pad(block, missing), [axis + 1 for axis in flips])))
-
-    def _enlarged(self, block: torch.Tensor) -> torch.Tensor:
-        """[c, edge, edge, edge] -> [c, patch, patch, patch], trilinear."""
+        block = torch.stack([array[c, z0:z1, y0:y1, x0:x1] for c in channels]).float()
+        missing = [n for (a, b), size in zip(window, block.shape[1:], strict=True) for n in (b - a - size, 0)]
+        block = functional.pad(block, missing[::-1]).flip(flips)
         if block.shape[-1] == self.patch:
             return block
         return functional.interpolate(block[None], size=(self.patch,) * 3, mode="trilinear")[0]
 
 
 class _Iterations(Dataset):
-    """Iteration number -> the batch of this process; a map-style data set, so that worker processes can share it out."""
+    """Iteration number -> the batch of this process: a data set whose items worker processes can share out."""
 
     def __init__(self, source: PatchSource, items: Sequence[int]):
         self.source, self.items = source, items
@@ -217,16 +233,31 @@ class _Iterations(Dataset):
 def batches(
     source: PatchSource, items: Sequence[int], iterations: range, device: torch.device, workers: int | None = None
 ) -> Iterator[Batch]:
-    """The batches of `iterations` on `device`, in order. On a GPU, `workers` processes (default: one per core but two,
-    at most 12) cut the patches ahead of it; on the CPU, which the network needs, nobody does."""
-    on_gpu = device.type == "cuda"
-    if workers is None:
-        workers = min(12, max(1, (os.cpu_count() or 1) - 2)) if on_gpu else 0
+    """The batches of `iterations` on `device`, in order.
+
+    Where the scans did not fit on the GPU, `workers` processes (default: one per core but two, at most 12) cut the
+    patches ahead of it.
+    """
+    behind = device.type == "cuda" and source.device.type == "cpu"
+    if not behind:
+        workers = 0
+    elif workers is None:
+        workers = min(12, max(1, (os.cpu_count() or 1) - 2))
     loader = DataLoader(
-        _Iterations(source, items), batch_size=None, sampler=iterations, num_workers=workers, pin_memory=on_gpu,
+        _Iterations(source, items), batch_size=None, sampler=iterations, num_workers=workers, pin_memory=behind,
         prefetch_factor=4 if workers else None, worker_init_fn=_one_thread,
     )  # fmt: skip
     return (batch.to(device) for batch in loader)
+
+
+def open_caches(cases: Sequence[Path]) -> list[CachedCase]:
+    """The caches of many cases; several that are missing are made by several processes."""
+    missing = [case for case in cases if not (Path(case) / FACTS_CACHE).exists()]
+    if len(missing) > 4:
+        jobs = min(16, os.cpu_count() or 1)
+        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+            list(tqdm(pool.map(CachedCase.open, missing), total=len(missing), desc="caches", disable=None))
+    return [CachedCase.open(Path(case)) for case in cases]
 
 
 def _one_thread(worker: int) -> None:

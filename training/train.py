@@ -55,7 +55,7 @@ def train(
     checkpoint = output / CHECKPOINT
     if checkpoint.exists():
         fabric.load(checkpoint, state)
-    source = PatchSource(cases, config.patch, config.input_doses, config.seed, config.zoomed)
+    source = PatchSource(cases, config.patch, config.input_doses, config.seed, config.zoomed, fabric.device)
     items = list(range(fabric.global_rank, config.batch, fabric.world_size))
     step = _path_step if config.path_share else _noised_step
     log = _Log(output, state["iteration"]) if fabric.is_global_zero else None

@@ -47,12 +47,12 @@ class ScannerSetup:
             model_psf_mm=float(rng.uniform(3.5, 5.0)),
             axial_psf_mm=float(rng.uniform(3.5, 5.0)),
             scatter_fraction=float(rng.uniform(0.30, 0.40)),
-            scatter_error=float(rng.uniform(0.9, 1.1)),
+            scatter_error=float(np.clip(rng.normal(1.0, 0.04), 0.9, 1.1)),
             scatter_width_mm=float(rng.uniform(40, 75)),
             randoms_fraction=float(rng.uniform(0.2, 0.4)),
             edge_sensitivity=float(rng.uniform(0.45, 0.85)),
             iterations=int(rng.integers(3, 6)),
-            filter_mm=float(rng.choice([rng.uniform(0.0, 1.5), rng.uniform(1.5, 5.0)], p=[0.75, 0.25])),
+            filter_mm=float(rng.choice([rng.uniform(0.0, 1.5), rng.uniform(1.5, 5.0)], p=[0.88, 0.12])),
             axial_filter_mm=float(rng.uniform(1.0, 3.0)),
         )
 
