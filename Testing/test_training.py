@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from MAPDiffLib.diffusion import Diffusion
+from MAPDiffLib.diffusion import Diffusion, deterministic_sampler
 from MAPDiffLib.doses import mix
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.network import NetworkConfig
+from MAPDiffLib.network import DenoisingUNet, NetworkConfig
 from MAPDiffLib.volume import Volume, write_volume
 from training.config import CONFIGS, TrainConfig, load_config
-from training.datasets import ALL_DOSES, PatchSource, dose_file, find_cases
+from training.datasets import ALL_DOSES, PatchSource, batches, dose_file, find_cases
 from training.fit import Measured, fit_uncertainty, fit_weights
 from training.loss import anchored_loss
-from training.train import CHECKPOINT, LOG, averaged_weights, train
+from training.train import CHECKPOINT, LOG, averaged_weights, draw_stops, train
 
 ROOT = Path(__file__).parent.parent
 TINY = TrainConfig(
@@ -64,10 +64,11 @@ def loss_inputs(t):
 def test_the_loss_is_the_papers_worked_by_hand(t, target):
     config = TrainConfig(anchor_lambda=0.5, power=2.0)
     loss = anchored_loss(**loss_inputs(t), config=config)
-    denoising, anchor = 0.5**2, (1 - t / 1000) ** 2 * (1.5 - target) ** 2
+    denoising, anchor, weight = 0.5**2, (1.5 - target) ** 2, 0.5 * (1 - t / 1000) ** 2
     assert loss.denoising.item() == pytest.approx(denoising)
     assert loss.anchor.item() == pytest.approx(anchor, rel=1e-4)
-    assert loss.total.item() == pytest.approx(denoising + 0.5 * anchor, rel=1e-4)
+    assert loss.total.item() == pytest.approx(denoising + weight * anchor, rel=1e-4)
+    assert loss.balanced.item() == pytest.approx((denoising + weight * anchor) / (1 + weight), rel=1e-4)
 
 
 def test_the_weight_leaves_air_out_of_the_loss():
@@ -102,6 +103,66 @@ def test_patches_hold_the_scan_and_the_anchors_at_the_same_place(cases):
     assert noise[0] > noise[1] > noise[2] > 0 and min(errors) > 0
 
 
+def test_zoomed_patches_show_the_same_anatomy_on_finer_voxels(cases):
+    plain = PatchSource(cases, 16, {0.05: 1.0}, seed=1).batch(0, list(range(32)))
+    zoomed = PatchSource(cases, 16, {0.05: 1.0}, seed=1, zoomed=1.0).batch(0, list(range(32)))
+    assert zoomed.scan.shape == plain.scan.shape and zoomed.weight.shape == plain.weight.shape
+
+    def roughness(scan: torch.Tensor) -> float:
+        """Of neighbours along z, against the whole spread: falls when voxels become finer than the noise."""
+        return (scan.diff(dim=2).std() / scan.std()).item()
+
+    assert roughness(zoomed.scan) < 0.8 * roughness(plain.scan)
+    inside = zoomed.weight > 0.5
+    assert np.corrcoef(zoomed.scan[inside], zoomed.ladder[:, 3:][inside])[0, 1] > 0.8
+
+
+def test_worker_processes_make_the_batches_that_the_trainer_would(cases):
+    source = PatchSource(cases, 16, {0.05: 1.0}, seed=1)
+    alone = list(batches(source, [0, 1], range(3, 6), torch.device("cpu")))
+    shared = list(batches(source, [0, 1], range(3, 6), torch.device("cpu"), workers=2))
+    assert len(alone) == len(shared) == 3
+    for one, other in zip(alone, shared, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(vars(one).values(), vars(other).values(), strict=True))
+
+
+def test_the_stops_of_a_path_lie_in_the_anchors_intervals_and_half_of_them_on_the_taus():
+    config = TrainConfig(taus=(131, 72, 38, 0))
+    stops = draw_stops(config, iteration=5, items=list(range(40)))
+    assert stops.shape == (4, 40) and (stops.diff(dim=0) < 0).all()
+    assert (stops[:, 1::2] == torch.tensor([131, 72, 38, 19])[:, None]).all()
+    for row, (low, high) in zip(stops, ((131, 262), (72, 131), (38, 72), (1, 38)), strict=True):
+        assert ((row >= low) & (row < high)).all() and len(row.unique()) > 5
+
+
+def test_a_path_trains_each_stop_on_the_state_its_sampler_would_reach(cases, tmp_path, monkeypatch):
+    """The states that the network was shown, against the sampler's own over the same noise and answers."""
+    config = replace(TINY, path_share=0.5, taus=(131, 72, 38, 0), iterations=1)
+    seen = []
+    forward = DenoisingUNet.forward
+
+    def watched(self, x_t, scan, t, dose):
+        output = forward(self, x_t, scan, t, dose)
+        seen.append((x_t.detach(), t, output.detach()))
+        return output
+
+    monkeypatch.setattr(DenoisingUNet, "forward", watched)
+    train(config, cases, tmp_path)
+    assert [len(t) for _, t, _ in seen] == [4, 2, 2, 2, 2]
+    for item in range(2):
+        steps = [round(t[item].item() * 1000) for _, t, _ in seen]
+        answers = iter(output[item] for _, _, output in seen)
+        states = []
+
+        def denoise(x_t, t, states=states, answers=answers):
+            states.append(x_t)
+            return next(answers)
+
+        list(deterministic_sampler(config.diffusion, denoise, seen[0][0][item], steps))
+        for (x_t, _, _), state in zip(seen, states, strict=True):
+            assert torch.allclose(x_t[item], state, atol=1e-5)
+
+
 def test_an_anchor_at_or_below_the_inputs_dose_is_replaced_by_the_next_above(cases):
     batch = PatchSource(cases, 16, {0.1: 1.0}, seed=1).batch(0, [0, 1])
     assert torch.equal(batch.ladder[:, 0], batch.ladder[:, 1])
@@ -113,10 +174,10 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(cases, tmp_path):
     folder = tmp_path / "resumed"
     script = "\n".join([
         "import sys, pathlib, training.train as t, Testing.test_training as here, training.datasets as d",
-        "step = t._step",
+        "step = t._noised_step",
         "def slow(*a):",
         "    import time; time.sleep(0.3); return step(*a)",
-        "t._step = slow",
+        "t._noised_step = slow",
         "t.train(here.TINY, d.find_cases(pathlib.Path(sys.argv[1])), pathlib.Path(sys.argv[2]))",
     ])  # fmt: skip
     process = subprocess.Popen(
@@ -134,9 +195,11 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(cases, tmp_path):
         assert torch.allclose(resumed[name], value, atol=1e-6), name
 
 
-def test_two_processes_under_torchrun_train_what_one_process_does(cases, tmp_path):
-    alone = averaged_weights(train(TINY, cases, tmp_path / "alone"))
-    (tmp_path / "tiny.json").write_text(TINY.to_json())
+@pytest.mark.parametrize("path_share", [0.0, 0.5])
+def test_two_processes_under_torchrun_train_what_one_process_does(cases, tmp_path, path_share):
+    config = replace(TINY, path_share=path_share)
+    alone = averaged_weights(train(config, cases, tmp_path / "alone"))
+    (tmp_path / "tiny.json").write_text(config.to_json())
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training"]
     command += ["train", "--config", str(tmp_path / "tiny.json"), "--cases", str(cases[0].parent)]
     done = subprocess.run(
@@ -155,7 +218,8 @@ def test_training_lowers_the_loss_and_logs_it(cases, tmp_path):
     train(config, cases, tmp_path / "run")
     rows = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
     assert [row["iteration"] for row in rows] == [20, 40, 60]
-    assert rows[-1]["total"] < 0.8 * rows[0]["total"]
+    assert rows[-1]["denoising"] < 0.9 * rows[0]["denoising"]
+    assert all(0 <= row["waiting_for_data"] <= 1 for row in rows)
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))
 
 

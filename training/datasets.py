@@ -239,10 +239,10 @@ def batches(
     patches ahead of it.
     """
     behind = device.type == "cuda" and source.device.type == "cpu"
-    if not behind:
+    if source.device.type == "cuda":
         workers = 0
     elif workers is None:
-        workers = min(12, max(1, (os.cpu_count() or 1) - 2))
+        workers = min(12, max(1, (os.cpu_count() or 1) - 2)) if behind else 0
     loader = DataLoader(
         _Iterations(source, items), batch_size=None, sampler=iterations, num_workers=workers, pin_memory=behind,
         prefetch_factor=4 if workers else None, worker_init_fn=_one_thread,
