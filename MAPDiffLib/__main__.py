@@ -171,7 +171,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--samples", type=int, metavar="N", help="samples to average (default: the bundle's)")
     add("--seed", type=int, default=0, metavar="N", help="same seed, same result (default: %(default)s)")
     add("--tile", type=int, metavar="N", help="edge of the tiles in voxels (default: what fits)")
-    add("--format", choices=FORMATS, help="of the results (default: the input's own; NIfTI for DICOM)")
+    add("--format", choices=FORMATS, help="of the results (default: the input's own; NIfTI for a folder of DICOM)")
     add("--overwrite", action="store_true", help="replace the results of an earlier run in DIR")
 
 

@@ -18,7 +18,7 @@ from MAPDiffLib.errors import InputError
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_CANCELLED = 0, 1, 2, 3
 MESSAGE_TYPES = ("status", "progress", "dose", "warning", "error", "done")
-FORMATS = ("nii.gz", "nrrd", "mha")
+FORMATS = ("nii.gz", "nrrd", "mha", "dicom")
 PRECISIONS = ("auto", "float32", "bfloat16")
 DEFAULT_BUNDLE = "mapdiff-base"
 REPORT_FILE = "report.json"
@@ -69,7 +69,9 @@ class Job:
 
     @property
     def extension(self) -> str:
-        """Of the files to write, with its dot: `format`, else the input's own, else NIfTI."""
+        """Of the files to write, with its dot: `format`, else the input's own, else NIfTI. DICOM: "", for folders."""
+        if self.format == "dicom":
+            return ""
         return "." + self.format if self.format else own_extension(self.input)
 
     def to_dict(self) -> dict:

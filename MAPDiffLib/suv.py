@@ -188,13 +188,21 @@ def _parsed(kind: type, value: object, what: str):
         raise InputError(f"SUV: {what} is {str(value)!r}, which cannot be read ({error}).") from None
 
 
-def _private(data: Dataset, place: tuple[int, str, int]) -> str:
-    """The text of a private element, "" where it is not there."""
+def private_element(data: Dataset, place: tuple[int, str, int]) -> Any:
+    """The element at a group, private creator and offset, as a pydicom.DataElement; None where it is not there."""
     group, creator, element = place
     try:
-        value = data.private_block(group, creator)[element].value
+        return data.private_block(group, creator)[element]
     except KeyError:
+        return None
+
+
+def _private(data: Dataset, place: tuple[int, str, int]) -> str:
+    """The text of a private element, "" where it is not there."""
+    found = private_element(data, place)
+    if found is None:
         return ""
+    value = found.value
     return value.decode("ascii", "replace").strip(" \0") if isinstance(value, bytes) else str(value).strip()
 
 
