@@ -108,7 +108,7 @@ def _encoded(arrays: list[np.ndarray], top: float, room: int, path: Path) -> tup
         for array in arrays:
             values = np.clip(np.rint(array / step), -32767, 32767).astype("<i2")
             planes = np.ascontiguousarray(values.reshape(-1).view(np.uint8).reshape(-1, 2).T)
-            volumes.append(base64.b64encode(gzip.compress(planes.tobytes(), 6, mtime=0)).decode("ascii"))
+            volumes.append(base64.b64encode(gzip.compress(planes.tobytes(), 3, mtime=0)).decode("ascii"))
         if sum(map(len, volumes)) <= room:
             return step, volumes
     raise InputError(

@@ -54,7 +54,7 @@
   const view = new niivue.Niivue({
     backColor: [1, 1, 1, 1], crosshairColor: [0.1, 0.45, 0.85, 0.8], textHeight: 0.03, show3Dcrosshair: false,
     isRadiologicalConvention: true, isColorbar: false, dragAndDropEnabled: false, logLevel: "error", loadingText: "",
-    multiplanarShowRender: niivue.SHOW_RENDER.NEVER, isResizeCanvas: true,
+    multiplanarShowRender: niivue.SHOW_RENDER.NEVER, sliceType: niivue.SLICE_TYPE.MULTIPLANAR,
   });
 
   async function startPlanes(values) {
@@ -62,11 +62,9 @@
     const file = new Uint8Array(header.length + 2 * voxelCount);
     file.set(header);
     file.set(new Uint8Array(values.buffer), header.length);
-    await view.attachToCanvas(byId("planes"));
-    await view.loadFromArrayBuffer(file.buffer, "scan.nii");
-    view.volumes[0].colormapInvert = true;
-    view.setColormap(view.volumes[0].id, "gray");
-    view.setSliceType(view.sliceTypeMultiplanar);
+    const image = await niivue.NVImage.new(file.buffer, "scan.nii", "gray", 1, null, shown.low, shown.high);
+    image.colormapInvert = true;
+    view.addVolume(image);
   }
 
   function drawPlanes(values) {
@@ -80,7 +78,8 @@
   // ---- MIP -----------------------------------------------------------------------------------------------------
   const canvas = byId("mip");
   const [dx, dy, dz] = setting.spacing;
-  const across = Math.ceil(Math.hypot(nx * dx, ny * dy) / dx); // columns that hold the body at any angle
+  const widest = Math.ceil(Math.hypot(nx * dx, ny * dy) / dx); // columns that hold the body at any angle
+  const across = widest + ((widest - nx) & 1); // even or odd as nx, so that columns and voxels coincide when not turned
   const brightest = new Int32Array(across * nz); // the voxel that each pixel of the MIP shows, or -1
   let angle = 0;
 
@@ -91,7 +90,7 @@
     for (let y = 0; y < ny; y++) {
       for (let x = 0; x < nx; x++) {
         // The patient's right stands on the left of the picture.
-        const u = Math.round(across / 2 - (cos * (x - nx / 2) * dx + sin * (y - ny / 2) * dy) / dx);
+        const u = Math.round((across - 1) / 2 - (cos * (x - (nx - 1) / 2) * dx + sin * (y - (ny - 1) / 2) * dy) / dx);
         if (u < 0 || u >= across) continue;
         for (let z = 0, i = y * nx + x, pixel = (nz - 1) * across + u; z < nz; z++, i += nx * ny, pixel -= across) {
           if (values[i] > best[pixel]) { best[pixel] = values[i]; brightest[pixel] = i; }
@@ -214,11 +213,17 @@
 
   try {
     setWindow(...setting.window);
-    await startPlanes(await volumeAt(0));
-    await show();
+    const first = volumeAt(0); // unpacked by the browser beside the long building of NiiVue's shaders
+    await view.attachToCanvas(byId("planes"));
+    shown.values = await first;
+    byId("shown").value = stops[0].label;
+    byId("numbers").querySelector("tbody tr").classList.add("shown");
+    drawMip(shown.values);
+    await startPlanes(shown.values);
+    await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
     document.body.dataset.firstPictureMs = Math.round(performance.now());
     view.onLocationChange = moved;
-    for (let index = 0; index < setting.volumes; index++) await volumeAt(index); // the others, behind the first picture
+    for (let index = 0; index < setting.volumes; index++) await volumeAt(index); // the others follow behind
     moved();
     document.body.dataset.ready = "true";
   } catch (error) {
