@@ -42,9 +42,8 @@ def write_html(report_path: Path, path: Path) -> Path:
     factor, unit = _scale(scan)
     top = window_top(scan) * factor
     shrink = math.ceil((scan.voxels.size / MOST_VOXELS) ** (1 / 3))
-    names = [entry["file"] for entry in report["files"]] + [report["uncertainty_file"]] * bool(
-        report["uncertainty_file"]
-    )
+    names = [entry["file"] for entry in report["files"]]
+    names += [report["uncertainty_file"]] if report["uncertainty_file"] else []
     images = [_upright(scan, factor, shrink)]
     images += [_upright(read_volume(report_path.parent / name), factor, shrink) for name in names]
     parts = {
