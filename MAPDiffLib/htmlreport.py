@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from MAPDiffLib.doses import DoseEstimate
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.figure import window_top
-from MAPDiffLib.job import dose_label
+from MAPDiffLib.job import input_dose_label
 from MAPDiffLib.volume import Volume, read_volume
 
 WEB = Path(__file__).parent / "web"
@@ -171,7 +172,7 @@ def _facts(report: dict) -> str:
         + " x ".join(f"{spacing:.3g}" for spacing in found["spacing_mm"])
         + f" mm, units {found['units']}",
         "scanner": " ".join(found["metadata"].get(name, "") for name in ("manufacturer", "model")),
-        "dose of the input": _dose(report) + (f" (estimated: {json.dumps(estimate)})" if estimate else ""),
+        "dose of the input": _dose(report) + (f"; by its noise {DoseEstimate(**estimate)}" if estimate else ""),
         "SUV factor": found["metadata"].get("suv_factor") or found["metadata"].get("suv_refused", ""),
         "model": f"{report['bundle']['name']}, sha256 {report['bundle']['sha256']}",
         "sampling": f"{report['sampling']['samples']} samples, timesteps {report['sampling']['timesteps']}, "
@@ -193,7 +194,7 @@ def _about(image: sitk.Image, shrink: int, step: float, unit: str) -> str:
 
 
 def _dose(report: dict) -> str:
-    return f"{dose_label(report['input']['dose_used'])} dose"
+    return f"{input_dose_label(report['input']['dose_used'], report['job']['input_dose'] is not None)} dose"
 
 
 def _inside_script(text: str) -> str:

@@ -164,6 +164,11 @@ def dose_label(dose: float) -> str:
     return "full" if fraction == 1 else f"{fraction.numerator}/{fraction.denominator}"
 
 
+def input_dose_label(dose: float, given: bool) -> str:
+    """The input's dose as a person writes it: 0.05 -> "1/20" where the user gave it, else "about 1/20"."""
+    return dose_label(dose) if given else f"about 1/{1 / dose:.0f}"
+
+
 def parse_dose(text: str | float) -> float:
     """ "1/4", "0.25", "full" -> 0.25, 0.25, 1.0. InputError for anything outside (0, 1]."""
     try:

@@ -26,6 +26,7 @@ from MAPDiffLib.job import (
     Job,
     dose_file,
     dose_label,
+    input_dose_label,
     is_result_file,
     to_plain,
     uncertainty_file,
@@ -118,10 +119,9 @@ def _writer(job: Job, model: str) -> Callable:
 
     def write(volume, path: Path, dose: float | None, input_dose: float) -> None:
         shows = "uncertainty" if dose is None else f"{dose_label(dose)} dose"
-        text = (
-            f"{'One standard deviation of the restored full dose' if dose is None else f'Restored to {shows}'}, from a "
-            f"scan taken for {dose_label(input_dose)} dose, by MAPDiff {__version__}, model {model}, seed {job.seed}."
-        )
+        what = "One standard deviation of the restored full dose" if dose is None else f"Restored to {shows}"
+        taken_for = input_dose_label(input_dose, job.input_dose is not None)
+        text = f"{what}, from a scan of {taken_for} dose, by MAPDiff {__version__}, model {model}, seed {job.seed}."
         write_series(volume, source, Derivation(shows, text, round(1000 * (dose or 0))), path)
 
     return write

@@ -78,12 +78,13 @@ def fake_results(folder, shape, voxels):
     figures = {"mean_in_body": 2000.0, "noise": 0.1, "guard_drift": -0.01, "seconds": 3.0}
     report = {
         "notice": "Research use only. </script>",
-        "job": {"input": str(folder / "scan.nrrd")},
+        "job": {"input": str(folder / "scan.nrrd"), "input_dose": None},
         "files": [{"dose": dose, "label": label, "file": "scan.nrrd"} for dose, label in doses.items()],
         "uncertainty_file": "scan.nrrd",
         "input": {
             "shape_zyx": shape, "spacing_mm": [4.0, 4.0, 3.0], "units": "BQML", "mean_in_body": 2000.0,
-            "dose_used": 0.05, "metadata": {"model": "<Model>"},
+            "dose_used": 0.0512, "metadata": {"model": "<Model>"},
+            "dose_estimated": {"dose": 0.0512, "low": 0.025, "high": 0.1, "noise": 0.1},
         },
         "doses": {f"{dose:g}": figures for dose in doses},
         "bundle": {"name": "none", "sha256": "0" * 64},
@@ -111,6 +112,7 @@ def test_a_scan_of_128_by_128_by_256_stays_under_25_mb_and_says_its_precision_an
     assert 5e6 < large.stat().st_size < 25e6
     assert "all 128 x 128 x 256 voxels" in page and setting_of(page)["window"] == [0, 8.0]
     assert "<td>1</td>" in page  # 2000 Bq/mL times 0.0005
+    assert "about 1/20 dose; by its noise 1/20 (1/40 to 1/10)" in page
     assert "&lt;/script&gt;" in page and "&lt;Model&gt;" in page
 
 
