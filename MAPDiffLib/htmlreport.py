@@ -83,7 +83,7 @@ def _scale(scan: Volume) -> tuple[float, str]:
     try:
         return scan.suv_factor, "SUV"
     except InputError:
-        return 1.0, scan.units
+        return 1.0, "input units" if scan.units == "unknown" else scan.units
 
 
 def _upright(volume: Volume, factor: float, shrink: int) -> sitk.Image:

@@ -215,6 +215,15 @@ def test_the_page_opens_without_a_word_on_the_console_and_without_any_request(op
     assert opened.shown() == "input"
 
 
+def test_the_uncertainty_is_offered_only_where_there_is_one(opened, browser, page, tmp_path):
+    assert opened.page.locator("#uncertainty").is_visible()
+    changed = page.replace('"uncertainty": true', '"uncertainty": false').replace('"volumes": 4', '"volumes": 3')
+    (tmp_path / "without.html").write_text(changed, encoding="utf-8")
+    without = Opened(browser, tmp_path / "without.html")
+    assert without.page.locator("#uncertainty").is_hidden() and without.said == []
+    without.page.close()
+
+
 def test_the_slider_changes_planes_and_mip_and_the_window_does_too(opened):
     seen = [opened.pictures()]
     for position, label in ((1, "1/4 dose"), (2, "full dose"), (1.5, "50.0 % dose, mixed")):

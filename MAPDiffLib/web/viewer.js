@@ -52,7 +52,7 @@
 
   // ---- planes --------------------------------------------------------------------------------------------------
   const view = new niivue.Niivue({
-    backColor: [1, 1, 1, 1], crosshairColor: [0.1, 0.45, 0.85, 0.8], textHeight: 0.03, show3Dcrosshair: false,
+    backColor: [1, 1, 1, 1], crosshairColor: [0.1, 0.45, 0.85, 0.8], show3Dcrosshair: false,
     isRadiologicalConvention: true, isColorbar: false, dragAndDropEnabled: false, logLevel: "error", loadingText: "",
     multiplanarShowRender: niivue.SHOW_RENDER.NEVER, sliceType: niivue.SLICE_TYPE.MULTIPLANAR,
   });
