@@ -111,18 +111,20 @@ ACTIVITY = {
 }  # fmt: skip
 
 
-def write_activity_series(folder, **changes_of_the_first):
+def write_activity_series(folder, of_the_first=None, **of_all):
     """Injected an hour before the scan; the slice at the lowest position was acquired last, as in a head-first scan."""
     for index in range(COUNT):
-        data = dicom_slice(index, **ACTIVITY | {"AcquisitionTime": f"11{10 * (COUNT - 1 - index):02d}00"})
+        bed = COUNT - 1 - index
+        data = dicom_slice(index, **ACTIVITY | {"AcquisitionTime": f"11{10 * bed:02d}00", "FrameReferenceTime": "0"})
         data.RadiopharmaceuticalInformationSequence[0].RadiopharmaceuticalStartTime = "100000"
-        for name, value in changes_of_the_first.items() if index == 0 else ():
+        for name, value in (of_all | (of_the_first if index == 0 and of_the_first else {})).items():
             setattr(data, name, value)
         save(data, folder / f"{index}.dcm")
 
 
-def test_the_suv_factor_is_computed_once_by_the_slice_acquired_first(tmp_path):
-    write_activity_series(tmp_path)
+@pytest.mark.parametrize("series_time", ["110000", "150000"], ids=["as acquired", "processed later"])
+def test_the_suv_factor_is_computed_once_by_the_slice_acquired_first(tmp_path, series_time):
+    write_activity_series(tmp_path, SeriesTime=series_time)
     scan = read_volume(tmp_path)
     assert scan.suv_factor == pytest.approx(71_000 / (3.5e8 * 2 ** (-3600 / 6588)), rel=1e-12)
     write_volume(scan, tmp_path / "scan.nrrd")
@@ -133,7 +135,7 @@ def test_a_scan_without_a_suv_factor_is_read_and_says_why_when_asked(folder, tmp
     scan = read_volume(folder)
     with pytest.raises(InputError, match="Corrected Image"):
         _ = scan.suv_factor
-    write_activity_series(tmp_path, PatientWeight="72")
+    write_activity_series(tmp_path, of_the_first={"PatientWeight": "72"})
     with pytest.raises(InputError, match="PatientWeight differs between the slices"):
         _ = read_volume(tmp_path).suv_factor
 
