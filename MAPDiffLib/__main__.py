@@ -30,7 +30,7 @@ from MAPDiffLib.job import (
     parse_doses,
 )
 
-FIGURE_FILE, DEMO_FIGURE_FILE = "figure.png", "demo.png"
+FIGURE_FILE, DEMO_FIGURE_FILE, PAGE_FILE = "figure.png", "demo.png", "report.html"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,13 +56,19 @@ def _restore(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     job = _job(options)
     if options.figure:
-        _claim_figure(Path(options.output) / FIGURE_FILE, options.overwrite, "matplotlib")
+        _claim(Path(options.output) / FIGURE_FILE, options.overwrite, "matplotlib")
+    if options.report:
+        _claim(Path(options.output) / PAGE_FILE, options.overwrite)
     with Console() as console, cancel_on_signals() as cancelled:
         report = run_job(job, console.report, cancelled.is_set)
     if options.figure:
         from MAPDiffLib.figure import draw_restoration
 
         print(draw_restoration(report, Path(options.output) / FIGURE_FILE))
+    if options.report:
+        from MAPDiffLib.htmlreport import write_html
+
+        print(write_html(report, Path(options.output) / PAGE_FILE))
     print(f"{report}\n{time.perf_counter() - started:.1f} s. {RESEARCH_USE}")
     return EXIT_DONE
 
@@ -72,7 +78,7 @@ def _demo(options: argparse.Namespace) -> int:
     from MAPDiffLib.run import cancel_on_signals
 
     job, figure = _job(options), Path(options.output) / DEMO_FIGURE_FILE
-    _claim_figure(figure, options.overwrite, "matplotlib", "skimage")
+    _claim(figure, options.overwrite, "matplotlib", "skimage")
     from MAPDiffLib.demo import run_demo
 
     with Console() as console, cancel_on_signals() as cancelled:
@@ -120,8 +126,8 @@ def _job(options: argparse.Namespace) -> Job:
     return Job(doses=doses, input_dose=input_dose, **{name: getattr(options, name) for name in same})
 
 
-def _claim_figure(path: Path, overwrite: bool, *modules: str) -> None:
-    """Said before the work, not after it: the figure exists, or what draws it is not installed."""
+def _claim(path: Path, overwrite: bool, *modules: str) -> None:
+    """Said before the work, not after it: the file exists, or what draws it is not installed."""
     if missing := [module for module in modules if importlib.util.find_spec(module) is None]:
         raise InputError(f"figures need {' and '.join(missing)}: pip install 'mapdiff[demo]'")
     if path.exists() and not overwrite:
@@ -136,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     restore = commands.add_parser("restore", help="restore one scan, dose by dose")
     restore.add_argument("input", help="NIfTI, NRRD or MetaImage file, or a folder of DICOM slices")
     restore.add_argument("--figure", action="store_true", help=f"also draw {FIGURE_FILE}")
+    restore.add_argument("--report", action="store_true", help=f"also write {PAGE_FILE}: pictures for any browser")
     _add_options(restore)
     restore.set_defaults(run=_restore)
 
@@ -171,7 +178,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--samples", type=int, metavar="N", help="samples to average (default: the bundle's)")
     add("--seed", type=int, default=0, metavar="N", help="same seed, same result (default: %(default)s)")
     add("--tile", type=int, metavar="N", help="edge of the tiles in voxels (default: what fits)")
-    add("--format", choices=FORMATS, help="of the results (default: the input's own; NIfTI for DICOM)")
+    add("--format", choices=FORMATS, help="of the results (default: the input's own; NIfTI for a folder of DICOM)")
     add("--overwrite", action="store_true", help="replace the results of an earlier run in DIR")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from . import headers
+from . import headers, suv
 from .errors import InputError
 
 SERIES, IMAGE, MODALITY, DESCRIPTION = "0020|000e", "0008|0018", "0008|0060", "0008|103e"
@@ -24,7 +24,15 @@ TAGS = {
     "weight_kg": "0010|1030",
 }
 DOSE_TAGS = {"dose_bq": "RadionuclideTotalDose", "half_life_s": "RadionuclideHalfLife"}
-KEPT_METADATA = (*TAGS, *DOSE_TAGS)
+SUV_FACTOR, SUV_REFUSED = "suv_factor", "suv_refused"  # metadata keys: one of the two is there
+KEPT_METADATA = (*TAGS, *DOSE_TAGS, SUV_FACTOR, SUV_REFUSED)
+ACQUIRED = ("0008|0022", "0008|0032", "0054|1300")  # date, time, frame reference time
+SAME_FOR_SUV = {
+    "SeriesDate": "0008|0021",
+    "SeriesTime": "0008|0031",
+    "PatientWeight": "0010|1030",
+    "DecayCorrection": "0054|1102",
+}
 GAP_TOLERANCE = 0.1  # of the slice spacing: scanners with overlapping bed positions are irregular by a few per cent
 
 Slice = dict[str, str]  # tag -> value, and "path"
@@ -36,9 +44,7 @@ def read_series(folder: Path) -> tuple[sitk.Image, str, dict[str, str]]:
     Raises InputError for no DICOM, several series, another modality, missing, doubled or unlike slices.
     """
     with headers.quiet():
-        slices = _one_series(_read_headers(folder), folder)
-        _check_slices(slices)
-        slices = _sorted(slices, folder)
+        slices = _slices(folder)
         reader = sitk.ImageSeriesReader()
         reader.SetImageIO("GDCMImageIO")
         reader.SetFileNames([found["path"] for found in slices])
@@ -51,7 +57,19 @@ def read_series(folder: Path) -> tuple[sitk.Image, str, dict[str, str]]:
             ) from None
     first = slices[0]
     metadata = {name: first[tag] for name, tag in TAGS.items() if first.get(tag)}
-    return image, _units(first), metadata | _dose(first["path"])
+    return image, _units(first), metadata | _dose(first["path"]) | _suv(slices)
+
+
+def series_files(folder: Path) -> list[Path]:
+    """The files of the one PET series in the folder, in the order of `read_series`'s slices. InputError as there."""
+    with headers.quiet():
+        return [Path(found["path"]) for found in _slices(folder)]
+
+
+def _slices(folder: Path) -> list[Slice]:
+    slices = _one_series(_read_headers(folder), folder)
+    _check_slices(slices)
+    return _sorted(slices, folder)
 
 
 def _read_headers(folder: Path) -> list[Slice]:
@@ -131,6 +149,11 @@ def _check_slices(slices: list[Slice]) -> None:
                 f"{found['path']} differs in size, pixel spacing or orientation from {Path(slices[0]['path']).name}: "
                 "all slices must be alike. Take out what does not belong to the series."
             )
+        if _units(found) != _units(slices[0]):
+            raise InputError(
+                f"{found['path']} is in {_units(found)} and {Path(slices[0]['path']).name} in {_units(slices[0])}: all "
+                "slices must have one unit. Export the series again."
+            )
 
 
 def _layout(found: Slice) -> tuple:
@@ -191,6 +214,30 @@ def _dose(path: str) -> dict[str, str]:
     sequence = "RadiopharmaceuticalInformationSequence"
     items = pydicom.dcmread(path, force=True, specific_tags=[sequence]).get(sequence) or [{}]
     return {name: str(items[0].get(tag)) for name, tag in DOSE_TAGS.items() if items[0].get(tag) is not None}
+
+
+def _suv(slices: list[Slice]) -> dict[str, str]:
+    """The factor to body-weight SUV, or why there is none; by the slice acquired first."""
+    try:
+        import pydicom
+    except ImportError:
+        return {SUV_REFUSED: "SUV: pydicom is not installed (pip install 'mapdiff[dicom]')."}
+    try:
+        for name, tag in SAME_FOR_SUV.items():
+            if len(seen := {found.get(tag, "") for found in slices}) > 1:
+                raise InputError(f"SUV: {name} differs between the slices ({', '.join(sorted(seen)[:3])}).")
+        earliest = min(slices, key=lambda found: tuple(_sortable(found.get(tag, "")) for tag in ACQUIRED))
+        factor = suv.suv_factor(pydicom.dcmread(earliest["path"], force=True, stop_before_pixels=True))
+    except InputError as error:
+        return {SUV_REFUSED: str(error)}
+    return {SUV_FACTOR: repr(factor)}
+
+
+def _sortable(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.inf
 
 
 def _numbers(found: Slice, tag: str, count: int) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from MAPDiffLib.errors import InputError
 from MAPDiffLib.intensity import BODY_MEAN_SUV
 from MAPDiffLib.job import RESEARCH_USE
 from MAPDiffLib.volume import Volume, body_mask, read_volume
@@ -37,9 +38,13 @@ def projection(volume: Volume, title: str, top: float) -> Panel:
 
 
 def window_top(volume: Volume) -> float:
-    """The activity shown as black: SUV 8, or what corresponds to it where the unit is not SUV (by the body mean)."""
+    """The activity shown as black: SUV 8, or what corresponds to it (by the body mean where SUV is not known)."""
     if volume.units.upper().startswith("SUV"):
         return SUV_WINDOW
+    try:
+        return SUV_WINDOW / volume.suv_factor
+    except InputError:
+        pass
     body = body_mask(volume.voxels, volume.spacing_mm)
     return SUV_WINDOW / BODY_MEAN_SUV * float(volume.voxels[body].mean())
 

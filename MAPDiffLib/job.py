@@ -18,7 +18,7 @@ from MAPDiffLib.errors import InputError
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_CANCELLED = 0, 1, 2, 3
 MESSAGE_TYPES = ("status", "progress", "dose", "warning", "error", "done")
-FORMATS = ("nii.gz", "nrrd", "mha")
+FORMATS = ("nii.gz", "nrrd", "mha", "dicom")
 PRECISIONS = ("auto", "float32", "bfloat16")
 DEFAULT_BUNDLE = "mapdiff-base"
 REPORT_FILE = "report.json"
@@ -69,7 +69,9 @@ class Job:
 
     @property
     def extension(self) -> str:
-        """Of the files to write, with its dot: `format`, else the input's own, else NIfTI."""
+        """Of the files to write, with its dot: `format`, else the input's own, else NIfTI. DICOM: "", for folders."""
+        if self.format == "dicom":
+            return ""
         return "." + self.format if self.format else own_extension(self.input)
 
     def to_dict(self) -> dict:
@@ -160,6 +162,11 @@ def dose_label(dose: float) -> str:
     """0.25 -> "1/4", 1.0 -> "full": how a dose is written everywhere."""
     fraction = Fraction(dose).limit_denominator(1000)
     return "full" if fraction == 1 else f"{fraction.numerator}/{fraction.denominator}"
+
+
+def input_dose_label(dose: float, given: bool) -> str:
+    """The input's dose as a person writes it: 0.05 -> "1/20" where the user gave it, else "about 1/20"."""
+    return dose_label(dose) if given else f"about 1/{1 / dose:.0f}"
 
 
 def parse_dose(text: str | float) -> float:

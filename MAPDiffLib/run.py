@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
+from MAPDiffLib import __version__
 from MAPDiffLib.errors import Cancelled, InputError
 from MAPDiffLib.job import (
     REPORT_FILE,
@@ -24,6 +26,7 @@ from MAPDiffLib.job import (
     Job,
     dose_file,
     dose_label,
+    input_dose_label,
     is_result_file,
     to_plain,
     uncertainty_file,
@@ -50,7 +53,8 @@ def run_job(job: Job, report: Report = lambda message: None, cancelled: Callable
     _waiting(cancelled, check_volume, volume, Path(job.input).name)
     bundle = _waiting(cancelled, load_bundle, job.bundle)
     options = RestoreOptions(**{field.name: getattr(job, field.name) for field in fields(RestoreOptions)})
-    return _write_results(job, stale, restore(volume, bundle, options, report, cancelled), report)
+    write = _writer(job, f"{bundle.name} (weights sha256 {bundle.sha256[:12]})")
+    return _write_results(job, stale, write, restore(volume, bundle, options, report, cancelled), report)
 
 
 def claim_output(job: Job) -> list[Path]:
@@ -60,6 +64,10 @@ def claim_output(job: Job) -> list[Path]:
     """
     if not os.path.exists(job.input):
         raise InputError(f"{job.input} does not exist: check the path of the scan.")
+    if job.format == "dicom":
+        from MAPDiffLib.derived import check_source
+
+        check_source(Path(job.input))
     folder = Path(job.output)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: the results need a folder, give another --output.")
@@ -75,6 +83,9 @@ def claim_output(job: Job) -> list[Path]:
     if found and not job.overwrite:
         names = ", ".join(path.name for path in found)
         raise InputError(f"{folder} already holds results ({names}): give another folder, or --overwrite.")
+    for path in (path for path in found if path.is_dir()):
+        if foreign := sorted(inside.name for inside in path.iterdir() if inside.suffix != ".dcm"):
+            raise InputError(f"{path} would be replaced and holds {foreign[0]}, no result: give another output folder.")
     return found
 
 
@@ -95,13 +106,32 @@ def cancel_on_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _write_results(job: Job, stale: list[Path], stages, report: Report) -> Path:
+def _writer(job: Job, model: str) -> Callable:
+    """write(volume, path, dose, input_dose) in the job's format; a dose of None is the uncertainty."""
+    from MAPDiffLib.volume import write_volume
+
+    if job.format != "dicom":
+        return lambda volume, path, dose, input_dose: write_volume(volume, path)
+    from MAPDiffLib.derived import Derivation, write_series
+    from MAPDiffLib.dicom import series_files
+
+    source = series_files(Path(job.input))
+
+    def write(volume, path: Path, dose: float | None, input_dose: float) -> None:
+        shows = "uncertainty" if dose is None else f"{dose_label(dose)} dose"
+        what = "One standard deviation of the restored full dose" if dose is None else f"Restored to {shows}"
+        taken_for = input_dose_label(input_dose, job.input_dose is not None)
+        text = f"{what}, from a scan of {taken_for} dose, by MAPDiff {__version__}, model {model}, seed {job.seed}."
+        write_series(volume, source, Derivation(shows, text, round(1000 * (dose or 0))), path)
+
+    return write
+
+
+def _write_results(job: Job, stale: list[Path], write: Callable, stages, report: Report) -> Path:
     """Writes each dose as `stages` yields it, then the uncertainty volume, then the report.
 
     Earlier results go only when there is a first dose to replace them: a job refused late costs nothing.
     """
-    from MAPDiffLib.volume import write_volume
-
     folder, files = Path(job.output), []
     while True:
         try:
@@ -110,18 +140,25 @@ def _write_results(job: Job, stale: list[Path], stages, report: Report) -> Path:
             restoration = end.value
             break
         while stale:
-            stale.pop().unlink(missing_ok=True)
+            _discard(stale.pop())
         path = folder / dose_file(restored.dose, job.extension)
-        write_volume(restored.volume, path)
+        write(restored.volume, path, restored.dose, restored.input_dose)
         files.append({"dose": restored.dose, "label": dose_label(restored.dose), "file": path.name})
         facts = {"dose": restored.dose, "input_dose": restored.input_dose, "figures": restored.figures}
         report({"type": "dose", "file": str(path), **facts})
     uncertainty = None
     if restoration.uncertainty is not None:
         uncertainty = uncertainty_file(job.extension)
-        write_volume(restoration.uncertainty, folder / uncertainty)
+        write(restoration.uncertainty, folder / uncertainty, None, restored.input_dose)
     content = {"notice": RESEARCH_USE, "job": job.to_dict(), "files": files, "uncertainty_file": uncertainty}
     return write_json({**content, **restoration.report}, folder / REPORT_FILE)
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json(content: dict, path: Path) -> Path:

@@ -42,6 +42,16 @@ class Volume:
         for name in ("spacing_mm", "origin_mm", "direction"):
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
 
+    @property
+    def suv_factor(self) -> float:
+        """What the voxels are multiplied by to give body-weight SUV; InputError says why it is not known."""
+        if self.units == "SUVbw":
+            return 1.0
+        if dicom.SUV_FACTOR in self.metadata:
+            return float(self.metadata[dicom.SUV_FACTOR])
+        unknown = f"SUV: the scan's units are {self.units}, and nothing in it says what SUV they correspond to."
+        raise InputError(self.metadata.get(dicom.SUV_REFUSED, unknown))
+
     def with_voxels(self, voxels: np.ndarray) -> Volume:
         """The same geometry, units and metadata around other voxels [z, y, x]."""
         return replace(self, voxels=voxels)

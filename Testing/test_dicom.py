@@ -105,6 +105,46 @@ def test_the_report_gets_scanner_and_dose_but_not_the_patient(folder):
     assert "secret" not in str(scan.metadata).lower()
 
 
+ACTIVITY = {
+    "SeriesDate": "20200301", "SeriesTime": "110000", "AcquisitionDate": "20200301", "AcquisitionTime": "110000",
+    "CorrectedImage": ["ATTN", "DECY"],
+}  # fmt: skip
+
+
+def write_activity_series(folder, of_the_first=None, **of_all):
+    """Injected an hour before the scan; the slice at the lowest position was acquired last, as in a head-first scan."""
+    for index in range(COUNT):
+        bed = COUNT - 1 - index
+        data = dicom_slice(index, **ACTIVITY | {"AcquisitionTime": f"11{10 * bed:02d}00", "FrameReferenceTime": "0"})
+        data.RadiopharmaceuticalInformationSequence[0].RadiopharmaceuticalStartTime = "100000"
+        for name, value in (of_all | (of_the_first if index == 0 and of_the_first else {})).items():
+            setattr(data, name, value)
+        save(data, folder / f"{index}.dcm")
+
+
+@pytest.mark.parametrize("series_time", ["110000", "150000"], ids=["as acquired", "processed later"])
+def test_the_suv_factor_is_computed_once_by_the_slice_acquired_first(tmp_path, series_time):
+    write_activity_series(tmp_path, SeriesTime=series_time)
+    scan = read_volume(tmp_path)
+    assert scan.suv_factor == pytest.approx(71_000 / (3.5e8 * 2 ** (-3600 / 6588)), rel=1e-12)
+    write_volume(scan, tmp_path / "scan.nrrd")
+    assert read_volume(tmp_path / "scan.nrrd").suv_factor == scan.suv_factor
+
+
+def test_a_scan_without_a_suv_factor_is_read_and_says_why_when_asked(folder, tmp_path):
+    scan = read_volume(folder)
+    with pytest.raises(InputError, match="Corrected Image"):
+        _ = scan.suv_factor
+    write_activity_series(tmp_path, of_the_first={"PatientWeight": "72"})
+    with pytest.raises(InputError, match="PatientWeight differs between the slices"):
+        _ = read_volume(tmp_path).suv_factor
+
+
+def test_slices_of_two_units_are_refused(folder):
+    save(dicom_slice(2, Units="CNTS"), folder / "a.dcm")
+    assert "all slices must have one unit" in refusal(folder)
+
+
 @pytest.mark.parametrize(
     ("units", "suv_type", "expected"),
     [
@@ -264,6 +304,8 @@ def test_the_real_series_reads_in_bq_ml_as_pydicom_does(real_series):
     assert np.allclose(scan.spacing_mm, (4.6875, 4.6875, 3.27), atol=1e-6)
     assert scan.direction == (1, 0, 0, 0, 1, 0, 0, 0, 1)
     check_volume(scan, "sts_001_fdg_pet")
+    by_hand = 71.0 * 1000 / (388777472 * 2 ** (-(45 * 60 + 11) / 6588))  # 71 kg; 10:35:00 to 11:20:11
+    assert scan.suv_factor == pytest.approx(by_hand, rel=1e-12)
     for path in sorted(real_series.glob("*.dcm"))[::40]:
         data = pydicom.dcmread(path)
         index = round((data.ImagePositionPatient[2] - scan.origin_mm[2]) / scan.spacing_mm[2])

@@ -58,8 +58,9 @@ def listed(folder, variable):
     text = cmake_text(folder)
     found = re.search(rf"set\({variable}\s([^)]*)\)", text)
     if found is None:
-        pattern = re.search(rf"file\(GLOB {variable} .*CONFIGURE_DEPENDS (\S+)\)", text).group(1)
-        return sorted(path.relative_to(PROJECT / folder).as_posix() for path in (PROJECT / folder).glob(pattern))
+        patterns = re.search(rf"file\(GLOB {variable} .*CONFIGURE_DEPENDS ([^)]+)\)", text).group(1).split()
+        paths = (path for pattern in patterns for path in (PROJECT / folder).glob(pattern))
+        return sorted(path.relative_to(PROJECT / folder).as_posix() for path in paths)
     lines = [line.partition("#")[0] for line in found.group(1).splitlines()]
     return sorted(word.replace("${MODULE_NAME}", folder) for line in lines for word in line.split())
 
