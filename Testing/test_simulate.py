@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from MAPDiffLib.volume import body_mask
 from training.simulate import cases
 from training.simulate.cases import DOSES, SPLITS, Size, case_folder, make_case, simulate_case, split_seed
 from training.simulate.phantom import make_phantom
@@ -16,6 +18,7 @@ from training.simulate.scanner import (
     ScannerSetup,
     acquire,
     backproject,
+    blur,
     project,
     system_matrix,
     thin,
@@ -129,6 +132,24 @@ def test_smooth_fields_have_unit_variance_and_their_scale():
     assert abs(np.corrcoef(field[:-20].ravel(), field[20:].ravel())[0, 1]) < 0.15  # 80 mm apart
 
 
+@pytest.mark.parametrize("sigma", [0.3, 0.6, 1.0, 2.5])
+def test_a_blur_has_its_variance_also_well_below_one_voxel(sigma):
+    point = np.zeros((41, 3, 3), np.float32)
+    point[20] = 1.0
+    spread = blur(point, (sigma, 0, 0))[:, 1, 1]
+    assert spread.sum() == pytest.approx(1, rel=1e-5)
+    assert (spread * (np.arange(41) - 20.0) ** 2).sum() == pytest.approx(sigma**2, rel=0.01)
+
+
+def test_the_two_families_of_scanners_differ_in_every_respect():
+    rng = np.random.default_rng(0)
+    families = (ScannerSetup.random, ScannerSetup.random_external)
+    inside, outside = ([asdict(draw(rng)) for _ in range(300)] for draw in families)
+    for name in set(inside[0]) - {"scatter_error"}:  # an error is nobody's property
+        (a, b), (c, d) = ((min(v), max(v)) for v in ([one[name] for one in family] for family in (inside, outside)))
+        assert d < a or b < c, name
+
+
 def test_a_curve_passes_through_its_ends_and_points():
     line = curve([(0, 0, 0), (10, 0, 0), (10, 10, 0)], 5)
     assert np.allclose(line[[0, 2, 4]], [(0, 0, 0), (10, 0, 0), (10, 10, 0)], atol=1e-6)
@@ -146,7 +167,7 @@ def test_painted_shapes_have_their_volume():
 def test_a_phantom_has_its_organs_its_statistics_and_only_depends_on_the_seed():
     grid = Grid((72, 40, 40), (13.0, 13.0, 14.5))
     first, again, other = (make_phantom(seed, grid) for seed in (3, 3, 4))
-    body = first.mu > 0.5 * 0.0089
+    body = body_mask(first.activity, grid.spacing_mm)
     assert 0.8 < first.activity[body].mean() < 0.89
     organs = {Tissue.LIVER, Tissue.LUNG, Tissue.BLADDER, Tissue.GREY_MATTER, Tissue.SPLEEN}
     assert organs <= set(np.unique(first.labels))
@@ -196,7 +217,7 @@ def test_no_seed_belongs_to_two_splits():
 def quick_cases(monkeypatch):
     """Cases whose simulation takes no time: two doses of a constant volume."""
 
-    def constant(seed, size, doses):
+    def constant(seed, size, doses, scanner):
         volumes = {f"dose-{dose:.3f}": np.full(size.shape, seed, np.float32) for dose in doses}
         return volumes, {"seed": seed, "spacing_mm": [4.0, 4.0, 3.0], "doses": sorted(doses)}
 
