@@ -113,6 +113,7 @@ def _add_evaluate(steps) -> None:
     parser.add_argument("--record", action="store_true", help="write the means into the bundles' scores")
     parser.add_argument("--input-dose", type=parse_dose, default=0.05)
     parser.add_argument("--no-ssim", action="store_true", help="leave out the slowest score")
+    parser.add_argument("--challenge", action="store_true", help="also the UDPET challenge's score, from every DRF")
     parser.set_defaults(run=_evaluate)
 
 
@@ -137,6 +138,16 @@ def _evaluate(options) -> None:
             record_scores(bundle.folder, options.output / "table.json")
     for key in ("nmae", "psnr"):
         print(f"best Gaussian by {key}: {evaluate.best_gaussian(table, key)}")
+    if options.challenge:
+        _score_challenge(cases, methods, options.output)
+
+
+def _score_challenge(cases, methods, output: Path) -> None:
+    from training import challenge_table
+
+    rows = challenge_table.score_cases(cases, methods)
+    challenge_table.write_scores(rows, output)
+    print(challenge_table.format_scores(challenge_table.summarise_scores(rows)))
 
 
 if __name__ == "__main__":
