@@ -1,4 +1,6 @@
-"""mapdiff-train: calibrate -> train -> export -> evaluate (cases come from `python -m training.simulate`)."""
+"""mapdiff-train: calibrate -> train -> export -> evaluate.
+
+Cases come from `python -m training.simulate`, or from UDPET data through prepare-udpet."""
 
 from __future__ import annotations
 
@@ -20,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one step; exit codes as everywhere: 0 done, 1 failed, 2 bad input."""
     parser = argparse.ArgumentParser(prog="mapdiff-train", description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True)
+    _add_prepare_udpet(steps)
     _add_calibrate(steps)
     _add_train(steps)
     _add_export(steps)
@@ -30,7 +33,26 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"mapdiff-train: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"mapdiff-train: failed: {error}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _add_prepare_udpet(steps) -> None:
+    parser = steps.add_parser("prepare-udpet", help="UDPET data -> cases in SUV, checked; goes on where it was stopped")
+    parser.add_argument("root", type=Path, help="tree of DICOM series (either layout), or the test set with its CSV")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the cases and subjects.csv")
+    parser.add_argument("--jobs", type=int, default=1, help="subjects at a time (default: %(default)s)")
+    parser.add_argument("--retry", action="store_true", help="try again what was excluded earlier")
+    parser.set_defaults(run=_prepare_udpet)
+
+
+def _prepare_udpet(options) -> None:
+    from training.udpet import TABLE_FILE, prepare_udpet, summary
+
+    rows = prepare_udpet(options.root, options.output, options.jobs, options.retry)
+    print(f"{summary(rows)}\n{options.output / TABLE_FILE}")
 
 
 def _add_calibrate(steps) -> None:

@@ -37,8 +37,8 @@ class Row:
 
 
 def evaluate(cases: Iterable[Path], methods: dict[str, Method], input_dose: float, with_ssim: bool = True) -> list[Row]:
-    """Run every method on every case and score every dose that was measured. For MAP-Diff the closed-form mix of its own full-dose result
-    gets rows of its own ("<method>, mix"): the control of every intermediate dose."""
+    """Run every method on every case and score every dose that was measured. For MAP-Diff the closed-form mix of its
+    own full-dose result gets rows of its own ("<method>, mix"): the control of every intermediate dose."""
     everything = {"input": unprocessed, **{f"Gaussian {w:g} mm": gaussian(w) for w in GAUSSIAN_WIDTHS_MM}, **methods}
     rows = []
     for case in tqdm(list(cases), desc="cases", disable=None):
