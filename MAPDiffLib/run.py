@@ -13,7 +13,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields
 from pathlib import Path
 
@@ -32,11 +32,17 @@ from MAPDiffLib.job import (
 Report = Callable[[dict], None]
 
 
-def run_job(job: Job, report: Report = lambda message: None, cancelled: Callable[[], bool] = lambda: False) -> Path:
+def run_job(
+    job: Job,
+    report: Report = lambda message: None,
+    cancelled: Callable[[], bool] = lambda: False,
+    turn: AbstractContextManager = nullcontext(),  # noqa: B008  (stateless)
+) -> Path:
     """Restores `job.input` into `job.output`; returns the path of its report.json, which is written last.
 
     Each dose is written whole and then reported as a "dose" message. InputError before any work for a job that cannot
-    work; Cancelled when `cancelled()` turns true: doses already written stay, nothing half-written does.
+    work; Cancelled when `cancelled()` turns true: doses already written stay, nothing half-written does. `turn` is held
+    while a dose is computed, not while files are read or written: jobs in several threads overlap these with that.
     """
     stale = claim_output(job)
     report({"type": "status", "message": "Loading the model libraries"})
@@ -50,7 +56,8 @@ def run_job(job: Job, report: Report = lambda message: None, cancelled: Callable
     _waiting(cancelled, check_volume, volume, Path(job.input).name)
     bundle = _waiting(cancelled, load_bundle, job.bundle)
     options = RestoreOptions(**{field.name: getattr(job, field.name) for field in fields(RestoreOptions)})
-    return _write_results(job, stale, restore(volume, bundle, options, report, cancelled), report)
+    stages = _in_turn(restore(volume, bundle, options, report, cancelled), turn)
+    return _write_results(job, stale, stages, report)
 
 
 def claim_output(job: Job) -> list[Path]:
@@ -93,6 +100,17 @@ def cancel_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _in_turn(stages, turn: AbstractContextManager):
+    """The same stages, each computed while `turn` is held."""
+    while True:
+        with turn:
+            try:
+                restored = next(stages)
+            except StopIteration as end:
+                return end.value
+        yield restored
 
 
 def _write_results(job: Job, stale: list[Path], stages, report: Report) -> Path:
