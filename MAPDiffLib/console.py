@@ -43,7 +43,7 @@ class Console:
 class BatchConsole:
     """One bar for many scans on a terminal, a line a scan elsewhere; what failed is always told."""
 
-    def __init__(self, total: int):
+    def __init__(self, total: int | None = None):
         self.total, self.count = total, 0
 
     def __enter__(self) -> BatchConsole:
@@ -60,7 +60,7 @@ class BatchConsole:
         """Shows that a scan has ended: `what` is "done" or why it failed."""
         self.count += 1
         if self._bar is None:
-            print(f"{self.count}/{self.total} {name}: {what}", file=sys.stderr, flush=True)
+            print(f"{self.count}/{self.total or '?'} {name}: {what}", file=sys.stderr, flush=True)
             return
         self._bar.update()
         if what != "done":

@@ -79,12 +79,12 @@ def test_a_list_and_a_table_name_scans_relative_to_themselves(tmp_path):
     assert [(item.name, item.input) for item in find_items(tmp_path / "list.txt", tmp_path)] == [
         ("x__a", str(tmp_path / "x" / "a.nii.gz")), ("abs__b", "/abs/b.nrrd"),
     ]  # fmt: skip
-    (tmp_path / "list.csv").write_text(
-        'input,name,input_dose,doses\na.nii.gz,first scan,1/20,\nb.nii.gz,,,"1/4,full"\n'
-    )
+    rows = ["input,name,input_dose,doses", "a.nii.gz,first scan,1/20,", 'b.nii.gz,,,"1/4,full"']
+    (tmp_path / "list.csv").write_text("\n".join(rows))
     assert find_items(tmp_path / "list.csv", tmp_path) == [
-        Item("first_scan", str(tmp_path / "a.nii.gz"), 0.05, None), Item("b", str(tmp_path / "b.nii.gz"), None, (0.25, 1)),
-    ]  # fmt: skip
+        Item("first_scan", str(tmp_path / "a.nii.gz"), 0.05, None),
+        Item("b", str(tmp_path / "b.nii.gz"), None, (0.25, 1)),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.volume import read_volume, write_volume
 from training import evaluate
+from training.__main__ import main
 from training.baselines import unprocessed
 from training.casefile import read_facts
 from training.datasets import ALL_DOSES, CachedCase, find_cases, read_dose
@@ -22,6 +23,7 @@ from training.udpet_subjects import split_of
 from training.udpet_testset import suv_factor
 
 pytest.importorskip("pydicom")
+from Testing import tiny  # noqa: E402
 from Testing import udpet_tree as tree  # noqa: E402
 
 
@@ -36,7 +38,8 @@ from Testing import udpet_tree as tree  # noqa: E402
         ("DRF 50", 0.02), ("2.886 x 150 WB D50", 0.02), ("2.886 x 600 WB D2", 0.5),
         ("2.886 x 600 WB", None), ("D1000", None), ("D3", None), ("1-1000 dose", None), ("Subject_1-4", None),
         ("Subject_100-2", None), ("01122021_1_20211201_164050", None),
-        ("Anonymous_ANO_20230201_1627052_093335", None), ("CT", None), ("abnormal", None), ("no_full_dose", None), ("1-4", 0.25),
+        ("Anonymous_ANO_20230201_1627052_093335", None), ("CT", None), ("abnormal", None),
+        ("no_full_dose", None), ("1-4", 0.25),
     ],
 )  # fmt: skip
 def test_every_spelling_of_a_dose_is_known_and_nothing_else_is_one(name, dose):
@@ -337,3 +340,43 @@ def test_another_tracer_in_the_table_is_excluded(tmp_path):
     (row,) = prepare_udpet(tmp_path / "set", tmp_path / "out")
     assert row["kind"] == "mislabelled"
     assert json.loads(next((tmp_path / "out" / "outcomes").iterdir()).read_text())["kind"] == "mislabelled"
+
+
+def test_a_submission_is_full_dose_in_bq_ml_on_the_inputs_grid_under_the_inputs_names(tmp_path, capsys):
+    bundle = tiny.tiny_bundle(tmp_path / "tiny")
+    tree.write_test_set(tmp_path / "set", (100, 20, 1), ("Anonymous-01", "Anonymous-02"))
+    arguments = ["submit-udpet", str(tmp_path / "set"), "--output", str(tmp_path / "out"), "--bundle", str(bundle)]
+    assert main(arguments) == 0
+    assert "4 files" in capsys.readouterr().out
+    files = sorted((tmp_path / "out" / "submission").iterdir())
+    assert [path.name for path in files] == [
+        f"Anonymous-0{number}_DRF-{factor}.nii.gz" for number in (1, 2) for factor in (100, 20)
+    ]
+    for path in files:
+        given, restored = read_volume(tmp_path / "set" / path.name), read_volume(path)
+        assert (restored.spacing_mm, restored.origin_mm) == (given.spacing_mm, given.origin_mm)
+        assert restored.voxels.mean() == pytest.approx(given.voxels.mean(), rel=0.1)  # Bq/mL, not SUV
+        assert not np.array_equal(restored.voxels, given.voxels)
+    report = json.loads((tmp_path / "out" / "restored" / "Anonymous-02_DRF-20" / "report.json").read_text())
+    assert report["input"]["dose_used"] == 0.05  # the table's, not an estimate
+    before = {path: path.stat().st_mtime_ns for path in files}
+    assert main(arguments) == 0
+    assert {path: path.stat().st_mtime_ns for path in files} == before
+
+
+def test_a_submission_that_lacks_a_file_is_said_with_the_reason(tmp_path, capsys):
+    bundle = tiny.tiny_bundle(tmp_path / "tiny")
+    tree.write_test_set(tmp_path / "set", (100, 20))
+    (tmp_path / "set" / "Anonymous-01_DRF-20.nii.gz").write_bytes(b"broken")
+    arguments = ["submit-udpet", str(tmp_path / "set"), "--output", str(tmp_path / "out"), "--bundle", str(bundle)]
+    assert main(arguments) == 2
+    assert "1 of 2 files were not restored: Anonymous-01_DRF-20" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "submission").exists()
+
+
+def test_the_commands_say_what_came_of_it(tmp_path, capsys):
+    tree.write_test_set(tmp_path / "set", (20, 4))
+    assert main(["prepare-udpet", str(tmp_path / "set"), "--output", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "1 subjects: 1 prepared, 0 excluded" in printed and "unpaired/uexplorer: 1" in printed
+    assert main(["prepare-udpet", str(tmp_path / "none"), "--output", str(tmp_path / "out")]) == 2

@@ -23,6 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="mapdiff-train", description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True)
     _add_prepare_udpet(steps)
+    _add_submit_udpet(steps)
     _add_calibrate(steps)
     _add_train(steps)
     _add_export(steps)
@@ -53,6 +54,29 @@ def _prepare_udpet(options) -> None:
 
     rows = prepare_udpet(options.root, options.output, options.jobs, options.retry)
     print(f"{summary(rows)}\n{options.output / TABLE_FILE}")
+
+
+def _add_submit_udpet(steps) -> None:
+    parser = steps.add_parser("submit-udpet", help="the challenge's test set -> restored full doses under its names")
+    parser.add_argument("root", type=Path, help="folder of the test set: NIfTI files and their CSV")
+    parser.add_argument("--output", type=Path, required=True, help="folder for submission/ and restored/")
+    parser.add_argument("--bundle", default=DEFAULT_BUNDLE, help="name or folder of a model bundle")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:0")
+    parser.add_argument("--samples", type=int, help="samples to average (default: the bundle's)")
+    parser.add_argument("--scheduler", help="Dask scheduler whose workers do the work (or its file)")
+    parser.set_defaults(run=_submit_udpet)
+
+
+def _submit_udpet(options) -> None:
+    from MAPDiffLib.console import BatchConsole
+    from MAPDiffLib.job import Job
+    from training.udpet_submit import RESTORED, submit_udpet
+
+    same = {name: getattr(options, name) for name in ("bundle", "device", "samples")}
+    common = Job(str(options.root), str(options.output / RESTORED), **same)
+    with BatchConsole(None) as console:
+        files = submit_udpet(options.root, options.output, common, options.scheduler, console.ended)
+    print(f"{len(files)} files in {files[0].parent}")
 
 
 def _add_calibrate(steps) -> None:

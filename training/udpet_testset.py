@@ -1,10 +1,8 @@
-"""The UDPET challenge's test set: NIfTI files in Bq/mL with a table beside them, as input and as a submission."""
+"""The UDPET challenge's test set: NIfTI files in Bq/mL with a table beside them."""
 
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,11 +39,12 @@ def find_table(root: Path) -> Path | None:
 
 
 def read_table(table: Path) -> list[Row]:
-    """The rows of the table. InputError names the line and what is wrong in it."""
+    """The rows of the table. InputError names the line and what is wrong in it, and files that do not fit the table."""
     with table.open(newline="", encoding="utf-8-sig") as file:
         rows = [_row(line, number, table) for number, line in enumerate(csv.DictReader(file), 2)]
     if not rows:
         raise InputError(f"{table} holds no rows: the test set's table is needed, a line a file.")
+    _check_files(rows, table)
     return rows
 
 
@@ -63,9 +62,8 @@ def suv_factor(weight_kg: float, injected_bq: float, half_life_s: float, seconds
 
 
 def table_subjects(table: Path) -> list[Subject]:
-    """The subjects of a test set, to be prepared like those of a tree; files on disk that no row names are refused."""
+    """The subjects of a test set, to be prepared like those of a tree."""
     rows = read_table(table)
-    _check_files(rows, table)
     subjects = []
     for name in dict.fromkeys(row.subject for row in rows):
         own = [row for row in rows if row.subject == name]
@@ -74,11 +72,6 @@ def table_subjects(table: Path) -> list[Subject]:
         split = "test" if 1.0 in scans else UNPAIRED
         subjects.append(Subject(name, table.name, scans, split, own[0].header, problem=problem))
     return subjects
-
-
-def submission_names(rows: Iterable[Row]) -> dict[str, Row]:
-    """{file name of the submission: row}: each restored full dose is handed in under its input's own name."""
-    return {row.path.name: row for row in rows if row.dose < 1}
 
 
 def _check_files(rows: list[Row], table: Path) -> None:
@@ -121,15 +114,3 @@ def _dose(factor: str) -> float:
 def _columns(path: Path) -> list[str]:
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         return next(csv.reader(file), [])
-
-
-def write_submission(restored: Path, name: str, folder: Path) -> Path:
-    """Puts a restored full dose into the submission's folder under its name, without a second copy where it can."""
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / name
-    target.unlink(missing_ok=True)
-    try:
-        os.link(restored, target)
-    except OSError:  # another disk, or one without hard links
-        target.write_bytes(restored.read_bytes())
-    return target
