@@ -43,13 +43,7 @@ def submit_udpet(
 
 def _job(common: Job, path: Path, dose: float, output: Path) -> Job:
     name = path.name.removesuffix(".gz").removesuffix(".nii")
-    changes = {
-        "input": str(path),
-        "output": str(output / name),
-        "input_dose": dose,
-        "doses": (1.0,),
-        "format": "nii.gz",
-    }
+    place = {"input": str(path), "output": str(output / name)}
     return replace(common, **place, input_dose=dose, doses=(1.0,), format="nii.gz")
 
 
