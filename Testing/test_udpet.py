@@ -11,10 +11,8 @@ import pytest
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.volume import read_volume, write_volume
-from training import evaluate
 from training.__main__ import main
-from training.baselines import unprocessed
-from training.casefile import read_facts
+from training.casefile import derived_doses, read_facts
 from training.datasets import ALL_DOSES, CachedCase, find_cases, read_dose
 from training.udpet import TABLE_FILE, prepare_udpet, summary
 from training.udpet_headers import Excluded, Header, check_tracer
@@ -240,17 +238,23 @@ def test_a_prepared_case_is_in_suv_at_its_place_and_reads_like_a_simulated_one(p
     assert CachedCase.open(case).doses.shape[0] == len(ALL_DOSES)
 
 
-def test_the_half_dose_that_shanghai_lacks_is_computed_said_and_never_judged_by(prepared):
+def test_the_half_dose_that_shanghai_lacks_is_computed_and_said(prepared):
     output, rows = prepared
     assert rows["good"]["derived"] == "1/2" and rows["01122021_1_20211201_164050"]["derived"] == ""
     (case,) = output.glob("*/*/good")
     quarter, half, full = (read_dose(case, dose).voxels for dose in (0.25, 0.5, 1.0))
     assert np.allclose(half, quarter / 3 + 2 * full / 3, atol=1e-6)
-    table = evaluate.summarise(evaluate.evaluate([case], {}, 0.05, with_ssim=False))
-    assert set(table["input"]) == {"1/10", "1/4", "full"}
     (bern,) = output.glob("*/*/0*")
-    assert "1/2" in evaluate.summarise(evaluate.evaluate([bern], {"x": unprocessed}, 0.05, False))["x"]
+    assert derived_doses(case) == (0.5,) and derived_doses(bern) == ()
     assert "2 lack the 1/2 dose" in summary(list(rows.values()))
+
+
+def test_the_table_leaves_out_a_dose_that_was_computed(prepared):
+    from training.evaluate import evaluate, summarise
+
+    (case,), (bern,) = prepared[0].glob("*/*/good"), prepared[0].glob("*/*/0*")
+    assert set(summarise(evaluate([case], {}, 0.05, with_ssim=False))["input"]) == {"1/10", "1/4", "full"}
+    assert set(summarise(evaluate([bern], {}, 0.05, with_ssim=False))["input"]) == {"1/10", "1/4", "1/2", "full"}
 
 
 def test_a_second_run_does_nothing_again_and_retry_only_what_was_excluded(data, prepared):

@@ -189,9 +189,11 @@ def _evaluate(options) -> None:
 
 
 def _score_challenge(cases, methods, output: Path) -> None:
-    from training import challenge_table
+    from training import baselines, challenge_table
 
-    rows = challenge_table.score_cases(cases, methods)
+    methods = {f"Gaussian {w:g} mm": baselines.gaussian(w) for w in baselines.GAUSSIAN_WIDTHS_MM} | methods
+    full = {name: lambda scan, dose, method=method: method(scan, dose)[1.0] for name, method in methods.items()}
+    rows = challenge_table.score_cases(cases, full)
     challenge_table.write_scores(rows, output)
     print(challenge_table.format_scores(challenge_table.summarise_scores(rows)))
 

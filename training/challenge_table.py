@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from training.baselines import GAUSSIAN_WIDTHS_MM, Method, gaussian, unprocessed
+from MAPDiffLib.volume import Volume
 from training.challenge_score import DRF_WEIGHTS, GROUP_WEIGHTS, REGION_WEIGHTS, Score, challenge_score, drf_score
 from training.datasets import read_dose
 from training.regions import lesion_regions, organ_regions
+
+Restorer = Callable[[Volume, float], np.ndarray]  # a scan and its dose -> full dose [z, y, x]
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,9 @@ class ScoreRow:
     score: Score
 
 
-def score_cases(cases: list[Path], methods: dict[str, Method]) -> list[ScoreRow]:
-    """Every method's full dose from every input dose of the challenge that a case has, scored. InputError for none."""
-    everything = {"input": unprocessed, **{f"Gaussian {w:g} mm": gaussian(w) for w in GAUSSIAN_WIDTHS_MM}, **methods}
+def score_cases(cases: list[Path], restorers: dict[str, Restorer]) -> list[ScoreRow]:
+    """The full dose of each restorer, and the scan itself, from every dose reduction factor of the challenge."""
+    everything = {"input": lambda scan, dose: scan.voxels, **restorers}
     rows = []
     for case in tqdm(cases, desc="challenge", disable=None):
         full = read_dose(case, 1.0)
@@ -36,9 +39,8 @@ def score_cases(cases: list[Path], methods: dict[str, Method]) -> list[ScoreRow]
         organs, lesions = organ_regions(case, shape), lesion_regions(case, shape)
         for drf in DRF_WEIGHTS:
             scan = read_dose(case, 1 / drf)
-            for name, method in everything.items():
-                image = method(scan, 1 / drf)[1.0]
-                score = challenge_score(image, full.voxels, organs, lesions, voxel_ml)
+            for name, restored in everything.items():
+                score = challenge_score(restored(scan, 1 / drf), full.voxels, organs, lesions, voxel_ml)
                 rows.append(ScoreRow(name, case.name, drf, score))
     return rows
 

@@ -164,7 +164,7 @@ def _write_doses(subject: Subject, folder: Path) -> dict:
     check_noise(noise)
     derived = _derive_half(folder) if 1.0 in noise and 0.25 in noise and HALF not in noise else ()
     return {
-        "kind": "UDPET, a real patient",
+        "kind": "UDPET (real patients, by agreement with the challenge)",
         "subject": subject.name,
         "split": subject.split,
         "source": subject.source,
