@@ -1,4 +1,4 @@
-"""Command line: mapdiff restore | worker | probe | bundles | demo.
+"""Command line: mapdiff restore | batch | worker | probe | bundles | demo.
 
 Exit codes: 0 done, 1 failed, 2 bad job or input, 3 cancelled. torch is not loaded before a command needs it.
 """
@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -71,6 +72,32 @@ def _restore(options: argparse.Namespace) -> int:
         print(write_html(report, Path(options.output) / PAGE_FILE))
     print(f"{report}\n{time.perf_counter() - started:.1f} s. {RESEARCH_USE}")
     return EXIT_DONE
+
+
+def _batch(options: argparse.Namespace) -> int:
+    from MAPDiffLib.batch import SUMMARY_FILE, restore_batch
+    from MAPDiffLib.bundle import load_bundle
+    from MAPDiffLib.cohort import find_items
+    from MAPDiffLib.console import BatchConsole
+    from MAPDiffLib.run import cancel_on_signals
+
+    output = Path(options.output)
+    common = _job(options)
+    jobs = [
+        replace(
+            common, input=item.input, output=str(output / item.name), input_dose=item.input_dose or common.input_dose,
+            doses=item.doses or common.doses,
+        )
+        for item in find_items(Path(options.input), output)
+    ]  # fmt: skip
+    load_bundle(options.bundle)  # a wrong name is one error now, not one a scan
+    with BatchConsole(len(jobs)) as console, cancel_on_signals() as cancelled:
+        rows = restore_batch(jobs, output, options.retry, options.scheduler, console.ended, cancelled.is_set)
+    failed = [row for row in rows if row["status"] == "failed"]
+    for row in failed:
+        print(f"failed: {row['name']}: {row['reason']}", file=sys.stderr)
+    print(f"{len(rows) - len(failed)} of {len(rows)} scans restored\n{output / SUMMARY_FILE}\n{RESEARCH_USE}")
+    return EXIT_FAILED if failed else EXIT_DONE
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -145,6 +172,13 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument("--report", action="store_true", help=f"also write {PAGE_FILE}: pictures for any browser")
     _add_options(restore)
     restore.set_defaults(run=_restore)
+
+    batch = commands.add_parser("batch", help="restore many scans; goes on where it was stopped")
+    batch.add_argument("input", metavar="list or folder", help="folder of scans, or a CSV or text file")
+    batch.add_argument("--retry", action="store_true", help="try again the scans that could not be restored")
+    batch.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do the work (or its file)")
+    _add_options(batch)
+    batch.set_defaults(run=_batch)
 
     demo = commands.add_parser("demo", help="restore a simulated case and compare with its real doses")
     demo.add_argument("input", metavar="case", help="a case folder written by training.simulate")

@@ -40,6 +40,33 @@ class Console:
             self._bar.write(text, file=sys.stderr)
 
 
+class BatchConsole:
+    """One bar for many scans on a terminal, a line a scan elsewhere; what failed is always told."""
+
+    def __init__(self, total: int | None = None):
+        self.total, self.count = total, 0
+
+    def __enter__(self) -> BatchConsole:
+        from tqdm import tqdm
+
+        self._bar = tqdm(total=self.total, unit="scan", file=sys.stderr) if sys.stderr.isatty() else None
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def ended(self, name: str, what: str) -> None:
+        """Shows that a scan has ended: `what` is "done" or why it failed."""
+        self.count += 1
+        if self._bar is None:
+            print(f"{self.count}/{self.total or '?'} {name}: {what}", file=sys.stderr, flush=True)
+            return
+        self._bar.update()
+        if what != "done":
+            self._bar.write(f"{name}: {what}", file=sys.stderr)
+
+
 def _bar():
     from tqdm import tqdm
 

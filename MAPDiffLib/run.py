@@ -14,7 +14,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields
 from pathlib import Path
 
@@ -35,11 +35,17 @@ from MAPDiffLib.job import (
 Report = Callable[[dict], None]
 
 
-def run_job(job: Job, report: Report = lambda message: None, cancelled: Callable[[], bool] = lambda: False) -> Path:
+def run_job(
+    job: Job,
+    report: Report = lambda message: None,
+    cancelled: Callable[[], bool] = lambda: False,
+    turn: AbstractContextManager = nullcontext(),  # noqa: B008  (stateless)
+) -> Path:
     """Restores `job.input` into `job.output`; returns the path of its report.json, which is written last.
 
     Each dose is written whole and then reported as a "dose" message. InputError before any work for a job that cannot
-    work; Cancelled when `cancelled()` turns true: doses already written stay, nothing half-written does.
+    work; Cancelled when `cancelled()` turns true: doses already written stay, nothing half-written does. `turn` is held
+    while a dose is computed, not while files are read or written: jobs in several threads overlap these with that.
     """
     stale = claim_output(job)
     report({"type": "status", "message": "Loading the model libraries"})
@@ -54,7 +60,8 @@ def run_job(job: Job, report: Report = lambda message: None, cancelled: Callable
     bundle = _waiting(cancelled, load_bundle, job.bundle)
     options = RestoreOptions(**{field.name: getattr(job, field.name) for field in fields(RestoreOptions)})
     write = _writer(job, f"{bundle.name} (weights sha256 {bundle.sha256[:12]})")
-    return _write_results(job, stale, write, restore(volume, bundle, options, report, cancelled), report)
+    stages = _in_turn(restore(volume, bundle, options, report, cancelled), turn)
+    return _write_results(job, stale, write, stages, report)
 
 
 def claim_output(job: Job) -> list[Path]:
@@ -104,6 +111,17 @@ def cancel_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _in_turn(stages, turn: AbstractContextManager):
+    """The same stages, each computed while `turn` is held."""
+    while True:
+        with turn:
+            try:
+                restored = next(stages)
+            except StopIteration as end:
+                return end.value
+        yield restored
 
 
 def _writer(job: Job, model: str) -> Callable:

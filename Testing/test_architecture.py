@@ -11,7 +11,7 @@ import pytest
 
 PROJECT = Path(__file__).parent.parent
 LIBRARY = {"numpy", "scipy", "SimpleITK", "torch", "safetensors"}
-COMMAND_LINE = {"tqdm", "matplotlib", "skimage", "pydicom"}  # inside a function only
+COMMAND_LINE = {"tqdm", "matplotlib", "skimage", "pydicom", "distributed"}  # inside a function only
 IN_SLICER = {"slicer", "qt", "ctk", "vtk"}
 
 

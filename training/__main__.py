@@ -1,4 +1,6 @@
-"""mapdiff-train: calibrate -> train -> export -> evaluate (cases come from `python -m training.simulate`)."""
+"""mapdiff-train: calibrate -> train -> export -> evaluate.
+
+Cases come from `python -m training.simulate`, or from UDPET data through prepare-udpet."""
 
 from __future__ import annotations
 
@@ -20,6 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one step; exit codes as everywhere: 0 done, 1 failed, 2 bad input."""
     parser = argparse.ArgumentParser(prog="mapdiff-train", description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True)
+    _add_prepare_udpet(steps)
+    _add_submit_udpet(steps)
     _add_calibrate(steps)
     _add_train(steps)
     _add_export(steps)
@@ -30,7 +34,49 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"mapdiff-train: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"mapdiff-train: failed: {error}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _add_prepare_udpet(steps) -> None:
+    parser = steps.add_parser("prepare-udpet", help="UDPET data -> cases in SUV, checked; goes on where it was stopped")
+    parser.add_argument("root", type=Path, help="tree of DICOM series (either layout), or the test set with its CSV")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the cases and subjects.csv")
+    parser.add_argument("--jobs", type=int, default=1, help="subjects at a time (default: %(default)s)")
+    parser.add_argument("--retry", action="store_true", help="try again what was excluded earlier")
+    parser.set_defaults(run=_prepare_udpet)
+
+
+def _prepare_udpet(options) -> None:
+    from training.udpet import TABLE_FILE, prepare_udpet, summary
+
+    rows = prepare_udpet(options.root, options.output, options.jobs, options.retry)
+    print(f"{summary(rows)}\n{options.output / TABLE_FILE}")
+
+
+def _add_submit_udpet(steps) -> None:
+    parser = steps.add_parser("submit-udpet", help="the challenge's test set -> restored full doses under its names")
+    parser.add_argument("root", type=Path, help="folder of the test set: NIfTI files and their CSV")
+    parser.add_argument("--output", type=Path, required=True, help="folder for submission/ and restored/")
+    parser.add_argument("--bundle", default=DEFAULT_BUNDLE, help="name or folder of a model bundle")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:0")
+    parser.add_argument("--samples", type=int, help="samples to average (default: the bundle's)")
+    parser.add_argument("--scheduler", help="Dask scheduler whose workers do the work (or its file)")
+    parser.set_defaults(run=_submit_udpet)
+
+
+def _submit_udpet(options) -> None:
+    from MAPDiffLib.console import BatchConsole
+    from MAPDiffLib.job import Job
+    from training.udpet_submit import RESTORED, submit_udpet
+
+    same = {name: getattr(options, name) for name in ("bundle", "device", "samples")}
+    common = Job(str(options.root), str(options.output / RESTORED), **same)
+    with BatchConsole(None) as console:
+        files = submit_udpet(options.root, options.output, common, options.scheduler, console.ended)
+    print(f"{len(files)} files in {files[0].parent}")
 
 
 def _add_calibrate(steps) -> None:
@@ -114,6 +160,7 @@ def _add_evaluate(steps) -> None:
     parser.add_argument("--record", action="store_true", help="write the means into the bundles' scores")
     parser.add_argument("--input-dose", type=parse_dose, default=0.05)
     parser.add_argument("--no-ssim", action="store_true", help="leave out the slowest score")
+    parser.add_argument("--challenge", action="store_true", help="also the UDPET challenge's score, from every DRF")
     parser.set_defaults(run=_evaluate)
 
 
@@ -138,6 +185,18 @@ def _evaluate(options) -> None:
             record_scores(bundle.folder, options.output / "table.json")
     for key in ("nmae", "psnr"):
         print(f"best Gaussian by {key}: {evaluate.best_gaussian(table, key)}")
+    if options.challenge:
+        _score_challenge(cases, methods, options.output)
+
+
+def _score_challenge(cases, methods, output: Path) -> None:
+    from training import baselines, challenge_table
+
+    methods = {f"Gaussian {w:g} mm": baselines.gaussian(w) for w in baselines.GAUSSIAN_WIDTHS_MM} | methods
+    full = {name: lambda scan, dose, method=method: method(scan, dose)[1.0] for name, method in methods.items()}
+    rows = challenge_table.score_cases(cases, full)
+    challenge_table.write_scores(rows, output)
+    print(challenge_table.format_scores(challenge_table.summarise_scores(rows)))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ the body; d_sim(t) of the noised full-dose scan x_t against x_0, d_j of the real
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from MAPDiffLib.intensity import Intensity
 from MAPDiffLib.metrics import nmae, ssim
 from MAPDiffLib.sampling import draw_noise
 from MAPDiffLib.volume import body_mask
+from training.casefile import derived_doses
 from training.datasets import ALL_DOSES, read_dose
 
 SLAB = 48  # slices in the middle of the body: enough for a stable degradation, quick to measure
@@ -46,12 +48,31 @@ class Calibration:
 def calibrate(cases: list[Path], diffusion: Diffusion, matched: int = 4) -> Calibration:
     """Match degradations on the first `matched` cases (a median over them) and fit the noise curve on all."""
     matches = [match_case(case, diffusion) for case in tqdm(cases[:matched], desc="degradation", disable=None)]
-    taus = {dose: round(float(np.median([match[dose] for match in matches]))) for dose in ALL_DOSES}
-    rows = np.array([noise_of_case(case) for case in tqdm(cases, desc="noise", disable=None)])
-    curve = np.exp(np.log(rows).mean(axis=0))
-    read_off = np.array([np.interp(-np.log(row), -np.log(curve), np.log(ALL_DOSES)) for row in rows])
-    scatter = float(np.std(read_off[:, :-1] - np.log(ALL_DOSES[:-1])))  # the ends are held, so full dose tells little
-    return Calibration(taus, dict(zip(ALL_DOSES, map(float, curve), strict=True)), scatter)
+    taus = {dose: round(tau) for dose, tau in over_cases(matches, np.median).items()}
+    noises = [noise_of_case(case) for case in tqdm(cases, desc="noise", disable=None)]
+    log_noises = [{dose: np.log(noise) for dose, noise in row.items()} for row in noises]
+    curve = over_cases(log_noises, np.mean)
+    read_off = [
+        np.interp(-value, [-curve[d] for d in ALL_DOSES], np.log(ALL_DOSES)) - np.log(dose)
+        for row in log_noises
+        for dose, value in row.items()
+        if dose < 1  # the ends are held, so full dose tells little
+    ]
+    return Calibration(taus, {dose: float(np.exp(value)) for dose, value in curve.items()}, float(np.std(read_off)))
+
+
+def over_cases(rows: list[dict[float, float]], middle: Callable) -> dict[float, float]:
+    """Per dose the middle of the cases that measured it; a dose that none did lies between its neighbours, linear in
+    log(dose)."""
+    known = {dose: [row[dose] for row in rows if dose in row] for dose in ALL_DOSES}
+    measured = {dose: float(middle(values)) for dose, values in known.items() if values}
+    places = np.log(list(measured))
+    return {dose: float(np.interp(np.log(dose), places, list(measured.values()))) for dose in ALL_DOSES}
+
+
+def measured_doses(case: Path) -> list[float]:
+    """The doses of a case that were measured and not computed from others."""
+    return [dose for dose in ALL_DOSES if dose not in derived_doses(case)]
 
 
 def match_case(case: Path, diffusion: Diffusion) -> dict[float, int]:
@@ -71,10 +92,14 @@ def match_case(case: Path, diffusion: Diffusion) -> dict[float, int]:
     curve = [degradation(intensity.to_physical(diffusion.noised(x0, t, noise)).numpy()) for t in GRID]
     every = np.arange(GRID[-1] + 1)
     simulated = np.stack([np.interp(every, GRID, [d[k] for d in curve]) for k in (0, 1)], axis=1)
-    return {dose: match_degradation(simulated, degradation(read_dose(case, dose).voxels[slab])) for dose in ALL_DOSES}
+    real = {dose: degradation(read_dose(case, dose).voxels[slab]) for dose in measured_doses(case)}
+    return {dose: match_degradation(simulated, found) for dose, found in real.items()}
 
 
-def noise_of_case(case: Path) -> list[float]:
+def noise_of_case(case: Path) -> dict[float, float]:
     """Relative noise per dose, each with the body mask of its own scan, as a restoration would measure it."""
-    scans = [read_dose(case, dose) for dose in ALL_DOSES]
-    return [relative_noise(s.voxels, body_mask(s.voxels, s.spacing_mm), s.spacing_mm) for s in scans]
+    noise = {}
+    for dose in measured_doses(case):
+        scan = read_dose(case, dose)
+        noise[dose] = relative_noise(scan.voxels, body_mask(scan.voxels, scan.spacing_mm), scan.spacing_mm)
+    return noise

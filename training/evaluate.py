@@ -16,6 +16,7 @@ from MAPDiffLib.doses import ANCHOR_DOSES, dose_label
 from MAPDiffLib.metrics import nmae, psnr, ssim
 from MAPDiffLib.volume import body_mask
 from training.baselines import GAUSSIAN_WIDTHS_MM, Method, gaussian, unprocessed, with_mixes
+from training.casefile import derived_doses
 from training.datasets import read_dose
 
 PEAK_SUV = 20.0
@@ -36,13 +37,14 @@ class Row:
 
 
 def evaluate(cases: Iterable[Path], methods: dict[str, Method], input_dose: float, with_ssim: bool = True) -> list[Row]:
-    """Run every method on every case and score every dose. For MAP-Diff the closed-form mix of its own full-dose result
-    gets rows of its own ("<method>, mix"): the control of every intermediate dose."""
+    """Run every method on every case and score every dose that was measured. For MAP-Diff the closed-form mix of its
+    own full-dose result gets rows of its own ("<method>, mix"): the control of every intermediate dose."""
     everything = {"input": unprocessed, **{f"Gaussian {w:g} mm": gaussian(w) for w in GAUSSIAN_WIDTHS_MM}, **methods}
     rows = []
     for case in tqdm(list(cases), desc="cases", disable=None):
         scan = read_dose(case, input_dose)
-        real = {dose: read_dose(case, dose).voxels for dose in ANCHOR_DOSES if dose > input_dose}
+        wanted = [dose for dose in ANCHOR_DOSES if dose > input_dose and dose not in derived_doses(case)]
+        real = {dose: read_dose(case, dose).voxels for dose in wanted}
         body = body_mask(real[1.0], scan.spacing_mm)
         for name, method in everything.items():
             started = time.perf_counter()
@@ -51,7 +53,8 @@ def evaluate(cases: Iterable[Path], methods: dict[str, Method], input_dose: floa
             if name.startswith("MAP-Diff"):
                 results[f"{name}, mix"] = with_mixes(scan, input_dose, results[name][1.0])
             for label, images in results.items():
-                for dose, image in images.items():
+                for dose in wanted:
+                    image = images[dose]
                     rows.append(
                         Row(
                             label, case.name, dose,

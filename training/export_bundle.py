@@ -10,10 +10,12 @@ from MAPDiffLib.bundle import load_bundle, save_bundle
 from MAPDiffLib.doses import ANCHOR_DOSES
 from MAPDiffLib.intensity import BODY_MEAN_SUV
 from MAPDiffLib.network import DenoisingUNet
+from training.casefile import read_facts
 from training.config import TrainConfig
 from training.fit import fit_uncertainty, fit_weights, measure
 from training.train import load_run
 
+SIMULATED = "simulated (training/simulate); no patient data"
 SAMPLES = 4
 FITTED_DOSE = 0.05  # the input dose whose weights are fitted; other input doses use the same
 
@@ -29,7 +31,7 @@ def export_bundle(
     network, config = load_run(run)
     path = _one_pass_path(config) if config.end_share == 1.0 else _anchored_path(config)
     sampling, uncertainty_scale = _fit(network, config, validation, path)
-    spacings = [s for case in training_cases for s in json.loads((case / "case.json").read_text())["spacing_mm"]]
+    spacings = [s for case in training_cases for s in read_facts(case)["spacing_mm"]]
     fields = {
         "name": folder.name,
         "description": description,
@@ -41,7 +43,7 @@ def export_bundle(
         "intensity": {"transform": "log1p", "body_mean": BODY_MEAN_SUV},
         "dose_estimate": json.loads(calibration.read_text())["dose_estimate"],
         "training_data": {
-            "kind": "simulated (training/simulate); no patient data",
+            "kind": "; ".join(sorted({read_facts(case).get("kind", SIMULATED) for case in training_cases})),
             "cases": len(training_cases),
             "validation_cases": len(validation),
             "config": json.loads(config.to_json()),

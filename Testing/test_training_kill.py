@@ -1,0 +1,104 @@
+"""Training under torchrun survives the death of any of its processes: the next run ends where an unhurt one does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from MAPDiffLib.network import NetworkConfig
+from Testing import tiny
+from training.config import TrainConfig
+from training.datasets import ALL_DOSES, dose_file, find_cases
+from training.train import CHECKPOINT, averaged_weights, train
+
+ROOT = Path(__file__).parent.parent
+DEADLINE_S = 240
+CONFIG = TrainConfig(
+    name="tiny", network=NetworkConfig(widths=(4, 8), embedding=16), patch=16, batch=4, iterations=60, warmup=2,
+    checkpoint_every=3, input_doses={0.05: 1.0}, low_timesteps=250,
+)  # fmt: skip
+pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes through /proc")
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """Two small cases and the configuration: 60 iterations, a checkpoint every three."""
+    folder = tmp_path_factory.mktemp("kill")
+    for number in range(2):
+        case = folder / "cases" / f"case-{number}"
+        case.mkdir(parents=True)
+        for dose in ALL_DOSES:
+            tiny.tiny_scan(case / dose_file(dose))
+        (case / "case.json").write_text('{"spacing_mm": [8, 8, 8]}')
+    (folder / "tiny.json").write_text(CONFIG.to_json())
+    return folder
+
+
+def start(folder: Path, output: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training"]
+    command += ["train", "--config", str(folder / "tiny.json"), "--cases", str(folder / "cases")]
+    return subprocess.Popen(
+        [*command, "--output", str(output)], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def ended(process: subprocess.Popen) -> int:
+    """The exit code; a run that does not end is ended, with its children, so that nothing stays behind."""
+    try:
+        process.wait(timeout=DEADLINE_S)
+    except subprocess.TimeoutExpired:
+        for pid in (*ranks(process).values(), process.pid):
+            os.kill(pid, signal.SIGKILL)
+        process.wait()
+    return process.returncode
+
+
+def ranks(torchrun: subprocess.Popen) -> dict[int, int]:
+    """{rank: process id} of torchrun's own children."""
+    found = {}
+    for pid in Path(f"/proc/{torchrun.pid}/task/{torchrun.pid}/children").read_text().split():
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        rank = [entry.partition(b"=")[2] for entry in environment if entry.startswith(b"RANK=")]
+        if rank:
+            found[int(rank[0])] = int(pid)
+    return found
+
+
+def iteration(output: Path) -> int:
+    if not (output / CHECKPOINT).exists():
+        return 0
+    return torch.load(output / CHECKPOINT, map_location="cpu", weights_only=True)["iteration"]
+
+
+@pytest.fixture(scope="module")
+def unhurt(run_folder):
+    """Of one process that nobody kills; two end where one does (test_training)."""
+    return averaged_weights(train(CONFIG, find_cases(run_folder / "cases"), run_folder / "unhurt"))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_process_ends_the_run_and_the_next_one_goes_on_from_the_last_checkpoint(run_folder, unhurt, rank):
+    output = run_folder / f"hurt-{rank}"
+    process = start(run_folder, output)
+    deadline = time.monotonic() + DEADLINE_S
+    while not (output / CHECKPOINT).exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    os.kill(ranks(process)[rank], signal.SIGKILL)
+    assert ended(process) not in (0, -signal.SIGKILL)  # the others do not wait for the dead one for ever
+    assert 3 <= iteration(output) < CONFIG.iterations and iteration(output) % 3 == 0
+    # What a kill in the middle of saving leaves beside the last whole checkpoint.
+    (output / CHECKPOINT).with_suffix(".partial").write_bytes((output / CHECKPOINT).read_bytes()[:1000])
+    assert ended(start(run_folder, output)) == 0
+    assert iteration(output) == CONFIG.iterations
+    hurt = averaged_weights(output / CHECKPOINT)
+    for name, value in unhurt.items():
+        assert torch.allclose(hurt[name], value, atol=1e-5), name
