@@ -147,9 +147,7 @@ def _with_steps(grid: list[int], steps: int | None) -> list[int]:
     return grid
 
 
-def cautions(
-    volume: Volume, bundle: Bundle, options: RestoreOptions, estimate: DoseEstimate | None
-) -> list[str]:
+def cautions(volume: Volume, bundle: Bundle, options: RestoreOptions, estimate: DoseEstimate | None) -> list[str]:
     """Sentences for a user whose scan lies outside what the bundle was trained for, or whose dose does not fit."""
     low, high = bundle.manifest["spacing_range_mm"]
     trained = bundle.manifest["input_doses"]

@@ -148,6 +148,8 @@ class DenoiseRun:
         """One dose from its file into the scene."""
         loaded = outputs.LoadedVolume(self.facts)
         yield from loaded.read(str(message["file"]))
+        os.unlink(str(message["file"]))  # no longer needed: five whole volumes at the end would take long to delete
+        yield
         while self.scene.IsBatchProcessing() and self._ending is None:
             yield
         if self._ending == "closing":
@@ -159,6 +161,7 @@ class DenoiseRun:
         )
         node = loaded.addTo(self.scene, outputs.doseName(self.facts.name, dose), attributes)
         self.nodes[dose] = node
+        yield
         self.listener.onDose(dose, node)
         yield
 
@@ -222,6 +225,11 @@ class DenoiseRun:
     def report(self) -> dict:
         """The worker's report.json, {} before the end."""
         return self._lastReport or {}
+
+    @property
+    def estimate(self) -> dict:
+        """What the worker found for the scan's own dose (MAPDiffLib.doses.DoseEstimate), {} where it did not look."""
+        return (self.report.get("input") or {}).get("dose_estimated") or {}
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _nodeRemoved(self, _scene, _event, node) -> None:

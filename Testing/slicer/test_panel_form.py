@@ -172,6 +172,91 @@ def test_a_failed_installation_says_what_to_do(panel, application, monkeypatch):
         install.install(["torch"], None)
 
 
+def test_packages_that_cannot_be_installed_are_named_with_what_to_do(panel, application, monkeypatch):
+    from MAPDiffPanelLib import install
+
+    answers = iter([["safetensors"], ["safetensors"]])
+    monkeypatch.setattr(install, "missingPackages", lambda: next(answers))
+    application.installer.fails = RuntimeError("no route to host")
+    with pytest.raises(install.InstallError, match="requirements.txt could not be installed: no route.*internet"):
+        install.install(["safetensors"], PROJECT / "MAPDiff/Resources/requirements.txt")
+    application.installer.fails = None
+    with pytest.raises(install.InstallError, match="safetensors could not be found after .* Restart Slicer"):
+        install.install(["safetensors"], PROJECT / "MAPDiff/Resources/requirements.txt")
+
+
+def test_a_failed_installation_starts_nothing_and_is_shown_once(panel, application, monkeypatch):
+    import qt
+    from MAPDiffPanelLib import install
+
+    monkeypatch.setattr(install, "missingPackages", lambda: ["torch"])
+    application.installer.fails = OSError("no space")
+    application.testing = False
+    application.dialogs.answer(qt.QMessageBox.Ok, qt.QMessageBox.Ok)
+    panel.ui.denoiseButton.click()
+    application.testing = True
+    assert not panel.logic.running and panel.ui.denoiseButton.text == "Denoise"
+    assert len(application.dialogs.shown) == 2 and "PyTorch could not be installed" in application.dialogs.shown[1].text
+    assert len(application.errors) == 1  # tryWithErrorDisplay shows it and lets it go on to the console
+    application.errors.clear()
+
+
+CONTROLS = ("Button", "Selector", "Edit", "SpinBox", "Slider", "Table")
+
+
+def test_every_control_says_what_it_is_for_and_a_grey_one_why_it_is_grey(panel):
+    controls = {name: widget for name, widget in vars(panel.ui).items() if name.endswith(CONTROLS)}
+    del controls["scanCollapsibleButton"], controls["optionsCollapsibleButton"], controls["resultCollapsibleButton"]
+    assert len(controls) >= 20
+    for name, widget in controls.items():
+        assert widget.toolTip.strip().endswith("."), f"{name}: {widget.toolTip!r}"
+    grey = {name: widget.toolTip for name, widget in controls.items() if not widget.enabled}
+    no_result = "There is no result in this scene yet. Press Denoise."
+    wanted = dict.fromkeys(
+        ["resultSelector", "doseSlider", "oneButton", "pairButton", "gridButton", "presetSelector", "colourSelector"],
+        no_result,
+    )
+    assert wanted.items() <= grey.items()
+    assert set(grey) - set(wanted) == {
+        "backButton", "detailsButton", "segmentSelector", "measureButton", "copyButton", "tableButton"
+    }  # fmt: skip
+    assert "no numbers" in grey["copyButton"] and "own layout" in grey["backButton"]
+
+
+def test_what_most_users_never_touch_is_folded(panel):
+    assert panel.ui.optionsCollapsibleButton.collapsed
+    assert not panel.ui.scanCollapsibleButton.collapsed and not panel.ui.resultCollapsibleButton.collapsed
+
+
+def test_the_folder_of_own_models_is_made_and_opened(panel, application, tmp_path, monkeypatch):
+    import qt
+
+    monkeypatch.setenv("MAPDIFF_BUNDLES", str(tmp_path / "new" / "bundles"))
+    opened = []
+    monkeypatch.setattr(qt.QDesktopServices, "openUrl", opened.append)
+    panel.ui.openBundlesButton.click()
+    assert (tmp_path / "new" / "bundles").is_dir()
+    assert [url.toLocalFile() for url in opened] == [str(tmp_path / "new" / "bundles")]
+
+
+def test_models_of_ones_own_lie_in_the_home_folder_and_shipped_ones_are_listed(panel, monkeypatch):
+    from MAPDiffPanelLib import bundles
+
+    monkeypatch.delenv("MAPDIFF_BUNDLES")
+    assert bundles.userFolder() == Path.home() / ".MAPDiff" / "bundles"
+    assert "mapdiff-base" in [entry.name for entry in bundles.listBundles() if not entry.own]
+
+
+def test_a_folder_that_is_no_model_is_refused_with_a_sentence(panel, application, tmp_path, monkeypatch):
+    monkeypatch.setenv("MAPDIFF_BUNDLES", str(tmp_path / "own"))
+    application.dialogs.answer(str(tmp_path))
+    panel.ui.addBundleButton.click()
+    assert not list((tmp_path / "own").glob("*")) and panel._parameterNode.bundle == "tiny"
+    (error,) = application.errors
+    assert "holds no bundle.json: choose the folder of a model bundle" in error
+    application.errors.clear()
+
+
 def test_opening_the_module_installs_nothing_and_never_loads_torch():
     code = f"""
 import sys
