@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 MODULE = "MAPDiff/MAPDiff.py"
-OBLIQUE = [[-0.8, 0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]]
 SPACING, ORIGIN = (8.1, 7.9, 25 / 3), (1 / 3, 2 / 7, -100 / 11)
 LONG = {"steps": 500, "samples": 64, "inputDose": 0.05}  # minutes, unless it is cancelled
 
@@ -39,12 +38,11 @@ def make_scan(scene, name="PET", study=True):
     import vtk
 
     node = make_volume(scene, scan_voxels(), name)
-    matrix = vtk.vtkMatrix4x4()
-    for row in range(3):
-        for column in range(3):
-            matrix.SetElement(row, column, OBLIQUE[row][column] * SPACING[column])
-        matrix.SetElement(row, 3, ORIGIN[row])
-    node.SetIJKToRASMatrix(matrix)
+    oblique = vtk.vtkTransform()
+    oblique.RotateWXYZ(37, 0.3, 0.5, 0.8)
+    node.SetIJKToRASDirectionMatrix(oblique.GetMatrix())
+    node.SetSpacing(SPACING)
+    node.SetOrigin(ORIGIN)
     quantity = "CodeValue:126400|CodingSchemeDesignator:DCM|CodeMeaning:Standardized Uptake Value"
     units = "CodeValue:{SUVbw}g/ml|CodingSchemeDesignator:UCUM|CodeMeaning:SUV body weight"
     for text, setter in ((quantity, node.SetVoxelValueQuantity), (units, node.SetVoxelValueUnits)):
@@ -144,13 +142,14 @@ def held_under(seconds: float, application, do, times: int = 4) -> None:
     raise AssertionError(f"never under {1000 * seconds:.0f} ms: {seen}")
 
 
-def matrix_of(node) -> list[float]:
-    """IJKToRAS, all 16 numbers."""
+def geometry_of(node) -> list[float]:
+    """IJKToRAS, all 16 numbers, then spacing and origin, which the matrix alone does not give back to the last bit."""
     import vtk
 
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
-    return [matrix.GetElement(row, column) for row in range(4) for column in range(4)]
+    numbers = [matrix.GetElement(row, column) for row in range(4) for column in range(4)]
+    return [*numbers, *node.GetSpacing(), *node.GetOrigin()]
 
 
 def result_nodes(scene) -> list:

@@ -18,12 +18,12 @@ from Testing.slicer import standin
 from Testing.slicer.panel import (
     LONG,
     body_voxels,
+    geometry_of,
     held_under,
     leftovers,
     load_parts,
     make_scan,
     make_volume,
-    matrix_of,
     result_nodes,
 )
 
@@ -66,8 +66,11 @@ def test_a_press_gives_each_dose_as_a_volume_with_all_that_the_scan_has(panel, a
     panel._parameterNode.inputDose = "1/20"
     assert ui.denoiseButton.enabled and ui.denoiseButton.text == "Denoise"
     assert "SUVbw" in ui.scanLabel.text and "20 x 22 x 24" in ui.scanLabel.text
-    seen = []
+    seen, shown = [], []
     ui.progressBar.connect("valueChanged(int)", lambda value: seen.append((value, ui.statusLabel.text)))
+    ui.doseSlider.connect(
+        "valueChanged(int)", lambda value: shown.append((ui.doseLabel.text, len(result_nodes(application.scene))))
+    )
     ui.denoiseButton.click()
     assert ui.denoiseButton.text == "Cancel" and ui.denoiseButton.enabled
     assert standin.pump(lambda: result_nodes(application.scene), SECONDS), ui.statusLabel.text
@@ -75,6 +78,7 @@ def test_a_press_gives_each_dose_as_a_volume_with_all_that_the_scan_has(panel, a
     assert standin.pump(lambda: not panel.logic.running, SECONDS)
     assert "Done: 4 doses." in ui.statusLabel.text and ui.denoiseButton.text == "Denoise"
     assert any("dose" in text and "left" in text for _value, text in seen)
+    assert shown == [("1/10", 1), ("1/4", 2), ("1/2", 3), ("full", 4)], "each dose is shown as soon as it is there"
 
     nodes = panel.logic.run.nodes
     names = [nodes[dose].GetName() for dose in (0.1, 0.25, 0.5, 1.0)]
@@ -82,7 +86,7 @@ def test_a_press_gives_each_dose_as_a_volume_with_all_that_the_scan_has(panel, a
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(application.scene)
     study = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(scan))
     for node in [*nodes.values(), panel.logic.run.uncertaintyNode]:
-        assert matrix_of(node) == matrix_of(scan)
+        assert geometry_of(node) == geometry_of(scan)
         assert node.GetTransformNodeID() == scan.GetTransformNodeID()
         assert node.GetVoxelValueQuantity().GetAsString() == scan.GetVoxelValueQuantity().GetAsString()
         assert node.GetVoxelValueUnits().GetAsString() == scan.GetVoxelValueUnits().GetAsString()
@@ -373,7 +377,7 @@ def test_a_scan_renamed_and_changed_meanwhile_is_restored_as_it_was_at_the_press
     parameters.inputDose = "1/20"
     other = make_scan(application.scene, "another", study=False)
     panel.ui.denoiseButton.click()
-    before, matrix = slicer.util.arrayFromVolume(scan).copy(), matrix_of(scan)
+    before, matrix = slicer.util.arrayFromVolume(scan).copy(), geometry_of(scan)
     scan.SetName("renamed")
     replaced = vtk_copy(scan.GetImageData())
     scan.SetAndObserveImageData(replaced)
@@ -384,7 +388,7 @@ def test_a_scan_renamed_and_changed_meanwhile_is_restored_as_it_was_at_the_press
     assert standin.pump(lambda: not panel.logic.running, SECONDS)
     assert "voxels were changed meanwhile" in panel.ui.statusLabel.text
     node = panel.logic.run.nodes[1.0]
-    assert node.GetName() == "PET MAPDiff full dose" and matrix_of(node) == matrix
+    assert node.GetName() == "PET MAPDiff full dose" and geometry_of(node) == matrix
     assert abs(slicer.util.arrayFromVolume(node).mean() / before.mean() - 1) < 0.1
     assert panel.ui.denoiseButton.enabled and parameters.inputVolume is other
 
