@@ -105,7 +105,7 @@ def _input_dose(asked: float | None, estimate: DoseEstimate | None) -> float:
             raise InputError(f"the input's dose is given as {asked:g}; a fraction of full dose in (0, 1) is needed")
         return asked
     if estimate is None:
-        raise InputError("this bundle cannot estimate the input's dose; give it (--input-dose 1/20)")
+        raise InputError("this bundle cannot estimate the input's dose; give it (--input-dose 1/20; in Slicer: Its dose)")
     return estimate.dose
 
 
@@ -114,7 +114,7 @@ def _doses(asked: Sequence[float] | None, input_dose: float, anchors: list[float
     if not above:
         raise InputError(
             f"the scan looks like {dose_label(round(input_dose, 2))} dose already, so there is no higher dose"
-            " to restore; if that is wrong, give its own dose (--input-dose 1/20)"
+            " to restore; if that is wrong, give its own dose (--input-dose 1/20; in Slicer: Its dose)"
         )
     if asked is None:
         return above
@@ -126,7 +126,7 @@ def _doses(asked: Sequence[float] | None, input_dose: float, anchors: list[float
         if dose <= input_dose:
             raise InputError(
                 f"dose {dose_label(dose)} is asked for, but the scan's own dose is {input_dose:.3g};"
-                " only higher doses can be restored (correct it with --input-dose if the estimate is wrong)"
+                " only higher doses can be restored (if the estimate is wrong, correct it: --input-dose; in Slicer: Its dose)"
             )
     return tuple(sorted(set(asked)))
 

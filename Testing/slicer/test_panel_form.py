@@ -68,6 +68,7 @@ def test_a_saved_scene_restores_every_choice_and_the_result(panel, application, 
     panel.ui.dosesEdit.text = "1/4, full"
     panel.ui.deviceSelector.setCurrentIndex(1)
     panel.ui.inputDoseSelector.setCurrentIndex(panel.ui.inputDoseSelector.findText("1/20"))
+    panel.ui.regionSelector.setCurrentNode(application.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "lesion"))
     panel.ui.doseSlider.value = 250
     before = application.layout_manager.layout
     panel.ui.pairButton.click()
@@ -86,6 +87,12 @@ def test_a_saved_scene_restores_every_choice_and_the_result(panel, application, 
     standin.pump(timeout=0.1)
     assert {name: getattr(panel._parameterNode, name) for name in names} == chosen
     assert panel._parameterNode.inputVolume.GetName() == scan.GetName()
+    assert panel._parameterNode.region.GetName() == "lesion"
+    assert panel.ui.regionSelector.currentNode() is panel._parameterNode.region
+    shown = [getattr(panel.ui, name) for name in ("samplesSpinBox", "stepsSpinBox", "seedSpinBox")]
+    assert [widget.value for widget in shown] == [3, 9, 77] and panel.ui.dosesEdit.text == "1/4, full"
+    shown = [getattr(panel.ui, name) for name in ("inputDoseSelector", "bundleSelector", "deviceSelector")]
+    assert [str(widget.currentData) for widget in shown] == ["1/20", "tiny", "cpu"]
     assert panel.ui.resultSelector.count == 1 and panel.results.result.labels()[0] == "input 1/20"
     assert panel.ui.doseLabel.text == "1/3, between 1/4 and 1/2"
     assert application.layout_manager.layout == 5270 and panel.ui.pairButton.checked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -171,24 +172,34 @@ def test_a_worker_that_does_not_listen_is_ended_with_its_children(panel, applica
 
 @pytest.mark.parametrize("number", range(20))
 def test_a_worker_killed_at_any_moment_leaves_whole_doses_and_one_message(panel, application, number):
+    """A third of the moments lie before the first progress (loading), the others at a random fraction of it."""
     import slicer
 
-    delay = np.random.default_rng(number).uniform(0, 4)
-    panel._parameterNode.inputDose = "1/20"
+    moment = np.random.default_rng(number).uniform(-0.5, 0.99)
+    panel._parameterNode.inputDose, panel._parameterNode.samples = "1/20", 16
     panel.ui.denoiseButton.click()
-    standin.pump(lambda: not panel.logic.running, delay)
     run = panel.logic.run
-    if not run.processID:  # too early or too late to kill: it goes on or has ended as usual
-        assert standin.pump(lambda: not panel.logic.running, SECONDS)
-        return
+    assert standin.pump(lambda: run.processID, 20)
     pid = run.processID
-    os.kill(pid, signal.SIGKILL)
-    assert standin.pump(lambda: not panel.logic.running, 10)
+    killed = []
+
+    def kill():
+        if not killed:
+            killed.append(True)
+            os.kill(pid, signal.SIGKILL)
+
+    if moment < 0:
+        standin.pump(timeout=3 * (moment + 0.5))
+        kill()
+    else:
+        panel.ui.progressBar.connect("valueChanged(int)", lambda value: value >= 1000 * moment and kill())
+    assert standin.pump(lambda: not panel.logic.running, SECONDS) and killed
     assert not alive(pid) and leftovers(application) == []
     if panel.ui.statusLabel.text.startswith("Done: 4 doses."):  # killed after its last word: nothing was left to lose
-        assert [run.nodes[dose] is not None for dose in (0.1, 0.25, 0.5, 1.0)] == [True] * 4
+        assert sorted(run.nodes) == [0.1, 0.25, 0.5, 1.0]
         return
     assert "ended by the system" in panel.ui.statusLabel.text and "press Denoise again" in panel.ui.statusLabel.text
+    assert application.dialogs.shown == []
     for node in result_nodes(application.scene):
         assert slicer.util.arrayFromVolume(node).shape == (24, 22, 20)
         assert np.isfinite(slicer.util.arrayFromVolume(node)).all()
@@ -211,6 +222,21 @@ def test_a_closed_scene_stops_the_run_at_once_and_nothing_is_added_to_the_next(p
     assert not panel.logic.running and not alive(pid) and leftovers(application) == []
     standin.pump(timeout=0.3)
     assert result_nodes(application.scene) == [] and panel.ui.denoiseButton.text == "Denoise"
+
+
+def test_every_choice_reaches_the_worker(panel):
+    ui = panel.ui
+    ui.samplesSpinBox.value, ui.stepsSpinBox.value, ui.seedSpinBox.value, ui.dosesEdit.text = 3, 9, 77, "1/4, full"
+    ui.deviceSelector.setCurrentIndex(1)
+    ui.inputDoseSelector.setCurrentIndex(ui.inputDoseSelector.findText("1/20"))
+    ui.denoiseButton.click()
+    written = Path(panel.logic.run._folder) / "job.json"
+    assert standin.pump(written.exists, 10)
+    job = json.loads(written.read_text(encoding="utf-8"))
+    chosen = {"bundle": "tiny", "doses": [0.25, 1.0], "input_dose": 0.05, "device": "cpu", "steps": 9, "samples": 3}
+    assert chosen.items() <= job.items() and job["seed"] == 77
+    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert sorted(panel.logic.run.nodes) == [0.25, 1.0] and panel.logic.run.report["sampling"]["seed"] == 77
 
 
 @pytest.mark.parametrize("how", ["quit", "close_module"])
@@ -442,3 +468,23 @@ def test_a_dose_left_to_the_worker_is_shown_with_its_confidence_for_that_scan_al
     assert panel.results.result.labels()[0] == "input " + selector.currentText.split()[1]
     panel._parameterNode.inputVolume = make_scan(application.scene, "another", study=False)
     assert selector.currentText == "auto (from the noise)"
+
+
+def test_the_batch_loop_of_the_readme_restores_every_volume(application, monkeypatch, bundles):
+    """With the shipped model, as a user has it."""
+    import slicer
+
+    load_parts(application, monkeypatch, bundles)
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    console = text[text.index("From the Python console") :]
+    code = console[console.index("```python\n") + len("```python\n") :].partition("```")[0]
+    assert "for volume in" in code and "denoise(" in code
+    noise = np.random.default_rng(1).gamma(4, 1 / 4, (24, 22, 20))
+    for name in ("first", "second"):
+        slicer.util.arrayFromVolume(make_scan(application.scene, name, study=False))[:] *= noise
+    exec(code, {"slicer": slicer})
+    names = sorted(node.GetName() for node in result_nodes(application.scene))
+    assert [name for name in names if name.endswith("full dose")] == [
+        "first MAPDiff full dose", "second MAPDiff full dose"
+    ]  # fmt: skip
+    assert leftovers(application) == []
