@@ -11,6 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 
 import slicer
 import vtk
@@ -148,7 +149,8 @@ class DenoiseRun:
         """One dose from its file into the scene."""
         loaded = outputs.LoadedVolume(self.facts)
         yield from loaded.read(str(message["file"]))
-        os.unlink(str(message["file"]))  # no longer needed: five whole volumes at the end would take long to delete
+        with suppress(OSError):  # now, for five whole volumes at the end take long; what is left goes with the folder
+            os.unlink(str(message["file"]))
         yield
         while self.scene.IsBatchProcessing() and self._ending is None:
             yield

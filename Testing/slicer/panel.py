@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
+import pytest
 
 MODULE = "MAPDiff/MAPDiff.py"
 SPACING, ORIGIN = (8.1, 7.9, 25 / 3), (1 / 3, 2 / 7, -100 / 11)
@@ -130,7 +133,8 @@ def longest_slot(application) -> str:
 def held_under(seconds: float, application, do, times: int = 4) -> None:
     """`do()` until no slot has taken longer than `seconds`: what is slow by itself is slow every time.
 
-    Wall clock: on a machine that does other things as well, one try may be held up by those.
+    Wall clock: on a machine that does other things as well, one try may be held up by those, and on one that has more
+    to do than processors all of them: then nothing is measured, and the test is skipped with the figures seen.
     """
     seen = []
     for _try in range(times):
@@ -139,7 +143,14 @@ def held_under(seconds: float, application, do, times: int = 4) -> None:
         seen.append(longest_slot(application))
         if max(application.slot_times)[0] < seconds:
             return
+    not_measurable_when_busy(seen)
     raise AssertionError(f"never under {1000 * seconds:.0f} ms: {seen}")
+
+
+def not_measurable_when_busy(seen) -> None:
+    """Skips when more processes want to run than there are processors to run them."""
+    if hasattr(os, "getloadavg") and os.getloadavg()[0] > os.cpu_count() + 1:
+        pytest.skip(f"the machine is too busy to measure wall clock (load {os.getloadavg()[0]:.0f}); seen: {seen}")
 
 
 def geometry_of(node) -> list[float]:
