@@ -254,6 +254,17 @@ def test_models_of_ones_own_lie_in_the_home_folder_and_shipped_ones_are_listed(p
     assert "mapdiff-base" in [entry.name for entry in bundles.listBundles() if not entry.own]
 
 
+def test_a_model_that_came_with_the_module_cannot_be_removed(panel):
+    from MAPDiffPanelLib import bundles
+
+    assert panel.ui.removeBundleButton.enabled
+    panel._parameterNode.bundle = "mapdiff-base"
+    assert not panel.ui.removeBundleButton.enabled and "came with MAPDiff" in panel.ui.removeBundleButton.toolTip
+    with pytest.raises(ValueError, match="came with MAPDiff and stays"):
+        bundles.removeBundle(panel.options.bundle())
+    assert (bundles.shippedFolder() / "mapdiff-base" / "bundle.json").is_file()
+
+
 def test_a_folder_that_is_no_model_is_refused_with_a_sentence(panel, application, tmp_path, monkeypatch):
     monkeypatch.setenv("MAPDIFF_BUNDLES", str(tmp_path / "own"))
     application.dialogs.answer(str(tmp_path))

@@ -151,6 +151,9 @@ class StandIn:
         scroll = QtWidgets.QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setWidget(panel)
+        # As Slicer's module panel: never a horizontal scroll bar, but at least as wide as what it shows.
+        scroll.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setMinimumWidth(panel.minimumSizeHint().width() + scroll.verticalScrollBar().sizeHint().width())
         dock = QtWidgets.QDockWidget()
         dock.setWidget(scroll)
         unwrap(self.main_window).addDockWidget(QtCore.Qt.DockWidgetArea.LeftDockWidgetArea, dock)
