@@ -84,6 +84,17 @@ def test_a_step_of_the_slider_copies_nothing_and_takes_under_fifty_milliseconds(
     assert before == {node.GetID(): node.GetImageData().GetMTime() for node in nodes.values()}
 
 
+def press_key(text):
+    """On the keyboard, with the main window in front."""
+    import slicer
+    from PySide6 import QtCore, QtTest
+
+    window = slicer.util.mainWindow()._raw
+    window.activateWindow()
+    QtTest.QTest.qWaitForWindowActive(window, 1000)
+    QtTest.QTest.keyClick(window, QtCore.Qt.Key(ord(text)))
+
+
 def test_the_keys_go_from_dose_to_dose_while_the_panel_is_open(compared):
     import slicer
 
@@ -97,9 +108,13 @@ def test_the_keys_go_from_dose_to_dose_while_the_panel_is_open(compared):
     actions = [action for _window, action in panel._shortcuts]
     assert [action.shortcut.toString() for action in actions] == ["[", "]"]
     assert set(actions) <= set(slicer.util.mainWindow().actions())
-    actions[0].trigger()
+    press_key("]")
+    assert panel.ui.doseSlider.value == 100
+    press_key("[")
     assert panel.ui.doseSlider.value == 0
     panel.exit()
+    press_key("]")
+    assert panel.ui.doseSlider.value == 0
     assert panel._shortcuts == [] and not set(actions) & set(slicer.util.mainWindow().actions())
 
 
