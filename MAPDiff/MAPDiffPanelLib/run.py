@@ -103,7 +103,6 @@ class DenoiseRun:
         """For quitting and reloading: the worker is ended, nobody is told anything any more."""
         if self.running:
             self.listener = Listener()
-            self._worker.endAndWait()
             self._finish(CANCELLED, "", "")
 
     def _stopWorker(self) -> None:
@@ -251,8 +250,6 @@ class DenoiseRun:
     def _sceneClosing(self, _scene, _event) -> None:
         """The user has closed the scene: nothing must be added to the next one."""
         self._ending = "closing"
-        self.steps.clear()
-        self._worker.endAndWait()
         self._finish(CANCELLED, _("The scene was closed, so the run was stopped."), "")
 
     def _finish(self, outcome: str, message: str, details: str) -> None:
