@@ -159,7 +159,6 @@ class MAPDiffWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onReload(self):
         """The reload button renews this file alone; the parts have to be loaded anew as well."""
-        self.onAboutToQuit()
         for name in [name for name in sys.modules if name.split(".")[0] in ("MAPDiffPanelLib", "MAPDiffLib")]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
