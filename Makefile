@@ -42,5 +42,5 @@ bench: .venv/test.stamp
 	touch $@
 
 .venv/test.stamp: pyproject.toml | .venv/torch.stamp
-	.venv/bin/pip install -e '.[demo,train,test]'
+	.venv/bin/pip install -e '.[demo,train,test,panel]'
 	touch $@ .venv/demo.stamp

@@ -123,6 +123,7 @@ class MAPDiffWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneChanged)
+        self.addObserver(scene, scene.EndBatchProcessEvent, self.onBatchEnd)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         slicer.app.connect("aboutToQuit()", self.onAboutToQuit)
         views.registerLayouts(scene)
@@ -133,10 +134,10 @@ class MAPDiffWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called when the module is reloaded or Slicer quits: no process, no observer, no key is left."""
         slicer.app.disconnect("aboutToQuit()", self.onAboutToQuit)
         self.onAboutToQuit()
+        self.setParameterNode(None)
         self.removeObservers()
         removeShortcuts(self._shortcuts)
         self.results.release()
-        self.setParameterNode(None)
 
     def onAboutToQuit(self):
         """Slicer quits with the module open."""
@@ -158,7 +159,6 @@ class MAPDiffWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onReload(self):
         """The reload button renews this file alone; the parts have to be loaded anew as well."""
-        self.onAboutToQuit()
         for name in [name for name in sys.modules if name.split(".")[0] in ("MAPDiffPanelLib", "MAPDiffLib")]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
@@ -182,12 +182,17 @@ class MAPDiffWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.setParameterNode(None)
             self.initializeParameterNode()
 
+    def onBatchEnd(self, caller=None, event=None):
+        """Many nodes may have come or gone."""
+        if self._parameterNode:
+            self.results.follow()
+            self._checkCanApply()
+
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, caller, event, node):
         """A volume that the results are made of may have gone."""
-        if node.IsA("vtkMRMLScalarVolumeNode") and self._parameterNode and not slicer.mrmlScene.IsBatchProcessing():
-            self.results.refresh()
-            self._checkCanApply()
+        if node.IsA("vtkMRMLScalarVolumeNode") and not slicer.mrmlScene.IsBatchProcessing():
+            self.onBatchEnd()
 
     def initializeParameterNode(self):
         """The parameter node of the scene as it is; the first volume where none was chosen."""
@@ -293,7 +298,7 @@ class PanelListener(Listener):
         if outcome in (FAILED, CANCELLED):
             widget.ui.progressBar.value = 0
         widget._report(message, details)
-        widget.options.showEstimate((widget.logic.run.report.get("input") or {}).get("dose_estimated") or {})
+        widget.options.showEstimate(widget.logic.run.estimate, widget.logic.run.facts.node)
         widget.results.refresh()
         widget._checkCanApply()
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 CLOSE = 1.1  # an anchor within 10 % of the input's own dose has nothing to add
+GIVEN_BY = "--input-dose 1/20; in Slicer: Its dose"  # how a user says what dose the scan is
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _input_dose(asked: float | None, estimate: DoseEstimate | None) -> float:
             raise InputError(f"the input's dose is given as {asked:g}; a fraction of full dose in (0, 1) is needed")
         return asked
     if estimate is None:
-        raise InputError("this bundle cannot estimate the input's dose; give it (--input-dose 1/20)")
+        raise InputError(f"this bundle cannot estimate the input's dose; give it ({GIVEN_BY})")
     return estimate.dose
 
 
@@ -114,7 +115,7 @@ def _doses(asked: Sequence[float] | None, input_dose: float, anchors: list[float
     if not above:
         raise InputError(
             f"the scan looks like {dose_label(round(input_dose, 2))} dose already, so there is no higher dose"
-            " to restore; if that is wrong, give its own dose (--input-dose 1/20)"
+            f" to restore; if that is wrong, give its own dose ({GIVEN_BY})"
         )
     if asked is None:
         return above
@@ -126,7 +127,7 @@ def _doses(asked: Sequence[float] | None, input_dose: float, anchors: list[float
         if dose <= input_dose:
             raise InputError(
                 f"dose {dose_label(dose)} is asked for, but the scan's own dose is {input_dose:.3g};"
-                " only higher doses can be restored (correct it with --input-dose if the estimate is wrong)"
+                f" only higher doses can be restored; if the estimate is wrong, correct it ({GIVEN_BY})"
             )
     return tuple(sorted(set(asked)))
 
@@ -147,9 +148,7 @@ def _with_steps(grid: list[int], steps: int | None) -> list[int]:
     return grid
 
 
-def cautions(
-    volume: Volume, bundle: Bundle, options: RestoreOptions, estimate: DoseEstimate | None
-) -> list[str]:
+def cautions(volume: Volume, bundle: Bundle, options: RestoreOptions, estimate: DoseEstimate | None) -> list[str]:
     """Sentences for a user whose scan lies outside what the bundle was trained for, or whose dose does not fit."""
     low, high = bundle.manifest["spacing_range_mm"]
     trained = bundle.manifest["input_doses"]

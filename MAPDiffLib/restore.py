@@ -1,7 +1,7 @@
 """Volume -> each dose as it is ready.
 
-    body mask -> intensity.to_network -> samples along the anchors' timesteps -> each dose: anchored estimate and
-    closed-form mix, weighted as validation decided -> mean-activity guard -> the scan's own units and geometry
+body mask -> intensity.to_network -> samples along the anchors' timesteps -> each dose: anchored estimate and
+closed-form mix, weighted as validation decided -> mean-activity guard -> the scan's own units and geometry
 """
 
 from __future__ import annotations
@@ -247,4 +247,3 @@ class _Progress:
 
     def next_stage(self) -> None:
         del self.stages[:1]
-

@@ -128,9 +128,7 @@ class TiledNetwork:
         for tile in tiles:
             if cancelled():
                 raise Cancelled("cancelled")
-            state, seen = (
-                volume[tile.context][None, None].to(self.device, self.dtype) for volume in (x_t, scan)
-            )
+            state, seen = (volume[tile.context][None, None].to(self.device, self.dtype) for volume in (x_t, scan))
             result = self.network(state, seen, *scalars)[0, 0]
             output[tile.core] = result[tile.inner].float().cpu()
             on_tile(tile.voxels / total)

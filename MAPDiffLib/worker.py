@@ -40,9 +40,18 @@ def _run(job_path: str, channel: TextIO, cancelled: threading.Event) -> int:
     except InputError as error:
         return _last_word(channel, {"type": "error", "message": str(error), "details": ""}, EXIT_BAD_INPUT)
     except Exception as error:  # the one place where anything unforeseen becomes a message
-        message = f"The restoration failed: {type(error).__name__}: {error}"
-        details = traceback.format_exc()
-        return _last_word(channel, {"type": "error", "message": message, "details": details}, EXIT_FAILED)
+        message = {"type": "error", "message": _failure(error), "details": traceback.format_exc()}
+        return _last_word(channel, message, EXIT_FAILED)
+
+
+def _failure(error: Exception) -> str:
+    """What happened, for the user; torch says that the main memory is full with a plain RuntimeError."""
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return (
+            "Memory ran out. The doses that had arrived stay. Close other programs, or choose fewer samples, and start "
+            "again."
+        )
+    return f"The restoration failed: {type(error).__name__}: {error}"
 
 
 def _claim_stdout() -> TextIO:

@@ -1,6 +1,6 @@
 """Draws the module's icon (128 pixels) and the extension's (256): one body, speckled on the left, smooth on the right.
 
-    python Resources/make_icon.py
+python Resources/make_icon.py
 """
 
 from __future__ import annotations

@@ -175,6 +175,16 @@ def test_the_licence_is_in_the_root_and_named_in_the_readme():
     assert "Apache" in (PROJECT / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_readme_has_what_the_catalogue_asks_for():
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    tutorial = text[text.index("## In 3D Slicer") :]
+    assert re.findall(r"^(\d)\. ", tutorial, re.M)[:5] == list("12345"), "a step-by-step tutorial"
+    assert "Sample Data" in tutorial and "simulated" in tutorial, "where its sample data comes from"
+    assert "## Cite" in text and "arXiv" in text and "Research use only" in text
+    images = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", text)
+    assert images and all(words and (PROJECT / path).is_file() for words, path in images)
+
+
 def panel_sources():
     return sorted((PROJECT / "MAPDiff").rglob("*.py"))
 

@@ -24,10 +24,10 @@ def columns(isSuv: bool) -> list[str]:
 def measure(result: Result, regionOf, rows: list) -> Iterator[None]:
     """Appends one row per stop to `rows`; yields between pieces of work.
 
-    regionOf(): the Region, found once on the scan's own grid (RegionError). A row is [label, noise, mean, max,
-    activity, guard], per cents of the mean, of the scan's total activity, and of the guard's correction; nan: unknown.
+    regionOf(): generator of the Region, found once on the scan's own grid (RegionError). A row is [label, noise, mean,
+    max, activity, guard]: per cents of the mean, of the scan's total activity, the guard's correction; nan: unknown.
     """
-    region, whole = regionOf(), None
+    region, whole = (yield from regionOf()), None
     yield
     for (_dose, node), label in zip(result.stops, result.labels()):
         voxels = voxelsOf(node)

@@ -7,6 +7,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MAPDiffPanelLib import numbers, regions
+from MAPDiffPanelLib.greyed import allow
 from MAPDiffPanelLib.scan import voxelsOf
 from MAPDiffPanelLib.steps import Steps
 from MAPDiffPanelLib.units import isSuv, unitsCode, unitsOf
@@ -65,19 +66,19 @@ class NumbersSection:
     def _region(self):
         node, scan = self._regionNode(), self.result.nodes[0]
         if node is None:
-            return self._liverLike(scan)
+            return (yield from self._liverLike(scan))
         if node.IsA("vtkMRMLSegmentationNode"):
             segment = str(self.ui.segmentSelector.currentData or "")
             if not segment:
                 raise regions.RegionError(_("This segmentation has no segment to measure in."))
-            return regions.insideSegment(node, segment, scan)
+            return (yield from regions.insideSegment(node, segment, scan))
         return regions.insideRoi(node, scan)
 
     def _liverLike(self, scan):
         """Found once per scan: every dose is measured in the same place."""
         key = (scan.GetID(), scan.GetImageData().GetMTime())
         if key not in self._default:
-            self._default = {key: regions.liverLike(voxelsOf(scan), scan.GetSpacing())}
+            self._default = {key: (yield from regions.liverLike(voxelsOf(scan), scan.GetSpacing()))}
         return self._default[key]
 
     def _regionNode(self):
@@ -106,8 +107,7 @@ class NumbersSection:
                 selector.addItem(segmentation.GetSegment(segmentID).GetName(), segmentID)
             wanted = selector.findData(self._parameters.segment) if self._parameters is not None else -1
             selector.setCurrentIndex(max(0, wanted))
-        selector.enabled = segmented
-        selector.toolTip = _("Which segment.") if segmented else _("Choose a segmentation on the left first.")
+        allow(selector, "" if segmented else _("Choose a segmentation on the left first."))
         self._filling = False
 
     def _head(self) -> list[str]:
@@ -128,8 +128,9 @@ class NumbersSection:
                 item.setTextAlignment(int(qt.Qt.AlignRight if column else qt.Qt.AlignLeft) | int(qt.Qt.AlignVCenter))
                 table.setItem(row, column, item)
         table.resizeColumnsToContents()
+        allow(self.ui.measureButton, "" if self.result is not None else _("There is no result to measure yet."))
         for button in (self.ui.copyButton, self.ui.tableButton):
-            button.enabled = bool(self.rows)
+            allow(button, "" if self.rows else _("There are no numbers yet."))
 
     def _copy(self) -> None:
         qt.QApplication.clipboard().setText(numbers.asText(self._head(), self.rows))

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from MAPDiffLib.job import DEFAULT_BUNDLE, InputError, dose_label, parse_dose, parse_doses
 from MAPDiffPanelLib import bundles, devices
+from MAPDiffPanelLib.greyed import allow
 
 AUTO = "auto"
 INPUT_DOSES = (AUTO, "1/100", "1/50", "1/20", "1/10", "1/4")
@@ -24,7 +25,7 @@ class OptionsSection:
     def __init__(self, ui, onChange: Callable[[], None]):
         self.ui, self._onChange, self._parameters, self._filling = ui, onChange, None, False
         self._bundles: list = []
-        self._autoDose = _("auto (from the noise)")
+        self._autoDose, self._estimated = _("auto (from the noise)"), None
         self.probe = devices.DeviceProbe(self._devicesKnown)
         self._facts: dict = {}
         for selector, slot in (
@@ -65,9 +66,12 @@ class OptionsSection:
         wanted = [self._parameters.inputDose, self._parameters.bundle, self._parameters.device]
         if [str(selector.currentData) for selector in shown] != wanted and not self._filling:
             self.refresh()
+        if self._estimated is not None and self._parameters.inputVolume is not self._estimated:
+            self.showEstimate({}, None)
 
-    def showEstimate(self, estimate: dict) -> None:
-        """What the worker found for the scan's own dose, with its 90 % interval; {} for nothing."""
+    def showEstimate(self, estimate: dict, scan) -> None:
+        """What the worker found for this scan's own dose, with its 90 % interval; {} for nothing."""
+        self._estimated = scan
         self._autoDose = _("auto (from the noise)")
         if estimate:
             dose, low, high = (f"1/{1 / float(estimate[key]):.0f}" for key in ("dose", "low", "high"))
@@ -132,12 +136,8 @@ class OptionsSection:
         doses = entry.doses if entry is not None else ()
         every = ", ".join(dose_label(dose) for dose in doses)
         self.ui.dosesEdit.placeholderText = _("all: {doses}").format(doses=every) if every else _("all")
-        self.ui.removeBundleButton.enabled = entry is not None and entry.own
-        self.ui.removeBundleButton.toolTip = (
-            _("Delete this model's folder.")
-            if entry is not None and entry.own
-            else _("Only models that you have added can be removed; this one came with MAPDiff.")
-        )
+        stays = _("Only models that you have added can be removed; this one came with MAPDiff.")
+        allow(self.ui.removeBundleButton, "" if entry is not None and entry.own else stays)
 
     def _folded(self, folded: bool) -> None:
         """Devices are asked for when somebody looks for them, not before."""

@@ -16,7 +16,7 @@ from MAPDiffPanelLib.units import setUnits
 from MAPDiffPanelLib.volumefile import VolumeFileError, readNrrd
 
 RESULT, TITLE, DOSE, INPUT_DOSE = "MAPDiff.Result", "MAPDiff.Title", "MAPDiff.Dose", "MAPDiff.InputDose"
-KIND, FIGURES, COMPLETE, REPORT = "MAPDiff.Kind", "MAPDiff.Figures", "MAPDiff.Complete", "MAPDiff.Report"
+KIND, FIGURES, COMPLETE = "MAPDiff.Kind", "MAPDiff.Figures", "MAPDiff.Complete"
 INPUT_ROLE = "MAPDiff.Input"  # a node reference: it survives a scene that is saved, loaded and merged
 KIND_DOSE, KIND_UNCERTAINTY = "dose", "uncertainty"
 
@@ -59,7 +59,8 @@ class LoadedVolume:
         for key, value in attributes.items():
             node.SetAttribute(key, value)
         node.SetAttribute("DICOM.MeasurementUnitsCodeValue", facts.unitsAttribute)
-        node.SetNodeReferenceID(INPUT_ROLE, facts.nodeID)
+        if scene.GetNodeByID(facts.nodeID) is facts.node:  # the scan may have gone, and its ID to another
+            node.SetNodeReferenceID(INPUT_ROLE, facts.nodeID)
         node.SetAndObserveImageData(self.image)
         # The matrix alone would lose the last digit of spacing and origin on the way through the directions.
         node.SetIJKToRASDirectionMatrix(facts.directions)

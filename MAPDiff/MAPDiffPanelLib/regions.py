@@ -1,8 +1,12 @@
-"""Where numbers are measured: a liver-like default region, a markups ROI, or a segment. All as (slices, mask)."""
+"""Where numbers are measured: a liver-like default region, a markups ROI, or a segment. All as (slices, mask).
+
+What looks at a whole volume is a generator that returns its result and yields between pieces of work.
+"""
 
 # ruff: noqa: B905  zip(strict=) needs Python 3.10, Slicer 5.8 has 3.9
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,13 +35,13 @@ class RegionError(ValueError):
     """A sentence for the user: why there is nothing to measure."""
 
 
-def liverLike(voxels: np.ndarray, spacing_mm) -> Region:
-    """A 15 mm sphere in the largest even, warm part, found on 16 mm blocks. spacing (x, y, z).
+def liverLike(voxels: np.ndarray, spacing_mm) -> Generator[None, None, Region]:
+    """Returns a 15 mm sphere in the largest even, warm part, found on 16 mm blocks. spacing (x, y, z).
 
     RegionError when nothing in the volume is warm and even.
     """
     steps = [max(1, round(16 / edge)) for edge in reversed(spacing_mm)]
-    blocks = blockMeans(voxels, steps)
+    blocks = yield from blockMeans(voxels, steps)
     body = blocks > 0.5 * np.maximum(blocks, 0).mean()
     if not body.any():
         raise RegionError(_("No warm region was found in this volume. Draw an ROI."))
@@ -54,13 +58,18 @@ def liverLike(voxels: np.ndarray, spacing_mm) -> Region:
     return sphere(voxels.shape, centre, spacing_mm, _("liver-like (automatic)"))
 
 
-def blockMeans(voxels: np.ndarray, steps) -> np.ndarray:
-    """Means over blocks of `steps` voxels [z, y, x]; what does not fill a block at the end is left out."""
+def blockMeans(voxels: np.ndarray, steps) -> Generator[None, None, np.ndarray]:
+    """Returns means over blocks of `steps` voxels [z, y, x]; what does not fill a block at the end is left out."""
     counts = [max(1, size // step) for size, step in zip(voxels.shape, steps)]
     steps = [min(step, size) for step, size in zip(steps, voxels.shape)]
     cut = voxels[tuple(slice(0, count * step) for count, step in zip(counts, steps))]
-    shape = [part for count, step in zip(counts, steps) for part in (count, step)]
-    return cut.reshape(shape).mean(axis=(1, 3, 5), dtype=np.float32)
+    means = np.empty(counts, np.float32)
+    shape = [part for count, step in zip([1, *counts[1:]], steps) for part in (count, step)]
+    for layer in range(counts[0]):
+        slab = cut[layer * steps[0] : (layer + 1) * steps[0]]
+        means[layer] = slab.reshape(shape).mean(axis=(1, 3, 5), dtype=np.float32)[0]
+        yield
+    return means
 
 
 def neighbourhood(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -109,14 +118,16 @@ def insideRoi(roiNode, volumeNode) -> Region:
     return _region(roiNode.GetName(), low, high, mask)
 
 
-def insideSegment(segmentationNode, segmentID: str, volumeNode) -> Region:
-    """The voxels of a segment, resampled by Slicer onto the volume's grid."""
+def insideSegment(segmentationNode, segmentID: str, volumeNode) -> Generator[None, None, Region]:
+    """Returns the voxels of a segment, resampled by Slicer onto the volume's grid."""
     mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentID, volumeNode)
     segment = segmentationNode.GetSegmentation().GetSegment(segmentID)
     name = segment.GetName() if segment is not None else segmentID
+    yield
     if mask is None or not np.any(mask):
         raise RegionError(_("The segment {name} is empty in this volume.").format(name=name))
     mask = mask > 0
+    yield
     bounds = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))[[0, -1]] for axis in range(3)]
     low, high = [int(first) for first, _last in bounds], [int(last) + 1 for _first, last in bounds]
     return _region(name, low, high, mask[tuple(slice(a, b) for a, b in zip(low, high))])

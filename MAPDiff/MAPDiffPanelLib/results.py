@@ -90,13 +90,6 @@ def findResult(scene, resultID: str) -> Result | None:
     return next((result for result in findResults(scene) if result.resultID == resultID), None)
 
 
-def resultOf(node, scene) -> Result | None:
-    """The result a volume belongs to, as a dose or as the scan."""
-    if node.GetAttribute(RESULT):
-        return findResult(scene, node.GetAttribute(RESULT))
-    return next((result for result in reversed(findResults(scene)) if result.inputNode is node), None)
-
-
 def _add(result: Result, node) -> None:
     if node.GetAttribute(KIND) == outputs.KIND_UNCERTAINTY:
         result.uncertaintyNode = node

@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from MAPDiffPanelLib import views
 from MAPDiffPanelLib.display import SharedDisplay, applyPreset, displayNodes
+from MAPDiffPanelLib.greyed import allow
 from MAPDiffPanelLib.numberssection import NumbersSection
 from MAPDiffPanelLib.results import findResult, findResults
 from MAPDiffPanelLib.scan import ScanFacts
@@ -23,6 +24,7 @@ class ResultSection:
     def __init__(self, ui):
         self.ui, self._parameters, self._filling, self.result = ui, None, False, None
         self.touched = False  # the user has moved the slider: it no longer follows the newest dose
+        self._known: list = []
         self.views = views.ComparisonViews(slicer.mrmlScene)
         self.display = SharedDisplay()
         self.numbers = NumbersSection(ui)
@@ -53,14 +55,14 @@ class ResultSection:
         """The scene or the panel goes: no observer and no node stays behind."""
         self.display.release()
         self.numbers.release()
-        self.result, self.touched = None, False
+        self.result, self.touched, self._known = None, False, []
         self.views = views.ComparisonViews(slicer.mrmlScene)
 
     def refresh(self) -> None:
         """The list of results and everything below it, from the scene as it is."""
         if self._parameters is None:
             return
-        results = findResults(slicer.mrmlScene)
+        results = self._known = findResults(slicer.mrmlScene)
         known = [result.resultID for result in results]
         if self._parameters.result not in known:
             self._parameters.result = known[-1] if known else ""
@@ -72,6 +74,11 @@ class ResultSection:
             self.ui.resultSelector.setCurrentIndex(known.index(self._parameters.result))
         self._filling = False
         self._use(next((result for result in results if result.resultID == self._parameters.result), None))
+
+    def follow(self) -> None:
+        """Nodes have come or gone; without effect unless a result has changed, for measuring makes such nodes too."""
+        if findResults(slicer.mrmlScene) != self._known:
+            self.refresh()
 
     def doseArrived(self, resultID: str, dose: float) -> None:
         """A run has a new dose: shown at once, unless the user is looking at another one."""
@@ -114,7 +121,6 @@ class ResultSection:
         self.display.watch(result)
         self._filling = True
         self.ui.doseSlider.maximum = STEP * max(1, len(result.stops) - 1) if result else STEP
-        self.ui.doseSlider.enabled = result is not None
         if result is not None and changed:
             self.ui.doseSlider.value = round(STEP * min(self._parameters.position, len(result.stops) - 1))
         self._filling = False
@@ -181,19 +187,17 @@ class ResultSection:
 
     def _buttons(self) -> None:
         there = self.result is not None
+        lacking = "" if there else _("There is no result in this scene yet. Press Denoise.")
         for kind, button in self._kinds.items():
             button.checked = there and self.views.kind == kind
-            button.enabled = there
-        self.ui.backButton.enabled = self.views.changed or bool(self._parameters and self._parameters.formerLayout)
-        self.ui.colourSelector.enabled = there
-        suv = there and isSuv(self._units())
+            allow(button, lacking)
+        away = self.views.changed or bool(self._parameters and self._parameters.formerLayout)
+        allow(self.ui.backButton, "" if away else _("The views are in your own layout."))
+        for widget in (self.ui.resultSelector, self.ui.doseSlider, self.ui.colourSelector):
+            allow(widget, lacking)
+        otherUnits = _("These scales need a volume in SUV; this one is in other units. Set the window in the views.")
+        allow(self.ui.presetSelector, lacking or ("" if isSuv(self._units()) else otherUnits))
         self._showLook()
-        self.ui.presetSelector.enabled = suv
-        self.ui.presetSelector.toolTip = (
-            _("The grey scale of every view.")
-            if suv or not there
-            else _("These scales need a volume in SUV; this one is in other units. Set the window in the views.")
-        )
 
     def _showLook(self) -> None:
         """The preset that the views are in, nothing for a window of the user's own."""
@@ -241,4 +245,3 @@ def removeShortcuts(shortcuts: list) -> None:
         window.removeAction(action)
         action.deleteLater()
     shortcuts.clear()
-

@@ -11,6 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 
 import slicer
 import vtk
@@ -102,7 +103,6 @@ class DenoiseRun:
         """For quitting and reloading: the worker is ended, nobody is told anything any more."""
         if self.running:
             self.listener = Listener()
-            self._worker.endAndWait()
             self._finish(CANCELLED, "", "")
 
     def _stopWorker(self) -> None:
@@ -148,6 +148,9 @@ class DenoiseRun:
         """One dose from its file into the scene."""
         loaded = outputs.LoadedVolume(self.facts)
         yield from loaded.read(str(message["file"]))
+        with suppress(OSError):  # now, for five whole volumes at the end take long; what is left goes with the folder
+            os.unlink(str(message["file"]))
+        yield
         while self.scene.IsBatchProcessing() and self._ending is None:
             yield
         if self._ending == "closing":
@@ -159,6 +162,7 @@ class DenoiseRun:
         )
         node = loaded.addTo(self.scene, outputs.doseName(self.facts.name, dose), attributes)
         self.nodes[dose] = node
+        yield
         self.listener.onDose(dose, node)
         yield
 
@@ -223,6 +227,11 @@ class DenoiseRun:
         """The worker's report.json, {} before the end."""
         return self._lastReport or {}
 
+    @property
+    def estimate(self) -> dict:
+        """What the worker found for the scan's own dose (MAPDiffLib.doses.DoseEstimate), {} where it did not look."""
+        return (self.report.get("input") or {}).get("dose_estimated") or {}
+
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _nodeRemoved(self, _scene, _event, node) -> None:
         if not self.running:
@@ -241,8 +250,6 @@ class DenoiseRun:
     def _sceneClosing(self, _scene, _event) -> None:
         """The user has closed the scene: nothing must be added to the next one."""
         self._ending = "closing"
-        self.steps.clear()
-        self._worker.endAndWait()
         self._finish(CANCELLED, _("The scene was closed, so the run was stopped."), "")
 
     def _finish(self, outcome: str, message: str, details: str) -> None:

@@ -25,7 +25,6 @@ class Steps:
         self._timer = qt.QTimer()
         self._timer.setInterval(0)
         self._timer.connect("timeout()", self._turn)
-        self.longestTurn = 0.0  # seconds of processor time, the part that is this panel's own doing
 
     @property
     def busy(self) -> bool:
@@ -46,12 +45,11 @@ class Steps:
                 work.close()
 
     def _turn(self) -> None:
-        began, worked = time.perf_counter(), time.thread_time()
+        began = time.perf_counter()
         while self._queue and time.perf_counter() - began < BUDGET_S:
             self._step(*self._queue[0])
         if not self._queue:
             self._timer.stop()
-        self.longestTurn = max(self.longestTurn, time.thread_time() - worked)
 
     def _step(self, work: Iterator, onError: Callable[[Exception], None]) -> None:
         self._current, failure = work, None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 18  # 2 ms of unpacking
 TYPES = {"float": "f4", "double": "f8", "short": "i2", "int16": "i2", "ushort": "u2", "uint16": "u2"}
 
 
@@ -20,9 +20,7 @@ class VolumeFileError(ValueError):
     """A file that is not what the worker writes."""
 
 
-def writeNrrd(
-    path: str, voxels: np.ndarray, ijkToLps: Sequence[Sequence[float]], units: str
-) -> Iterator[None]:
+def writeNrrd(path: str, voxels: np.ndarray, ijkToLps: Sequence[Sequence[float]], units: str) -> Iterator[None]:
     """Writes voxels [z, y, x] of any number type as float32; yields between pieces.
 
     ijkToLps: 4 x 4, LPS millimetres. The file appears whole or not at all. OSError as of the file system.

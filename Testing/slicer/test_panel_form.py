@@ -68,6 +68,7 @@ def test_a_saved_scene_restores_every_choice_and_the_result(panel, application, 
     panel.ui.dosesEdit.text = "1/4, full"
     panel.ui.deviceSelector.setCurrentIndex(1)
     panel.ui.inputDoseSelector.setCurrentIndex(panel.ui.inputDoseSelector.findText("1/20"))
+    panel.ui.regionSelector.setCurrentNode(application.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "lesion"))
     panel.ui.doseSlider.value = 250
     before = application.layout_manager.layout
     panel.ui.pairButton.click()
@@ -86,6 +87,12 @@ def test_a_saved_scene_restores_every_choice_and_the_result(panel, application, 
     standin.pump(timeout=0.1)
     assert {name: getattr(panel._parameterNode, name) for name in names} == chosen
     assert panel._parameterNode.inputVolume.GetName() == scan.GetName()
+    assert panel._parameterNode.region.GetName() == "lesion"
+    assert panel.ui.regionSelector.currentNode() is panel._parameterNode.region
+    shown = [getattr(panel.ui, name) for name in ("samplesSpinBox", "stepsSpinBox", "seedSpinBox")]
+    assert [widget.value for widget in shown] == [3, 9, 77] and panel.ui.dosesEdit.text == "1/4, full"
+    shown = [getattr(panel.ui, name) for name in ("inputDoseSelector", "bundleSelector", "deviceSelector")]
+    assert [str(widget.currentData) for widget in shown] == ["1/20", "tiny", "cpu"]
     assert panel.ui.resultSelector.count == 1 and panel.results.result.labels()[0] == "input 1/20"
     assert panel.ui.doseLabel.text == "1/3, between 1/4 and 1/2"
     assert application.layout_manager.layout == 5270 and panel.ui.pairButton.checked
@@ -170,6 +177,102 @@ def test_a_failed_installation_says_what_to_do(panel, application, monkeypatch):
     application.installer.fails = OSError("[Errno 2] No such file or directory: a very long path")
     with pytest.raises(install.InstallError, match="very long path.*PyTorch Util.*long paths"):
         install.install(["torch"], None)
+
+
+def test_packages_that_cannot_be_installed_are_named_with_what_to_do(panel, application, monkeypatch):
+    from MAPDiffPanelLib import install
+
+    answers = iter([["safetensors"], ["safetensors"]])
+    monkeypatch.setattr(install, "missingPackages", lambda: next(answers))
+    application.installer.fails = RuntimeError("no route to host")
+    with pytest.raises(install.InstallError, match="requirements.txt could not be installed: no route.*internet"):
+        install.install(["safetensors"], PROJECT / "MAPDiff/Resources/requirements.txt")
+    application.installer.fails = None
+    with pytest.raises(install.InstallError, match="safetensors could not be found after .* Restart Slicer"):
+        install.install(["safetensors"], PROJECT / "MAPDiff/Resources/requirements.txt")
+
+
+def test_a_failed_installation_starts_nothing_and_is_shown_once(panel, application, monkeypatch):
+    import qt
+    from MAPDiffPanelLib import install
+
+    monkeypatch.setattr(install, "missingPackages", lambda: ["torch"])
+    application.installer.fails = OSError("no space")
+    application.testing = False
+    application.dialogs.answer(qt.QMessageBox.Ok, qt.QMessageBox.Ok)
+    panel.ui.denoiseButton.click()
+    application.testing = True
+    assert not panel.logic.running and panel.ui.denoiseButton.text == "Denoise"
+    assert len(application.dialogs.shown) == 2 and "PyTorch could not be installed" in application.dialogs.shown[1].text
+    assert len(application.errors) == 1  # tryWithErrorDisplay shows it and lets it go on to the console
+    application.errors.clear()
+
+
+CONTROLS = ("Button", "Selector", "Edit", "SpinBox", "Slider", "Table")
+
+
+def test_every_control_says_what_it_is_for_and_a_grey_one_why_it_is_grey(panel):
+    controls = {name: widget for name, widget in vars(panel.ui).items() if name.endswith(CONTROLS)}
+    del controls["scanCollapsibleButton"], controls["optionsCollapsibleButton"], controls["resultCollapsibleButton"]
+    assert len(controls) >= 20
+    for name, widget in controls.items():
+        assert widget.toolTip.strip().endswith("."), f"{name}: {widget.toolTip!r}"
+    grey = {name: widget.toolTip for name, widget in controls.items() if not widget.enabled}
+    no_result = "There is no result in this scene yet. Press Denoise."
+    wanted = dict.fromkeys(
+        ["resultSelector", "doseSlider", "oneButton", "pairButton", "gridButton", "presetSelector", "colourSelector"],
+        no_result,
+    )
+    assert wanted.items() <= grey.items()
+    assert set(grey) - set(wanted) == {
+        "backButton", "detailsButton", "segmentSelector", "measureButton", "copyButton", "tableButton"
+    }  # fmt: skip
+    assert "no numbers" in grey["copyButton"] and "own layout" in grey["backButton"]
+
+
+def test_what_most_users_never_touch_is_folded(panel):
+    assert panel.ui.optionsCollapsibleButton.collapsed
+    assert not panel.ui.scanCollapsibleButton.collapsed and not panel.ui.resultCollapsibleButton.collapsed
+
+
+def test_the_folder_of_own_models_is_made_and_opened(panel, application, tmp_path, monkeypatch):
+    import qt
+
+    monkeypatch.setenv("MAPDIFF_BUNDLES", str(tmp_path / "new" / "bundles"))
+    opened = []
+    monkeypatch.setattr(qt.QDesktopServices, "openUrl", opened.append)
+    panel.ui.openBundlesButton.click()
+    assert (tmp_path / "new" / "bundles").is_dir()
+    assert [url.toLocalFile() for url in opened] == [str(tmp_path / "new" / "bundles")]
+
+
+def test_models_of_ones_own_lie_in_the_home_folder_and_shipped_ones_are_listed(panel, monkeypatch):
+    from MAPDiffPanelLib import bundles
+
+    monkeypatch.delenv("MAPDIFF_BUNDLES")
+    assert bundles.userFolder() == Path.home() / ".MAPDiff" / "bundles"
+    assert "mapdiff-base" in [entry.name for entry in bundles.listBundles() if not entry.own]
+
+
+def test_a_model_that_came_with_the_module_cannot_be_removed(panel):
+    from MAPDiffPanelLib import bundles
+
+    assert panel.ui.removeBundleButton.enabled
+    panel._parameterNode.bundle = "mapdiff-base"
+    assert not panel.ui.removeBundleButton.enabled and "came with MAPDiff" in panel.ui.removeBundleButton.toolTip
+    with pytest.raises(ValueError, match="came with MAPDiff and stays"):
+        bundles.removeBundle(panel.options.bundle())
+    assert (bundles.shippedFolder() / "mapdiff-base" / "bundle.json").is_file()
+
+
+def test_a_folder_that_is_no_model_is_refused_with_a_sentence(panel, application, tmp_path, monkeypatch):
+    monkeypatch.setenv("MAPDIFF_BUNDLES", str(tmp_path / "own"))
+    application.dialogs.answer(str(tmp_path))
+    panel.ui.addBundleButton.click()
+    assert not list((tmp_path / "own").glob("*")) and panel._parameterNode.bundle == "tiny"
+    (error,) = application.errors
+    assert "holds no bundle.json: choose the folder of a model bundle" in error
+    application.errors.clear()
 
 
 def test_opening_the_module_installs_nothing_and_never_loads_torch():

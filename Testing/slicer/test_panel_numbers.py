@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from Testing.slicer import standin
-from Testing.slicer.panel import make_result, make_volume
+from Testing.slicer.panel import body_voxels, finished, held_under, make_result, make_volume
 
 pytest_plugins = ["Testing.slicer.fixtures"]
 
@@ -30,7 +30,7 @@ def test_the_table_has_a_row_per_dose_with_noise_uptake_activity_and_guard(panel
     assert [row[0] for row in rows] == ["input 1/20", "1/10", "1/4", "1/2", "full"]
     assert [row[4] for row in rows] == ["100.0", "110.0", "125.0", "150.0", "200.0"]
     assert [row[5] for row in rows] == ["-", "-2.0", "-2.0", "-2.0", "-2.0"]
-    region = panel.results.numbers._liverLike(scan)
+    region = finished(panel.results.numbers._liverLike(scan))
     values = slicer.util.arrayFromVolume(scan)[region.slices][region.mask].astype(float)
     assert rows[0][1:4] == [f"{100 * values.std() / values.mean():.1f}", f"{values.mean():.2f}", f"{values.max():.2f}"]
 
@@ -43,7 +43,7 @@ def test_the_default_region_is_a_sphere_in_the_even_warm_part(panel):
     voxels[5:55, 10:40, 10:40] += 0.7
     voxels[10:25, 12:38, 12:38] += 1.3  # the liver
     voxels[40:48, 20:30, 20:30] += 25  # the bladder
-    region = regions.liverLike(voxels, (4.0, 4.0, 4.0))
+    region = finished(regions.liverLike(voxels, (4.0, 4.0, 4.0)))
     values = region.values(voxels)
     assert 1.8 < values.mean() < 2.2 and values.std() < 0.2
     assert abs(region.mask.sum() * 64 / (4 / 3 * np.pi * 15**3) - 1) < 0.1
@@ -53,7 +53,7 @@ def test_a_region_without_anything_warm_is_a_sentence_not_an_error(panel, applic
     from MAPDiffPanelLib import regions
 
     with pytest.raises(regions.RegionError, match="Draw an ROI"):
-        regions.liverLike(np.zeros((20, 20, 20), np.float32), (4.0, 4.0, 4.0))
+        finished(regions.liverLike(np.zeros((20, 20, 20), np.float32), (4.0, 4.0, 4.0)))
 
 
 def test_an_roi_counts_the_voxels_whose_centres_it_holds(panel, application):
@@ -86,26 +86,42 @@ def test_an_roi_counts_the_voxels_whose_centres_it_holds(panel, application):
     assert panel.ui.numbersTable.rowCount == 0 and not panel.ui.copyButton.enabled
 
 
-def test_a_segment_is_measured_where_slicer_puts_it(panel, application, monkeypatch):
+def make_segmentation(scene, boxes):
+    """A segmentation on a grid of its own (2 mm, shifted, not oblique, no transform): {name: world box in RAS mm}."""
+    import slicer
+
+    grid = make_volume(scene, np.zeros((130, 130, 130), np.float32), "grid of the segmentation")
+    grid.SetSpacing(2, 2, 2)
+    grid.SetOrigin(-130.5, -130.5, -60.5)
+    segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "organs")
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(grid)
+    k, j, i = np.mgrid[:130, :130, :130]
+    world = np.stack([2 * i - 130.5, 2 * j - 130.5, 2 * k - 60.5])
+    for name, (centre, half) in boxes.items():
+        inside = (np.abs(world - np.reshape(centre, (3, 1, 1, 1))) <= half).all(0).astype(np.uint8)
+        segmentID = segmentation.GetSegmentation().AddEmptySegment(name, name)
+        if inside.any():
+            slicer.util.updateSegmentBinaryLabelmapFromArray(inside, segmentation, segmentID, grid)
+    return segmentation
+
+
+def test_a_segment_of_other_geometry_is_measured_where_it_lies_in_space(panel, application):
+    """The scan is oblique and under a transform, the segmentation is neither; Slicer itself resamples."""
     import slicer
     from MAPDiffPanelLib import regions
 
     scan = panel._parameterNode.inputVolume
-    segmentation = application.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "organs")
-    first = segmentation.GetSegmentation().AddEmptySegment("a", "spleen")
-    second = segmentation.GetSegmentation().AddEmptySegment("b", "lesion")
-    labelmap = np.zeros((24, 22, 20), np.uint8)
-    labelmap[5:8, 6:9, 7:10] = 1
-    # Resampling is Slicer's own; what is asked of it and what is done with it is the panel's.
-    asked = []
+    toWorld = regions.voxelToWorld(scan)
+    centre = (toWorld @ [9, 10, 12, 1])[:3]
+    segmentation = make_segmentation(application.scene, {"spleen": ([900, 0, 0], 1), "lesion": (centre, 31.0)})
+    region = finished(regions.insideSegment(segmentation, "lesion", scan))
+    mask = np.zeros((24, 22, 20), bool)
+    mask[region.slices] = region.mask
+    k, j, i = np.mgrid[:24, :22, :20]
+    distance = np.abs((np.stack([i, j, k, np.ones_like(i)], -1) @ toWorld.T)[..., :3] - centre).max(-1)
+    assert region.name == "lesion" and mask[distance < 29].all() and not mask[distance > 33].any()
+    assert mask.sum() > 300
 
-    def resampled(node, segmentID, reference):
-        asked.append((node, segmentID, reference))
-        return labelmap if segmentID == second else np.zeros_like(labelmap)
-
-    monkeypatch.setattr(slicer.util, "arrayFromSegmentBinaryLabelmap", resampled)
-    region = regions.insideSegment(segmentation, second, scan)
-    assert region.slices == (slice(5, 8), slice(6, 9), slice(7, 10)) and region.mask.all() and region.name == "lesion"
     make_result(application.scene, scan)
     panel.results.refresh()
     panel.ui.regionSelector.setCurrentNode(segmentation)
@@ -113,9 +129,24 @@ def test_a_segment_is_measured_where_slicer_puts_it(panel, application, monkeypa
     assert standin.pump(lambda: "spleen is empty" in panel.ui.numbersLabel.text, 10)
     panel.ui.segmentSelector.setCurrentIndex(1)
     rows = rows_of(panel)
-    assert rows[0][2] == f"{slicer.util.arrayFromVolume(scan)[5:8, 6:9, 7:10].mean():.2f}"
-    assert panel._parameterNode.segment == second and first != second
-    assert asked[-1][2] is scan
+    values = slicer.util.arrayFromVolume(scan)[mask]
+    assert rows[0][2:4] == [f"{values.mean():.2f}", f"{values.max():.2f}"]
+    assert panel._parameterNode.segment == "lesion"
+    assert not panel.results.numbers.steps.busy, "what measuring adds to the scene must not start it anew"
+
+
+def test_a_segment_of_a_whole_body_is_found_in_small_steps(panel, application):
+    scan = make_volume(application.scene, body_voxels(), "large")
+    make_result(application.scene, scan, doses=(1.0,))
+    segmentation = make_segmentation(application.scene, {"lesion": ([0, 0, 60], 30.0)})
+    panel.results.refresh()
+    panel.ui.regionSelector.setCurrentNode(segmentation)
+
+    def measure():
+        panel.ui.measureButton.click()
+        rows_of(panel)
+
+    held_under(0.05, application, measure)
 
 
 def test_the_numbers_go_to_the_clipboard_and_into_a_table_node(panel, application):
@@ -144,9 +175,12 @@ def test_a_scan_in_other_units_has_no_suv_in_its_table(panel, application):
 
 
 def test_numbers_are_found_in_small_steps(panel, application):
-    voxels = np.random.default_rng(0).gamma(2, 1, (256, 128, 128)).astype(np.float32)
-    make_result(application.scene, make_volume(application.scene, voxels, "large"), doses=(0.1, 1.0))
-    panel.results.numbers.steps.longestTurn = 0
+    make_result(application.scene, make_volume(application.scene, body_voxels(), "large"), doses=(0.1, 1.0))
     panel.results.refresh()
-    rows_of(panel)
-    assert panel.results.numbers.steps.longestTurn < 0.05
+
+    def measure():
+        panel.results.numbers._default = {}
+        panel.ui.measureButton.click()
+        rows_of(panel)
+
+    held_under(0.05, application, measure)

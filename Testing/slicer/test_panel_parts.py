@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from Testing.slicer import standin
-from Testing.slicer.panel import load_parts, make_volume
+from Testing.slicer.panel import load_parts
 
 pytest_plugins = ["Testing.slicer.fixtures"]
 
@@ -99,33 +99,6 @@ def test_steps_yield_to_the_event_loop_and_go_on_after_a_failure(parts):
     standin.pump(timeout=0.05)
     steps.clear()
     assert closed == [True] and not steps.busy
-
-
-def test_a_run_on_a_whole_body_takes_the_main_thread_in_pieces_under_fifty_milliseconds(parts, application, tmp_path):
-    """Writing the scan and reading a dose of 256 x 128 x 128 voxels: the panel's own work, in processor time."""
-    from MAPDiffPanelLib import outputs
-    from MAPDiffPanelLib.scan import ScanFacts
-    from MAPDiffPanelLib.steps import Steps
-    from MAPDiffPanelLib.volumefile import writeNrrd
-
-    from MAPDiffLib.volume import read_volume, write_volume
-
-    voxels = np.random.default_rng(0).gamma(2, 1, (256, 128, 128)).astype(np.float32)
-    facts = ScanFacts(make_volume(application.scene, voxels))
-    steps, failures, nodes = Steps(), [], []
-
-    def receive():
-        loaded = outputs.LoadedVolume(facts)
-        yield from loaded.read(str(tmp_path / "dose.nrrd"))
-        nodes.append(loaded.addTo(application.scene, "dose", outputs.doseAttributes("r", "t", 0.1, 0.05, {})))
-        yield
-
-    steps.add(writeNrrd(str(tmp_path / "a.nrrd"), facts.voxels, facts.ijkToLps(), "SUVbw"), failures.append)
-    assert standin.pump(lambda: not steps.busy, 300) and not failures
-    write_volume(read_volume(tmp_path / "a.nrrd"), tmp_path / "dose.nrrd")
-    steps.add(receive(), failures.append)
-    assert standin.pump(lambda: not steps.busy, 300) and not failures
-    assert len(nodes) == 1 and steps.longestTurn < 0.05, f"{1000 * steps.longestTurn:.0f} ms"
 
 
 def test_each_ending_says_what_happened_and_what_to_do(parts):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +16,18 @@ import numpy as np
 import pytest
 
 from Testing.slicer import standin
-from Testing.slicer.panel import LONG, leftovers, load_parts, make_scan, matrix_of, result_nodes
+from Testing.slicer.panel import (
+    LONG,
+    body_voxels,
+    geometry_of,
+    held_under,
+    leftovers,
+    load_parts,
+    make_scan,
+    make_volume,
+    not_measurable_when_busy,
+    result_nodes,
+)
 
 pytest_plugins = ["Testing.slicer.fixtures"]
 
@@ -24,6 +40,16 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def replace_worker(monkeypatch, folder, script):
+    """Another program in the place of PythonSlicer; it starts in the job's folder."""
+    from MAPDiffPanelLib import process
+
+    program = folder / "PythonSlicer"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(process, "pythonExecutable", lambda: str(program))
 
 
 def press_long(panel):
@@ -39,21 +65,25 @@ def test_a_press_gives_each_dose_as_a_volume_with_all_that_the_scan_has(panel, a
     import slicer
 
     scan, ui = panel._parameterNode.inputVolume, panel.ui
-    panel._parameterNode.inputDose = "1/20"
+    panel._parameterNode.inputDose, panel._parameterNode.samples = "1/20", 16
     assert ui.denoiseButton.enabled and ui.denoiseButton.text == "Denoise"
     assert "SUVbw" in ui.scanLabel.text and "20 x 22 x 24" in ui.scanLabel.text
-    seen = []
+    seen, shown = [], []
     ui.progressBar.connect("valueChanged(int)", lambda value: seen.append((value, ui.statusLabel.text)))
-    pressed = time.monotonic()
+
+    def note_shown(_value):
+        working = panel.logic.run.processID != 0
+        shown.append((ui.doseLabel.text, len(result_nodes(application.scene)), working))
+
+    ui.doseSlider.connect("valueChanged(int)", note_shown)
     ui.denoiseButton.click()
     assert ui.denoiseButton.text == "Cancel" and ui.denoiseButton.enabled
-    assert standin.pump(lambda: "Starting" in ui.statusLabel.text or seen, SECONDS)
-    first_word = time.monotonic() - pressed
-    assert standin.pump(lambda: result_nodes(application.scene), SECONDS), ui.statusLabel.text
-    assert panel.logic.running, "the first dose appears before the run ends"
     assert standin.pump(lambda: not panel.logic.running, SECONDS)
     assert "Done: 4 doses." in ui.statusLabel.text and ui.denoiseButton.text == "Denoise"
     assert any("dose" in text and "left" in text for _value, text in seen)
+    assert [label for label, _count, _working in shown] == ["1/10", "1/4", "1/2", "full"]
+    assert [count for _label, count, _working in shown] == [1, 2, 3, 4], "each dose is shown as soon as it is there"
+    assert shown[0][2], "the worker goes on while the first dose is shown"
 
     nodes = panel.logic.run.nodes
     names = [nodes[dose].GetName() for dose in (0.1, 0.25, 0.5, 1.0)]
@@ -61,7 +91,7 @@ def test_a_press_gives_each_dose_as_a_volume_with_all_that_the_scan_has(panel, a
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(application.scene)
     study = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(scan))
     for node in [*nodes.values(), panel.logic.run.uncertaintyNode]:
-        assert matrix_of(node) == matrix_of(scan)
+        assert geometry_of(node) == geometry_of(scan)
         assert node.GetTransformNodeID() == scan.GetTransformNodeID()
         assert node.GetVoxelValueQuantity().GetAsString() == scan.GetVoxelValueQuantity().GetAsString()
         assert node.GetVoxelValueUnits().GetAsString() == scan.GetVoxelValueUnits().GetAsString()
@@ -72,7 +102,50 @@ def test_a_press_gives_each_dose_as_a_volume_with_all_that_the_scan_has(panel, a
         voxels = slicer.util.arrayFromVolume(node)
         assert voxels.shape == (24, 22, 20) and np.isfinite(voxels).all() and voxels.max() > 0
     assert leftovers(application) == []
-    assert first_word < 2, f"{first_word:.1f} s to the first word"
+
+
+def first_word(panel) -> float:
+    """Seconds from a press to the worker's first message on the panel; the run is cancelled then."""
+    heard = []
+    pressed = time.monotonic()
+    panel.ui.denoiseButton.click()
+    listener = panel.logic.run.listener
+    tell = listener.onProgress
+
+    def listen(fraction, text):
+        tell(fraction, text)
+        heard.append((time.monotonic() - pressed, panel.ui.statusLabel.text))
+
+    listener.onProgress = listen
+    assert standin.pump(lambda: heard, SECONDS)
+    panel.ui.denoiseButton.click()
+    assert standin.pump(lambda: not panel.logic.running, 20)
+    assert heard[0][1].startswith("Starting"), heard
+    return heard[0][0]
+
+
+def test_the_first_word_of_the_worker_comes_within_two_seconds_of_the_press(panel, application):
+    panel._parameterNode.inputVolume = make_volume(application.scene, body_voxels(), "whole body")
+    seconds = [first_word(panel) for _try in range(2)]
+    if min(seconds) >= 2:
+        not_measurable_when_busy(seconds)
+    assert min(seconds) < 2, f"{seconds} s"
+
+
+def test_a_run_on_a_whole_body_never_holds_the_main_thread_for_fifty_milliseconds(panel, application):
+    """From the press to the last number, 256 x 128 x 128 voxels, every slot of the panel, wall clock."""
+    scan = make_volume(application.scene, body_voxels(), "whole body")
+    scan.SetSpacing(4, 4, 4)
+    parameters = panel._parameterNode
+    parameters.inputVolume, parameters.inputDose, parameters.samples = scan, "1/20", 2
+
+    def run():
+        panel.ui.denoiseButton.click()
+        assert standin.pump(lambda: not panel.logic.running, SECONDS)
+        assert "Done: 4 doses." in panel.ui.statusLabel.text
+        assert standin.pump(lambda: len(panel.results.numbers.rows) == 5, 60)
+
+    held_under(0.05, application, run)
 
 
 def test_cancel_ends_the_worker_within_three_seconds_and_leaves_nothing(panel, application):
@@ -90,12 +163,7 @@ def test_cancel_ends_the_worker_within_three_seconds_and_leaves_nothing(panel, a
 
 def test_a_worker_that_does_not_listen_is_ended_with_its_children(panel, application, monkeypatch, tmp_path):
     """PythonSlicer is a launcher: what it started must go as well."""
-    launcher = tmp_path / "PythonSlicer"
-    launcher.write_text("#!/bin/sh\nsleep 600 &\necho $! > child\nwait\n")
-    launcher.chmod(0o755)
-    from MAPDiffPanelLib import process
-
-    monkeypatch.setattr(process, "pythonExecutable", lambda: str(launcher))
+    replace_worker(monkeypatch, tmp_path, "sleep 600 &\necho $! > child\nwait")
     panel.ui.denoiseButton.click()
     run = panel.logic.run
     child = Path(run._folder) / "child"
@@ -110,24 +178,34 @@ def test_a_worker_that_does_not_listen_is_ended_with_its_children(panel, applica
 
 @pytest.mark.parametrize("number", range(20))
 def test_a_worker_killed_at_any_moment_leaves_whole_doses_and_one_message(panel, application, number):
+    """A third of the moments lie before the first progress (loading), the others at a random fraction of it."""
     import slicer
 
-    delay = np.random.default_rng(number).uniform(0, 4)
-    panel._parameterNode.inputDose = "1/20"
+    moment = np.random.default_rng(number).uniform(-0.5, 0.99)
+    panel._parameterNode.inputDose, panel._parameterNode.samples = "1/20", 16
     panel.ui.denoiseButton.click()
-    standin.pump(lambda: not panel.logic.running, delay)
     run = panel.logic.run
-    if not run.processID:  # too early or too late to kill: it goes on or has ended as usual
-        assert standin.pump(lambda: not panel.logic.running, SECONDS)
-        return
+    assert standin.pump(lambda: run.processID, 20)
     pid = run.processID
-    os.kill(pid, signal.SIGKILL)
-    assert standin.pump(lambda: not panel.logic.running, 10)
+    killed = []
+
+    def kill():
+        if not killed:
+            killed.append(True)
+            os.kill(pid, signal.SIGKILL)
+
+    if moment < 0:
+        standin.pump(timeout=3 * (moment + 0.5))
+        kill()
+    else:
+        panel.ui.progressBar.connect("valueChanged(int)", lambda value: value >= 1000 * moment and kill())
+    assert standin.pump(lambda: not panel.logic.running, SECONDS) and killed
     assert not alive(pid) and leftovers(application) == []
     if panel.ui.statusLabel.text.startswith("Done: 4 doses."):  # killed after its last word: nothing was left to lose
-        assert [run.nodes[dose] is not None for dose in (0.1, 0.25, 0.5, 1.0)] == [True] * 4
+        assert sorted(run.nodes) == [0.1, 0.25, 0.5, 1.0]
         return
     assert "ended by the system" in panel.ui.statusLabel.text and "press Denoise again" in panel.ui.statusLabel.text
+    assert application.dialogs.shown == []
     for node in result_nodes(application.scene):
         assert slicer.util.arrayFromVolume(node).shape == (24, 22, 20)
         assert np.isfinite(slicer.util.arrayFromVolume(node)).all()
@@ -150,6 +228,21 @@ def test_a_closed_scene_stops_the_run_at_once_and_nothing_is_added_to_the_next(p
     assert not panel.logic.running and not alive(pid) and leftovers(application) == []
     standin.pump(timeout=0.3)
     assert result_nodes(application.scene) == [] and panel.ui.denoiseButton.text == "Denoise"
+
+
+def test_every_choice_reaches_the_worker(panel):
+    ui = panel.ui
+    ui.samplesSpinBox.value, ui.stepsSpinBox.value, ui.seedSpinBox.value, ui.dosesEdit.text = 3, 9, 77, "1/4, full"
+    ui.deviceSelector.setCurrentIndex(1)
+    ui.inputDoseSelector.setCurrentIndex(ui.inputDoseSelector.findText("1/20"))
+    ui.denoiseButton.click()
+    written = Path(panel.logic.run._folder) / "job.json"
+    assert standin.pump(written.exists, 10)
+    job = json.loads(written.read_text(encoding="utf-8"))
+    chosen = {"bundle": "tiny", "doses": [0.25, 1.0], "input_dose": 0.05, "device": "cpu", "steps": 9, "samples": 3}
+    assert chosen.items() <= job.items() and job["seed"] == 77
+    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert sorted(panel.logic.run.nodes) == [0.25, 1.0] and panel.logic.run.report["sampling"]["seed"] == 77
 
 
 @pytest.mark.parametrize("how", ["quit", "close_module"])
@@ -226,3 +319,179 @@ def test_the_console_does_not_wait_when_told_so_and_can_cancel(application, monk
     logic.cancel()
     assert standin.pump(lambda: not logic.running, 10)
     assert told[-1][0] == "cancelled" and leftovers(application) == []
+
+
+def test_the_console_is_told_of_every_dose(application, monkeypatch, bundles):
+    logic = load_parts(application, monkeypatch, bundles)
+    told, ends = {}, []
+    nodes = logic.denoise(
+        make_scan(application.scene), bundle="tiny", inputDose=0.05, samples=1, doses=[0.1, 1.0],
+        onDose=told.__setitem__, onFinished=lambda *what: ends.append(what),
+    )  # fmt: skip
+    assert told == nodes and sorted(told) == [0.1, 1.0]
+    assert ends == [("done", "Done: 2 doses.", "")]
+
+
+# What a worker with `room` bytes of memory left after loading its libraries is started with: the real worker.
+LIMITED = """
+import resource, runpy, sys
+import torch, MAPDiffLib.restore
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + {room},) * 2)
+sys.argv = sys.argv[2:]
+runpy.run_module("MAPDiffLib", run_name="__main__")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux limits and tells a process's memory so")
+@pytest.mark.parametrize("room", [100_000_000, 250_000_000], ids=["while reading", "while restoring"])
+def test_a_worker_without_memory_says_so_and_what_to_do(panel, application, monkeypatch, tmp_path, room):
+    (tmp_path / "limited.py").write_text(LIMITED.format(room=room))
+    replace_worker(monkeypatch, tmp_path, f'exec "{sys.executable}" "{tmp_path}/limited.py" "$@"')
+    panel._parameterNode.inputVolume = make_volume(application.scene, body_voxels(), "whole body")
+    panel._parameterNode.inputDose, panel._parameterNode.samples = "1/20", 4
+    panel.ui.denoiseButton.click()
+    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert panel.ui.statusLabel.text.startswith("Memory ran out."), panel.ui.statusLabel.text
+    assert "fewer samples" in panel.ui.statusLabel.text and "allocate" in panel.ui.detailsText.toPlainText()
+    assert result_nodes(application.scene) == [] and leftovers(application) == []
+    assert panel.ui.denoiseButton.enabled and panel.ui.denoiseButton.text == "Denoise"
+
+
+@pytest.mark.parametrize(
+    "size, words", [("20k", "is full"), ("60k", "Is the disk full")], ids=["for the scan", "for a dose"]
+)
+def test_a_disk_that_is_really_full_is_said_and_nothing_is_left(panel, application, monkeypatch, tmp_path, size, words):
+    mounted = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(tmp_path)]
+    if shutil.which("mount") is None or subprocess.run(mounted, capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        from MAPDiffPanelLib import run
+
+        monkeypatch.setattr(run, "_temporaryPath", lambda: str(tmp_path))
+        panel._parameterNode.inputDose = "1/20"
+        panel.ui.denoiseButton.click()
+        assert standin.pump(lambda: not panel.logic.running, SECONDS)
+        assert words in panel.ui.statusLabel.text, panel.ui.statusLabel.text
+        assert result_nodes(application.scene) == [] and list(tmp_path.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_dose_that_cannot_be_read_adds_no_node_and_stops_the_run(panel, application, monkeypatch, tmp_path):
+    """A damaged file is nothing that the real worker announces: it writes whole files."""
+    message = r'{"type": "dose", "dose": 0.1, "file": "%s/half.nrrd", "figures": {}}\n'
+    script = f"""echo NRRD0004 > half.nrrd
+printf '{message}' "$PWD"
+exec sleep 600"""
+    replace_worker(monkeypatch, tmp_path, script)
+    panel.ui.denoiseButton.click()
+    assert standin.pump(lambda: panel.logic.run.processID, 20)
+    pid = panel.logic.run.processID
+    assert standin.pump(lambda: not panel.logic.running, 20)
+    assert "A result could not be read" in panel.ui.statusLabel.text and "half.nrrd" in panel.ui.statusLabel.text
+    assert result_nodes(application.scene) == [] and leftovers(application) == [] and not alive(pid)
+
+
+def test_a_worker_that_cannot_be_started_is_said(panel, application, monkeypatch, tmp_path):
+    from MAPDiffPanelLib import process
+
+    monkeypatch.setattr(process, "pythonExecutable", lambda: str(tmp_path / "nowhere"))
+    panel.ui.denoiseButton.click()
+    assert standin.pump(lambda: not panel.logic.running, 20)
+    assert "could not be started" in panel.ui.statusLabel.text and leftovers(application) == []
+
+
+def test_a_scan_renamed_and_changed_meanwhile_is_restored_as_it_was_at_the_press(panel, application):
+    import slicer
+
+    scan, parameters = panel._parameterNode.inputVolume, panel._parameterNode
+    parameters.inputDose = "1/20"
+    other = make_scan(application.scene, "another", study=False)
+    panel.ui.denoiseButton.click()
+    before, matrix = slicer.util.arrayFromVolume(scan).copy(), geometry_of(scan)
+    scan.SetName("renamed")
+    replaced = vtk_copy(scan.GetImageData())
+    scan.SetAndObserveImageData(replaced)
+    slicer.util.arrayFromVolume(scan)[:] = 0
+    scan.SetSpacing(1, 1, 1)
+    parameters.inputVolume = other
+    assert panel.logic.running and panel.ui.denoiseButton.text == "Cancel"
+    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert "voxels were changed meanwhile" in panel.ui.statusLabel.text
+    node = panel.logic.run.nodes[1.0]
+    assert node.GetName() == "PET MAPDiff full dose" and geometry_of(node) == matrix
+    assert abs(slicer.util.arrayFromVolume(node).mean() / before.mean() - 1) < 0.1
+    assert panel.ui.denoiseButton.enabled and parameters.inputVolume is other
+
+
+def vtk_copy(image):
+    import vtk
+
+    copied = vtk.vtkImageData()
+    copied.DeepCopy(image)
+    return copied
+
+
+def test_pressing_twice_stops_the_run_and_a_third_press_starts_a_new_one(panel, application):
+    panel._parameterNode.inputDose = "1/20"
+    panel.ui.denoiseButton.click()
+    first = panel.logic.run
+    panel.ui.denoiseButton.click()
+    assert not panel.ui.denoiseButton.enabled and "being stopped" in panel.ui.denoiseButton.toolTip
+    panel.ui.denoiseButton.click()  # grey: nobody hears it
+    assert panel.logic.run is first
+    assert standin.pump(lambda: not panel.logic.running, 10)
+    assert panel.ui.statusLabel.text == "Cancelled." and leftovers(application) == []
+    panel.ui.denoiseButton.click()
+    assert panel.logic.run is not first and standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert "Done: 4 doses." in panel.ui.statusLabel.text
+
+
+def test_reloading_while_a_run_goes_on_ends_it_and_the_new_panel_works(panel, application):
+    import slicer
+
+    pid = press_long(panel)
+    panel.onReload()
+    assert not alive(pid) and leftovers(application) == []
+    fresh = slicer.modules.mapdiff.widgetRepresentation().self()
+    assert fresh is not panel and not fresh.logic.running
+    assert type(fresh.options) is not type(panel.options), "the parts are loaded anew as well"
+    fresh.enter()
+    fresh._parameterNode.steps, fresh._parameterNode.samples = 0, 0
+    assert fresh.ui.denoiseButton.enabled, fresh.ui.denoiseButton.toolTip
+    fresh.ui.denoiseButton.click()
+    assert standin.pump(lambda: not fresh.logic.running, SECONDS)
+    assert "Done: 4 doses." in fresh.ui.statusLabel.text
+    fresh.exit()
+
+
+def test_a_dose_left_to_the_worker_is_shown_with_its_confidence_for_that_scan_alone(panel, application):
+    selector = panel.ui.inputDoseSelector
+    assert selector.currentText == "auto (from the noise)"
+    panel.ui.denoiseButton.click()
+    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert re.fullmatch(r"auto: 1/\d+ \(estimated, 1/\d+ to 1/\d+\)", selector.currentText), selector.currentText
+    assert panel.results.result.labels()[0] == "input " + selector.currentText.split()[1]
+    panel._parameterNode.inputVolume = make_scan(application.scene, "another", study=False)
+    assert selector.currentText == "auto (from the noise)"
+
+
+def test_the_batch_loop_of_the_readme_restores_every_volume(application, monkeypatch, bundles):
+    """With the shipped model, as a user has it."""
+    import slicer
+
+    load_parts(application, monkeypatch, bundles)
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    console = text[text.index("From the Python console") :]
+    code = console[console.index("```python\n") + len("```python\n") :].partition("```")[0]
+    assert "for volume in" in code and "denoise(" in code
+    noise = np.random.default_rng(1).gamma(4, 1 / 4, (24, 22, 20))
+    for name in ("first", "second"):
+        slicer.util.arrayFromVolume(make_scan(application.scene, name, study=False))[:] *= noise
+    exec(code, {"slicer": slicer})
+    names = sorted(node.GetName() for node in result_nodes(application.scene))
+    assert [name for name in names if name.endswith("full dose")] == [
+        "first MAPDiff full dose", "second MAPDiff full dose"
+    ]  # fmt: skip
+    assert leftovers(application) == []

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 
 PACKAGES = {"slicer_core": "slicer-core", "PySide6": "PySide6-Essentials"}
 
 
 def missing() -> list[str]:
-    """The packages that have to be installed for the stand-in; none when it can work."""
-    return [package for module, package in PACKAGES.items() if importlib.util.find_spec(module) is None]
+    """What has to be installed for the stand-in; nothing when it can work."""
+    lacking = [package for module, package in PACKAGES.items() if importlib.util.find_spec(module) is None]
+    if lacking:
+        return lacking
+    try:
+        importlib.import_module("PySide6.QtWidgets")
+    except ImportError as error:
+        return [f"a system library of Qt ({error})"]
+    return []
 
 
 def install():

@@ -29,7 +29,7 @@ from .modules import (  # noqa: E402
 )
 from .qt_module import CtkModule, QtModule  # noqa: E402
 from .scene_events import leave_all  # noqa: E402
-from .slots import errors, record_exception  # noqa: E402
+from .slots import errors, record_exception, times  # noqa: E402
 from .subject_hierarchy import SubjectHierarchy  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -40,7 +40,7 @@ class StandIn:
     """The application as a test sees it; `slicer.app` is what the panel sees."""
 
     def __init__(self):
-        self.errors, self.dialogs = errors, dialogs
+        self.errors, self.dialogs, self.slot_times = errors, dialogs, times
         self.installer, self.sample_data = small_modules.Installer(), []
         self._before, self._path = dict(sys.modules), list(sys.path)
         self._folder = tempfile.TemporaryDirectory(prefix="standin-")
@@ -49,6 +49,7 @@ class StandIn:
         QtCore.QCoreApplication.setOrganizationName("standin")
         self._qt_application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["Slicer"])
         errors.clear()
+        times.clear()
         dialogs.clear()
         self._hook, sys.excepthook = sys.excepthook, record_exception
         slicer = importlib.import_module("slicer")
@@ -150,6 +151,9 @@ class StandIn:
         scroll = QtWidgets.QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setWidget(panel)
+        # As Slicer's module panel: never a horizontal scroll bar, but at least as wide as what it shows.
+        scroll.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setMinimumWidth(panel.minimumSizeHint().width() + scroll.verticalScrollBar().sizeHint().width())
         dock = QtWidgets.QDockWidget()
         dock.setWidget(scroll)
         unwrap(self.main_window).addDockWidget(QtCore.Qt.DockWidgetArea.LeftDockWidgetArea, dock)

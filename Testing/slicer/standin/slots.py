@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import inspect
 import sys
+import time
 import traceback
 
 from .tables import Signal
 
 errors: list[str] = []  # tracebacks of slots and observers; a test that leaves one here has failed
+times: list[tuple[float, str]] = []  # wall-clock seconds of each slot and its name: how long the main thread was held
 
 
 def record_exception(kind, error, trace):
@@ -44,10 +46,13 @@ def receiver(target, count: int, wrap):
     passed = count if most is None else min(most, count)
 
     def receive(*arguments):
+        began = time.perf_counter()
         try:
             target(*(wrap(argument) for argument in arguments[:passed]))
         except Exception:
             record_exception(*sys.exc_info())
+        finally:
+            times.append((time.perf_counter() - began, getattr(target, "__qualname__", repr(target))))
 
     return WITH_ARGUMENTS[count](receive)
 
