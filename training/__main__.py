@@ -22,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     steps = parser.add_subparsers(dest="step", required=True)
     _add_calibrate(steps)
     _add_train(steps)
+    _add_rival(steps)
     _add_export(steps)
     _add_evaluate(steps)
     options = parser.parse_args(argv)
@@ -79,6 +80,31 @@ def _taus(calibration: Path) -> list[int]:
 
     taus = json.loads(calibration.read_text())["taus"]
     return [taus[f"{dose:g}"] for dose in ANCHOR_DOSES]
+
+
+def _add_rival(steps) -> None:
+    parser = steps.add_parser("rival", help="train a rival of the table; resumes from the run's last checkpoint")
+    parser.add_argument("--name", required=True, help="unet, swinunetr or gan")
+    parser.add_argument("--cases", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the run and of the trained rival")
+    parser.add_argument("--iterations", type=int, required=True)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--patch", type=int, default=64, help="edge of a patch in voxels")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=JSON", help="further settings of RivalConfig")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--workers", type=int, help="processes that make patches")
+    parser.set_defaults(run=_rival)
+
+
+def _rival(options) -> None:
+    from training.datasets import find_cases
+    from training.rivals.config import RivalConfig
+    from training.rivals.train import train_rival
+
+    values = {name: getattr(options, name) for name in ("name", "iterations", "batch", "patch")}
+    changes = {name: json.loads(value) for name, _, value in (text.partition("=") for text in options.set)}
+    config = RivalConfig.from_json(json.dumps(values | changes))
+    print(train_rival(config, find_cases(options.cases), options.output, options.device, options.workers))
 
 
 def _add_export(steps) -> None:
