@@ -70,7 +70,7 @@ def test_each_rival_trains_and_is_saved_whole(name, cases, tmp_path):
 
 
 def test_training_lowers_the_error_on_the_very_data(cases, tmp_path):
-    config = replace(UNET, iterations=80, learning_rate=3e-3, checkpoint_every=80)
+    config = replace(UNET, iterations=200, learning_rate=3e-3, checkpoint_every=200, input_doses={0.05: 1.0})
     network, _ = load_rival(train_rival(config, cases, tmp_path))
     batch = PatchSource(cases, 16, {0.05: 1.0}, seed=9).batch(0, range(4))
     full = batch.ladder[:, -1:]

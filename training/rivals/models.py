@@ -34,7 +34,7 @@ class OnePass(nn.Module):
 
 
 def discriminator() -> nn.Module:
-    """(scan and image as two channels [batch, 2, z, y, x]) -> maps of logits, the last of the list: MONAI's PatchGAN."""
+    """MONAI's PatchGAN: scan and image as channels [batch, 2, z, y, x] -> a list of maps, the logits last."""
     return _monai("networks.nets").PatchDiscriminator(spatial_dims=3, channels=32, in_channels=2, num_layers_d=3)
 
 
@@ -54,14 +54,23 @@ def _body(config: RivalConfig) -> nn.Module:
         body = nets.SwinUNETR(in_channels=INPUTS, out_channels=1, feature_size=width)
         last = body.out.conv.conv
     else:
-        # Without normalisation: an image's level is what is to be restored (as in EDSR, arXiv 1707.02921), and a voxel's
+        # Without normalisation, as in EDSR (arXiv 1707.02921): an image's level is what is to be restored, and a voxel's
         # result must not depend on how much air its patch holds.
         features = (width, width, 2 * width, 4 * width, 8 * width, width)
         body = nets.BasicUNet(spatial_dims=3, in_channels=INPUTS, out_channels=1, features=features, norm=None)
+        body.apply(_keep_variance)
         last = body.final_conv
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return body
+
+
+def _keep_variance(module: nn.Module) -> None:
+    """He et al. 2015 (arXiv 1502.01852) for leaky ReLU: without normalisation, torch's own start lets signals fade."""
+    if isinstance(module, nn.Conv3d):
+        nn.init.kaiming_normal_(module.weight, a=0.1)
+    elif isinstance(module, nn.ConvTranspose3d):  # stride 2, kernel 2: each output voxel has one input voxel
+        nn.init.normal_(module.weight, std=module.in_channels**-0.5)
 
 
 def _monai(module: str):

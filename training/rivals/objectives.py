@@ -30,7 +30,7 @@ class Regression:
 
 
 class Adversarial:
-    """Conditional GAN (pix2pix, arXiv 1611.07004) with least squares: weighted L1 plus the discriminator's judgement."""
+    """Conditional GAN (pix2pix, arXiv 1611.07004), least squares: weighted L1 plus a discriminator's judgement."""
 
     def __init__(self, network: OnePass, config: RivalConfig):
         self.network, self.clip, self.share = network, config.gradient_clip, config.adversarial
