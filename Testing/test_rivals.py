@@ -99,8 +99,8 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(name, cases, tmp_pat
     assert torch.load(tmp_path / "broken" / CHECKPOINT, weights_only=True)["iteration"] == 2
     resumed, facts = load_rival(train_rival(config, cases, tmp_path / "broken"))
     assert facts["iteration"] == 4
-    for key, value in whole.state_dict().items():
-        assert torch.allclose(resumed.state_dict()[key], value, atol=1e-6), key
+    for key, value in whole.named_parameters():
+        assert torch.allclose(resumed.get_parameter(key), value, atol=1e-6), key
 
 
 def test_workers_make_the_same_batches_and_the_target_is_the_full_dose(cases):

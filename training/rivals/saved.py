@@ -20,7 +20,8 @@ FACTS, WEIGHTS = "rival.json", "weights.safetensors"
 
 def save_rival(folder: Path, network: OnePass, iteration: int, cases: int, seconds: float) -> Path:
     """Write the (averaged) network, half floats, and what it is; rival.json last, so that its presence means whole."""
-    weights = save({name: _stored(value) for name, value in network.state_dict().items()})
+    # Parameters only: the one kind of buffer, the transformer's position index, follows from its window.
+    weights = save({name: value.detach().half().cpu().contiguous() for name, value in network.named_parameters()})
     facts = {
         "name": network.config.name,
         "config": json.loads(network.config.to_json()),
@@ -50,12 +51,11 @@ def load_rival(folder: Path) -> tuple[OnePass, dict]:
         raise InputError(f"{folder / WEIGHTS} is altered: its sha256 is {seen}, not {facts['weights_sha256']}")
     network = OnePass(RivalConfig.from_json(json.dumps(facts["config"])))
     try:
-        network.load_state_dict(load(content))
+        learnt = load(content)
+        unlike = set(learnt) ^ {name for name, _ in network.named_parameters()}
+        network.load_state_dict(learnt, strict=False)
     except (SafetensorError, RuntimeError) as error:
         raise InputError(f"{folder / WEIGHTS} does not fit the network of {FACTS}: {error}") from None
+    if unlike:
+        raise InputError(f"{folder / WEIGHTS} does not fit the network of {FACTS}: {sorted(unlike)[:3]} differ")
     return network.eval().requires_grad_(False), facts
-
-
-def _stored(value: torch.Tensor) -> torch.Tensor:
-    value = value.detach().cpu().contiguous()
-    return value.half() if value.is_floating_point() else value
