@@ -54,8 +54,8 @@ def _body(config: RivalConfig) -> nn.Module:
         body = nets.SwinUNETR(in_channels=INPUTS, out_channels=1, feature_size=width)
         last = body.out.conv.conv
     else:
-        # Without normalisation, as in EDSR (arXiv 1707.02921): an image's level is what is to be restored, and a voxel's
-        # result must not depend on how much air its patch holds.
+        # Without normalisation, as in EDSR (arXiv 1707.02921): an image's level is what is to be restored, and no
+        # voxel's result may depend on how much air its patch holds.
         features = (width, width, 2 * width, 4 * width, 8 * width, width)
         body = nets.BasicUNet(spatial_dims=3, in_channels=INPUTS, out_channels=1, features=features, norm=None)
         body.apply(_keep_variance)

@@ -60,8 +60,8 @@ class Sampled:
     """A network by itself, with neither fitted weights nor a guard: the mean of `samples` mirrored samples.
 
     folder: of a rival (`mapdiff-train rival`, one step) or of a run (`mapdiff-train train`). Each sample takes `steps`
-    evaluations from timestep `start` (None: the noisiest) down; stochastic: DDPM's own sampler, else DDIM. Doses between
-    scan and full dose are the closed-form mix.
+    evaluations from timestep `start` (None: the noisiest) down; stochastic: DDPM's own sampler, else DDIM. The doses
+    between scan and full dose are their closed-form mix.
     """
 
     folder: Path
