@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from training.datasets import PatchSource
-from training.rivals.config import RivalConfig
+from training.datasets import Batch, PatchSource
 
 
-class _Numbered(Dataset):
-    """Item i is the batch of iteration start + i: (scan, full dose, weight, dose)."""
+class _Iterations(Dataset):
+    """Iteration number -> its tensors."""
 
-    def __init__(self, source: PatchSource, config: RivalConfig, start: int):
-        self.source, self.config, self.start = source, config, start
+    def __init__(self, source: PatchSource, items: Sequence[int]):
+        self.source, self.items = source, items
 
-    def __len__(self) -> int:
-        return self.config.iterations - self.start
-
-    def __getitem__(self, number: int) -> tuple[torch.Tensor, ...]:
-        if number >= len(self):
-            raise IndexError(number)
-        batch = self.source.batch(self.start + number, range(self.config.batch))
-        return batch.scan, batch.ladder[:, -1:].contiguous(), batch.weight, batch.dose
+    def __getitem__(self, iteration: int) -> tuple[torch.Tensor, ...]:
+        return tuple(vars(self.source.batch(iteration, self.items)).values())
 
 
 def batches(
-    source: PatchSource, config: RivalConfig, start: int, device: torch.device, workers: int
-) -> Iterator[tuple[torch.Tensor, ...]]:
-    """The batches of iterations start, start + 1, ...: the same on every run, whatever the number of workers."""
+    source: PatchSource, items: Sequence[int], iterations: range, device: torch.device, workers: int = 0
+) -> Iterator[Batch]:
+    """The batches of `iterations` on `device`, in order: the same on every run, whatever the number of workers."""
     pinned = device.type == "cuda"
-    ahead = {"prefetch_factor": 4} if workers else {}
     loader = DataLoader(
-        _Numbered(source, config, start), batch_size=None, num_workers=workers, pin_memory=pinned, **ahead
-    )
-    for batch in loader:
-        yield tuple(part.to(device, non_blocking=pinned) for part in batch)
+        _Iterations(source, items), batch_size=None, sampler=iterations, num_workers=workers, pin_memory=pinned,
+        prefetch_factor=4 if workers else None,
+    )  # fmt: skip
+    return (Batch(*(part.to(device, non_blocking=pinned) for part in parts)) for parts in loader)

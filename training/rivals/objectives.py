@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from training.datasets import Batch
 from training.rivals.config import RivalConfig
 from training.rivals.models import OnePass, adversarial_loss, discriminator
-
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]  # scan, full, weight [b, 1, p, p, p]; dose [b]
 
 
 class Regression:
@@ -21,10 +20,9 @@ class Regression:
 
     def step(self, batch: Batch, autocast) -> dict[str, torch.Tensor]:
         """One update; the losses as scalars."""
-        scan, full, weight, dose = batch
         with autocast():
-            estimate = self.network.restore(scan, dose)
-        loss = weighted_mean(weight, (estimate.float() - full).square())
+            estimate = self.network.restore(batch.scan, batch.dose)
+        loss = weighted_mean(batch.weight, (estimate.float() - batch.ladder[:, -1:]).square())
         _update(self.optimizers["generator"], self.network, loss, self.clip)
         return {"square": loss.detach()}
 
@@ -40,16 +38,16 @@ class Adversarial:
 
     def step(self, batch: Batch, autocast) -> dict[str, torch.Tensor]:
         """One update of each network; the losses as scalars."""
-        scan, full, weight, dose = batch
+        scan, full = batch.scan, batch.ladder[:, -1:]
         with autocast():
-            estimate = self.network.restore(scan, dose).float()
+            estimate = self.network.restore(scan, batch.dose).float()
             judged = self._judged(scan, full, estimate.detach())
         _update(self.optimizers["discriminator"], self.judge, judged, self.clip)
         for parameter in self.judge.parameters():
             parameter.requires_grad_(False)
         with autocast():
             fooled = self.judgement(self._look(scan, estimate), target_is_real=True, for_discriminator=False)
-        absolute = weighted_mean(weight, (estimate - full).abs())
+        absolute = weighted_mean(batch.weight, (estimate - full).abs())
         _update(self.optimizers["generator"], self.network, absolute + self.share * fooled, self.clip)
         for parameter in self.judge.parameters():
             parameter.requires_grad_(True)

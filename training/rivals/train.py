@@ -51,7 +51,8 @@ def train_rival(
     autocast = partial(torch.autocast, "cuda", torch.bfloat16) if on_gpu else nullcontext
     source = PatchSource(cases, config.patch, config.input_doses, config.seed)
     log = _Log(output, config, parameters(network), state.iteration)
-    for batch in batches(source, config, state.iteration, place, workers):
+    remaining = range(state.iteration, config.iterations)
+    for batch in batches(source, range(config.batch), remaining, place, workers):
         for optimizer in learner.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = rate(config, state.iteration)
