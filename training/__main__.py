@@ -8,12 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from MAPDiffLib.doses import parse_dose
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.job import DEFAULT_BUNDLE
-
-# The control of controls ships beside the code, so that the table is one command; it is no bundle for users.
-CONTROL = Path(__file__).parent / "controls" / "one-pass"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -130,39 +125,17 @@ def _export(options) -> None:
 
 
 def _add_evaluate(steps) -> None:
+    from training.table.options import add_arguments
+
     parser = steps.add_parser("evaluate", help="the table: every method on the same unseen cases")
-    parser.add_argument("--cases", type=Path, required=True, help="test cases")
-    parser.add_argument("--output", type=Path, required=True, help="folder for table.csv and table.json")
-    parser.add_argument("--bundle", action="append", help="a bundle's name or folder; may be repeated")
-    parser.add_argument("--control", type=Path, default=CONTROL, help="bundle of the one-pass regression")
-    parser.add_argument("--passes", type=int, nargs="*", default=[1, 8], help="mirrored passes of the control")
-    parser.add_argument("--record", action="store_true", help="write the means into the bundles' scores")
-    parser.add_argument("--input-dose", type=parse_dose, default=0.05)
-    parser.add_argument("--no-ssim", action="store_true", help="leave out the slowest score")
+    add_arguments(parser)
     parser.set_defaults(run=_evaluate)
 
 
 def _evaluate(options) -> None:
-    from MAPDiffLib.bundle import load_bundle
-    from training import baselines, evaluate
-    from training.datasets import find_cases
-    from training.export_bundle import record_scores
+    from training.table.evaluate import evaluate
 
-    control = load_bundle(options.control)
-    methods = {f"one-pass regression x {n}": baselines.bundled(control, samples=n) for n in options.passes}
-    bundles = [load_bundle(name) for name in options.bundle or [DEFAULT_BUNDLE]]
-    methods |= {f"MAP-Diff ({bundle.name})": baselines.bundled(bundle) for bundle in bundles}
-    cases = find_cases(options.cases)
-    rows = evaluate.evaluate(cases, methods, options.input_dose, not options.no_ssim)
-    facts = {"input_dose": options.input_dose, "cases": [case.name for case in cases]}
-    evaluate.write_table(rows, options.output, facts)
-    table = evaluate.summarise(rows)
-    print(evaluate.format_table(table))
-    if options.record:
-        for bundle in bundles:
-            record_scores(bundle.folder, options.output / "table.json")
-    for key in ("nmae", "psnr"):
-        print(f"best Gaussian by {key}: {evaluate.best_gaussian(table, key)}")
+    evaluate(options)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ from MAPDiffLib.volume import Volume
 @dataclass(frozen=True)
 class Result:
     """images: {dose: float32 [z, y, x] in the scan's units}, 1.0 among them; uncertainty: one standard deviation of the
-    full dose, like an image; evaluations: of a network, for all that is given."""
+    full dose, like an image; evaluations: of a network, for all that is given; peak_gb: where the method knows it."""
 
     images: dict[float, np.ndarray]
     uncertainty: np.ndarray | None = None
     evaluations: int = 0
+    peak_gb: float | None = None
 
 
 # Methods are frozen dataclasses with this call: comparable, and small enough to be sent to another process.

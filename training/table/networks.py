@@ -117,6 +117,11 @@ def falling_steps(timesteps: int, steps: int) -> list[int]:
     return [round(timesteps * (steps - k) / steps) - 1 for k in range(steps)]
 
 
+def is_rival(folder: Path) -> bool:
+    """Whether a folder holds a trained rival, and not a run of our own training."""
+    return (folder / FACTS).exists()
+
+
 @lru_cache(maxsize=2)
 def _bundle(folder: Path) -> Bundle:
     return load_bundle(folder)
@@ -125,7 +130,7 @@ def _bundle(folder: Path) -> Bundle:
 @lru_cache(maxsize=2)
 def _network(folder: Path) -> tuple[torch.nn.Module, Diffusion, int | None]:
     """(network, its diffusion, the core of its tiles) of a rival's or a run's folder."""
-    if (folder / FACTS).exists():
+    if is_rival(folder):
         network, _ = load_rival(folder)
         # Instance normalisation measures what it is shown: tiles as near to the training's patches as the halo allows.
         normalised = network.config.name == "swinunetr"
