@@ -3,13 +3,12 @@
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.volume import Volume, write_volume
-from training.datasets import ALL_DOSES, PatchSource, dose_file, find_cases
+from Testing.tiny import tiny_case
+from training.datasets import PatchSource
 from training.optimisation import AveragedWeights, rate
 from training.rivals.config import SMALLEST_PATCH, STRIDES, RivalConfig
 from training.rivals.feed import batches
@@ -24,18 +23,7 @@ UNET = RivalConfig("unet", width=4, patch=16, batch=2, iterations=4, warmup=1, c
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
-    """One noisy box at every dose: noise falls as 1 / sqrt(dose)."""
-    case = tmp_path_factory.mktemp("cases") / "case-00000"
-    case.mkdir()
-    rng = np.random.default_rng(0)
-    truth = np.zeros((36, 34, 35), np.float32)
-    truth[2:34, 2:32, 2:33] = 1.0
-    truth[10:18, 8:16, 8:16] = 4.0
-    for dose in ALL_DOSES:
-        noisy = np.maximum(truth * (1 + 0.05 / np.sqrt(dose) * rng.standard_normal(truth.shape)), 0)
-        write_volume(Volume(noisy.astype(np.float32), (4.0, 4.0, 4.0), units="SUVbw"), case / dose_file(dose))
-    (case / "case.json").write_text(json.dumps({"spacing_mm": [4.0, 4.0, 4.0]}))
-    return find_cases(case.parent)
+    return [tiny_case(tmp_path_factory.mktemp("cases") / "case-00000")]
 
 
 @pytest.mark.parametrize("name", STRIDES)
