@@ -7,12 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 
+from MAPDiffLib.diffusion import Diffusion
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.volume import Volume
+from MAPDiffLib.volume import Volume, body_mask
 from Testing.tiny import tiny_bundle, tiny_case
 from training.__main__ import main
+from training.rivals.config import RivalConfig
+from training.rivals.train import train_rival
 from training.simulate.tissues import Tissue
+from training.table import networks
 from training.table.case import TestCase
 from training.table.classical import BM4D, Gaussian, NonLocalMeans
 from training.table.command import Command
@@ -29,6 +34,7 @@ from training.table.summary import best_rivals, summarise
 from training.table.uptake import Reading, bias, contrast_to_noise, lesion_masks, sphere_weights
 
 MM4 = (4.0, 4.0, 4.0)
+UNET = RivalConfig("unet", width=4, patch=16, batch=1, iterations=2, warmup=1)
 
 
 def everywhere(volume):
@@ -235,16 +241,18 @@ def cases(tmp_path_factory):
     return [tiny_case(folder / f"case-{seed:05d}", seed) for seed in (0, 1)]
 
 
-@pytest.mark.parametrize("method", [NonLocalMeans(1.0), BM4D(1.0)], ids=["non-local means", "BM4D"])
+@pytest.mark.parametrize(
+    "method", [NonLocalMeans(1.0), BM4D(1.0, correlation_mm=0.01)], ids=["non-local means", "BM4D"]
+)
 def test_methods_without_training_lower_the_error_and_keep_the_edge(method, cases):
     pytest.importorskip("skimage" if isinstance(method, NonLocalMeans) else "bm4d")
     case = TestCase(cases[0])
     scan = case.scan(0.05)
-    result = method(scan, 0.05)
+    result, body = method(scan, 0.05), body_mask(scan.voxels, scan.spacing_mm)
     before, after = (np.abs(image - case.truth)[case.body].mean() for image in (scan.voxels, result.images[1.0]))
     assert after < 0.7 * before
     assert result.images[1.0][13, 11, 11] == pytest.approx(4.0, rel=0.15)
-    assert np.array_equal(result.images[1.0][~case.body], scan.voxels[~case.body])
+    assert np.array_equal(result.images[1.0][~body], scan.voxels[~body])
     assert set(result.images) == {0.1, 0.25, 0.5, 1.0}
 
 
@@ -383,3 +391,41 @@ def test_a_rival_with_a_setting_that_does_not_exist_is_refused(cases, tmp_path, 
     assert "stepps" in capsys.readouterr().err
     assert main([*command, "--rival", str(tmp_path)]) == 2
     assert "mapdiff-train rival" in capsys.readouterr().err
+
+
+class Exact(torch.nn.Module):
+    """A denoiser whose x0_hat is the scan plus one thousandth of the state: what was sampled can be told."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = UNET
+        self.asked = []
+
+    def forward(self, x_t, scan, t, dose):
+        self.asked.append((round(t.item() * 1000), dose.item()))
+        return scan + 0.001 * x_t
+
+
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_a_network_is_sampled_at_its_timesteps_and_air_stays_the_scan(stochastic, cases, monkeypatch):
+    network = Exact()
+    network.__deepcopy__ = lambda memo: network  # the tiled network works on a copy, which would keep the record
+    monkeypatch.setattr(networks, "_network", lambda folder: (network, Diffusion(prediction="x0"), None))
+    scan = TestCase(cases[0]).scan(0.05)
+    method = networks.Sampled(cases[0], timesteps=(999, 200, 50), samples=2, stochastic=stochastic)
+    result = method(scan, 0.05)
+    asked = [t for t, dose in network.asked]
+    assert asked == [999, 200, 50] * 2 and network.asked[0][1] == pytest.approx(0.05)
+    body = body_mask(scan.voxels, scan.spacing_mm)
+    assert result.evaluations == 6 and np.array_equal(result.images[1.0][~body], scan.voxels[~body])
+    assert np.allclose(result.images[1.0][body], scan.voxels[body], rtol=0.02, atol=0.01)
+
+
+def test_a_trained_rival_enters_the_table_as_it_was_saved(cases, tmp_path):
+    pytest.importorskip("monai")
+    folder = train_rival(UNET, cases, tmp_path / "unet")
+    scan = TestCase(cases[0]).scan(0.05)
+    once, twice = (networks.Sampled(folder, samples=n)(scan, 0.05) for n in (1, 2))
+    assert (once.evaluations, twice.evaluations) == (1, 2)
+    assert 0 < np.abs(once.images[1.0] - scan.voxels).max() < scan.voxels.max()
+    assert not np.array_equal(once.images[1.0], twice.images[1.0])  # the second looks at the mirrored scan

@@ -6,7 +6,8 @@ The last two expect noise of one strength everywhere. PET noise grows with activ
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +69,8 @@ class BM4D:
             raise InputError('BM4D needs the package bm4d: pip install "mapdiff[rivals]"') from None
 
         def filtered(image: np.ndarray, sigma: float) -> np.ndarray:
-            return bm4d(image, self._spectrum(image.shape, self.strength * sigma, scan))
+            with _numpy_with_trapz():
+                return bm4d(image, self._spectrum(image.shape, self.strength * sigma, scan))
 
         return Result(with_mixes(scan.voxels, dose, _in_logarithm(scan, filtered)))
 
@@ -79,6 +81,19 @@ class BM4D:
         axes = [np.exp(-((2 * np.pi * np.fft.fftfreq(n)) ** 2) * w**2) for n, w in zip(shape, widths, strict=True)]
         spectrum = axes[0][:, None, None] * axes[1][:, None] * axes[2]
         return spectrum / spectrum.mean() * sigma**2 * spectrum.size
+
+
+@contextmanager
+def _numpy_with_trapz() -> Iterator[None]:
+    """bm4d (4.2.5) still asks NumPy for `trapz`, which 2.4 knows as `trapezoid` alone."""
+    lacking = not hasattr(np, "trapz")
+    if lacking:
+        np.trapz = np.trapezoid
+    try:
+        yield
+    finally:
+        if lacking:
+            del np.trapz
 
 
 def _in_logarithm(scan: Volume, filtered: Callable[[np.ndarray, float], np.ndarray]) -> np.ndarray:

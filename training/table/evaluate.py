@@ -81,10 +81,13 @@ def _rival(words: list[str], where: dict[str, str]) -> tuple[str, Sampled]:
         values = {key: json.loads(value) for key, value in settings.items()}
     except ValueError:
         raise InputError(f"--rival {folder}: {settings} are not numbers or true and false") from None
+    if "timesteps" in values:
+        values["timesteps"] = tuple(values["timesteps"])
     method = Sampled(folder, **values, **where)
     if name is None:
         name = load_rival(folder)[1]["name"] if is_rival(folder) else folder.name
-        name += f", {method.steps} steps" if method.steps > 1 else ""
+        steps = len(method.timesteps) or method.steps
+        name += f", {steps} steps" if steps > 1 else ""
         name += f" x {method.samples}" if method.samples > 1 else ""
     return name, method
 

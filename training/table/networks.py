@@ -59,15 +59,16 @@ class Bundled:
 class Sampled:
     """A network by itself, with neither fitted weights nor a guard: the mean of `samples` mirrored samples.
 
-    folder: of a rival (`mapdiff-train rival`, one step) or of a run (`mapdiff-train train`). Each sample takes `steps`
-    evaluations from timestep `start` (None: the noisiest) down; stochastic: DDPM's own sampler, else DDIM. The doses
-    between scan and full dose are their closed-form mix.
+    folder: of a rival (`mapdiff-train rival`, one step) or of a run (`mapdiff-train train`). Each sample is evaluated
+    `steps` times from timestep `start` (None: the noisiest) down, or at `timesteps`. stochastic: DDPM's own sampler, else
+    DDIM. The doses between scan and full dose are their closed-form mix.
     """
 
     folder: Path
     steps: int = 1
     samples: int = 1
     start: int | None = None
+    timesteps: tuple[int, ...] = ()
     stochastic: bool = False
     device: str = "auto"
     precision: str = "auto"
@@ -85,8 +86,13 @@ class Sampled:
             for number in range(self.samples)
         )
         full, inside = scan.voxels.copy(), body[box.slices]
-        full[box.slices][inside] = box.trim((total / self.samples).numpy())[inside]
-        return Result(with_mixes(scan.voxels, dose, full), None, self.steps * self.samples)
+        full[box.slices][inside] = box.trim((total / self.samples).cpu().numpy())[inside]
+        return Result(with_mixes(scan.voxels, dose, full), None, len(self.path(diffusion.timesteps)) * self.samples)
+
+    def path(self, total: int) -> list[int]:
+        """The timesteps of one sample, of a diffusion with `total` of them."""
+        start = total - 1 if self.start is None else self.start
+        return list(self.timesteps) or falling_steps(start + 1, self.steps)
 
     def _sample(self, number: int, tiled: TiledNetwork, diffusion: Diffusion, condition: torch.Tensor, dose: float):
         """The last x0_hat of sample `number`, network units [z, y, x]."""
@@ -99,9 +105,8 @@ class Sampled:
             x0_hat = diffusion.x0_from(output, x_t, t).clamp(LOWEST, HIGHEST)
             return torch.where(tiled.body, x0_hat, condition)
 
-        start = diffusion.timesteps - 1 if self.start is None else self.start
-        timesteps = falling_steps(start + 1, self.steps)
-        state = diffusion.noised(condition, start, draw_noise(condition.shape, seed=0, number=number))
+        timesteps = self.path(diffusion.timesteps)
+        state = diffusion.noised(condition, timesteps[0], draw_noise(condition.shape, seed=0, number=number))
         if self.stochastic:
             generator = torch.Generator().manual_seed(number)
             *_, (_, x0_hat) = ancestral_sampler(diffusion, denoise, state, timesteps, generator)

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--passes", type=int, nargs="*", default=[1, 8], help="mirrored passes of the control")
     parser.add_argument(
         "--rival", action="append", nargs="+", default=[], metavar=("FOLDER", "KEY=VALUE"),
-        help="a trained rival or a run, with name, steps, samples, start, stochastic; may be repeated",
+        help="a trained rival or a run, with name, steps, samples, start, timesteps, stochastic; may be repeated",
     )  # fmt: skip
     parser.add_argument(
         "--method", action="append", default=[], metavar="NAME='CMD {input} {output}'",
