@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from MAPDiffLib.bodybox import BodyBox
 from MAPDiffLib.diffusion import Diffusion
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.intensity import Intensity
+from MAPDiffLib.sampling import draw_noise
 from MAPDiffLib.volume import Volume, body_mask
 from Testing.tiny import tiny_bundle, tiny_case
 from training.__main__ import main
@@ -419,6 +422,27 @@ def test_a_network_is_sampled_at_its_timesteps_and_air_stays_the_scan(stochastic
     body = body_mask(scan.voxels, scan.spacing_mm)
     assert result.evaluations == 6 and np.array_equal(result.images[1.0][~body], scan.voxels[~body])
     assert np.allclose(result.images[1.0][body], scan.voxels[body], rtol=0.02, atol=0.01)
+
+
+class State(Exact):
+    """A denoiser that takes the state itself for x0."""
+
+    def forward(self, x_t, scan, t, dose):
+        return x_t
+
+
+def test_a_mirrored_sample_is_mirrored_back(cases, monkeypatch):
+    diffusion = Diffusion(prediction="x0")
+    monkeypatch.setattr(networks, "_network", lambda folder: (State(), diffusion, None))
+    scan = TestCase(cases[0]).scan(0.05)
+    result = networks.Sampled(cases[0], timesteps=(20,), samples=2)(scan, 0.05)
+    body = body_mask(scan.voxels, scan.spacing_mm)
+    intensity, box = Intensity.of_scan(scan.voxels, body), BodyBox.around(body, 16)
+    condition = intensity.to_network(box.cut(scan.voxels))
+    states = [diffusion.noised(condition, 20, draw_noise(condition.shape, 0, number)) for number in (0, 1)]
+    mean = box.trim((sum(map(intensity.to_physical, states)) / 2).numpy())
+    inside = body[box.slices]
+    assert np.allclose(result.images[1.0][box.slices][inside], mean[inside], atol=1e-5)
 
 
 def test_a_trained_rival_enters_the_table_as_it_was_saved(cases, tmp_path):

@@ -60,7 +60,7 @@ class Sampled:
     """A network by itself, with neither fitted weights nor a guard: the mean of `samples` mirrored samples.
 
     folder: of a rival (`mapdiff-train rival`, one step) or of a run (`mapdiff-train train`). Each sample is evaluated
-    `steps` times from timestep `start` (None: the noisiest) down, or at `timesteps`. stochastic: DDPM's own sampler, else
+    `steps` times from timestep `start` (None: the noisiest) down, or at `timesteps`. stochastic: DDPM's sampler, else
     DDIM. The doses between scan and full dose are their closed-form mix.
     """
 
