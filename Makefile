@@ -28,7 +28,7 @@ test: .venv/test.stamp
 
 bench: .venv/test.stamp
 	.venv/bin/python -m training.simulate --split test --seeds 0-5 --output demo/cases --jobs 2
-	.venv/bin/mapdiff-train evaluate --cases demo/cases/test --output demo/bench
+	.venv/bin/mapdiff-train evaluate --cases demo/cases/test --output demo/bench --input-doses 1/20 --no-classical
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -10,9 +10,11 @@ from MAPDiffLib.job import DEFAULT_BUNDLE
 from MAPDiffLib.metrics import nmae, psnr
 from MAPDiffLib.restore import RestoreOptions, restore
 from MAPDiffLib.volume import body_mask
-from training.baselines import GAUSSIAN_WIDTHS_MM, gaussian, with_mixes
 from training.datasets import read_dose
 from training.simulate.cases import case_folder, make_case
+from training.table.classical import Gaussian
+from training.table.evaluate import GAUSSIAN_WIDTHS_MM
+from training.table.method import with_mixes
 
 ONE = RestoreOptions(input_dose=0.05, samples=1, doses=(1.0,), tile=256)
 
@@ -69,7 +71,7 @@ def restored(full_case, bundle):
 def test_every_restored_dose_is_closer_to_the_real_one_than_the_input_and_not_worse_than_the_mix(full_case, restored):
     scan = read_dose(full_case, 0.05)
     body = body_mask(scan.voxels, scan.spacing_mm)
-    mixes = with_mixes(scan, 0.05, restored[1.0])
+    mixes = with_mixes(scan.voxels, 0.05, restored[1.0])
     for dose, voxels in restored.items():
         real = read_dose(full_case, dose).voxels
         assert nmae(voxels, real, body) < nmae(scan.voxels, real, body)
@@ -79,7 +81,7 @@ def test_every_restored_dose_is_closer_to_the_real_one_than_the_input_and_not_wo
 def test_full_dose_beats_the_best_gaussian_by_a_wide_margin(full_case, restored):
     scan, real = read_dose(full_case, 0.05), read_dose(full_case, 1.0).voxels
     body = body_mask(scan.voxels, scan.spacing_mm)
-    rivals = [gaussian(width)(scan, 0.05)[1.0] for width in GAUSSIAN_WIDTHS_MM]
+    rivals = [Gaussian(width)(scan, 0.05).images[1.0] for width in GAUSSIAN_WIDTHS_MM]
     assert nmae(restored[1.0], real, body) < 0.85 * min(nmae(rival, real, body) for rival in rivals)
     assert psnr(restored[1.0], real, body) > 1.0 + max(psnr(rival, real, body) for rival in rivals)
 

@@ -14,6 +14,7 @@ from MAPDiffLib.volume import read_volume, write_volume
 from training.__main__ import main
 from training.casefile import derived_doses, read_facts
 from training.datasets import ALL_DOSES, CachedCase, find_cases, read_dose
+from training.table.case import TestCase
 from training.udpet import TABLE_FILE, prepare_udpet, summary
 from training.udpet_headers import Excluded, Header, check_tracer
 from training.udpet_names import dose_of_name, find_acquisitions
@@ -250,11 +251,9 @@ def test_the_half_dose_that_shanghai_lacks_is_computed_and_said(prepared):
 
 
 def test_the_table_leaves_out_a_dose_that_was_computed(prepared):
-    from training.evaluate import evaluate, summarise
-
     (case,), (bern,) = prepared[0].glob("*/*/good"), prepared[0].glob("*/*/0*")
-    assert set(summarise(evaluate([case], {}, 0.05, with_ssim=False))["input"]) == {"1/10", "1/4", "full"}
-    assert set(summarise(evaluate([bern], {}, 0.05, with_ssim=False))["input"]) == {"1/10", "1/4", "1/2", "full"}
+    assert set(TestCase(case).real(above=0.1)) == {0.1, 0.25, 1.0}
+    assert set(TestCase(bern).real(above=0.1)) == {0.1, 0.25, 0.5, 1.0}
 
 
 def test_a_second_run_does_nothing_again_and_retry_only_what_was_excluded(data, prepared):

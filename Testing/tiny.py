@@ -1,4 +1,4 @@
-"""The smallest scan and the smallest bundle that a whole restoration runs on; for tests only."""
+"""The smallest scan, bundle and multi-dose case that things run on; for tests only."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import torch
 from MAPDiffLib.bundle import save_bundle
 from MAPDiffLib.network import DenoisingUNet, NetworkConfig
 from MAPDiffLib.volume import Volume, write_volume
+from training.datasets import ALL_DOSES, dose_file
+from training.simulate.tissues import Tissue
 
 CONFIG = NetworkConfig(widths=(4, 8), blocks=1, embedding=8)
 
@@ -58,6 +60,27 @@ def tiny_scan(path: Path) -> Path:
     voxels *= 1 + 0.15 * np.random.default_rng(0).standard_normal(voxels.shape)
     write_volume(Volume(voxels, (8.0, 8.0, 8.0), units="SUVbw"), path)
     return path
+
+
+def tiny_case(folder: Path, seed: int = 0, doses: tuple[float, ...] = ALL_DOSES, **facts) -> Path:
+    """A case folder: a warm box of 36 x 34 x 35 voxels of 4 mm with a hot lesion, noise as 1 / sqrt(dose), nested."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    truth, labels = np.zeros((36, 34, 35), np.float32), np.zeros((36, 34, 35), np.uint8)
+    truth[2:34, 2:32, 2:33], labels[2:34, 2:32, 2:33] = 1.0, Tissue.LIVER
+    truth[10:18, 8:16, 8:16], labels[10:18, 8:16, 8:16] = 4.0, Tissue.LESION
+    noise, before = np.zeros_like(truth), 0.0
+    for dose in sorted(doses):  # independent increments: the counts of a low dose are part of every higher one
+        noise = noise + 0.05 * np.sqrt(dose - before) * rng.standard_normal(truth.shape)
+        before = dose
+        voxels = np.maximum(truth * (1 + noise / dose), 0).astype(np.float32)
+        write_volume(Volume(voxels, (4.0, 4.0, 4.0), units="SUVbw"), folder / dose_file(dose))
+    for name, voxels in (("truth", truth), ("labels", labels.astype(np.float32))):
+        write_volume(Volume(voxels, (4.0, 4.0, 4.0)), folder / f"{name}.nii.gz")
+    lesion = {"centre": [13, 11, 11], "diameter_mm": 32.0, "suv": 4.0, "host": "liver"}
+    known = {"spacing_mm": [4.0, 4.0, 4.0], "doses": sorted(doses), "split": "test", "lesions": [lesion]}
+    (folder / "case.json").write_text(json.dumps(known | facts))
+    return folder
 
 
 def write_job_file(path: Path, **content) -> Path:

@@ -10,12 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from MAPDiffLib.doses import parse_dose
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.job import DEFAULT_BUNDLE
-
-# The control of controls ships beside the code, so that the table is one command; it is no bundle for users.
-CONTROL = Path(__file__).parent / "controls" / "one-pass"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     _add_submit_udpet(steps)
     _add_calibrate(steps)
     _add_train(steps)
+    _add_rival(steps)
     _add_export(steps)
     _add_evaluate(steps)
     options = parser.parse_args(argv)
@@ -128,6 +125,31 @@ def _taus(calibration: Path) -> list[int]:
     return [taus[f"{dose:g}"] for dose in ANCHOR_DOSES]
 
 
+def _add_rival(steps) -> None:
+    parser = steps.add_parser("rival", help="train a rival of the table; resumes from the run's last checkpoint")
+    parser.add_argument("--name", required=True, help="unet, swinunetr or gan")
+    parser.add_argument("--cases", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the run and of the trained rival")
+    parser.add_argument("--iterations", type=int, required=True)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--patch", type=int, default=64, help="edge of a patch in voxels")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=JSON", help="further settings of RivalConfig")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--workers", type=int, help="processes that make patches")
+    parser.set_defaults(run=_rival)
+
+
+def _rival(options) -> None:
+    from training.datasets import find_cases
+    from training.rivals.config import RivalConfig
+    from training.rivals.train import train_rival
+
+    values = {name: getattr(options, name) for name in ("name", "iterations", "batch", "patch")}
+    changes = {name: json.loads(value) for name, _, value in (text.partition("=") for text in options.set)}
+    config = RivalConfig.from_json(json.dumps(values | changes))
+    print(train_rival(config, find_cases(options.cases), options.output, options.device, options.workers))
+
+
 def _add_export(steps) -> None:
     parser = steps.add_parser("export", help="a run -> a model bundle, its weights fitted on validation cases")
     parser.add_argument("--run-folder", type=Path, required=True)
@@ -151,52 +173,17 @@ def _export(options) -> None:
 
 
 def _add_evaluate(steps) -> None:
+    from training.table.options import add_arguments
+
     parser = steps.add_parser("evaluate", help="the table: every method on the same unseen cases")
-    parser.add_argument("--cases", type=Path, required=True, help="test cases")
-    parser.add_argument("--output", type=Path, required=True, help="folder for table.csv and table.json")
-    parser.add_argument("--bundle", action="append", help="a bundle's name or folder; may be repeated")
-    parser.add_argument("--control", type=Path, default=CONTROL, help="bundle of the one-pass regression")
-    parser.add_argument("--passes", type=int, nargs="*", default=[1, 8], help="mirrored passes of the control")
-    parser.add_argument("--record", action="store_true", help="write the means into the bundles' scores")
-    parser.add_argument("--input-dose", type=parse_dose, default=0.05)
-    parser.add_argument("--no-ssim", action="store_true", help="leave out the slowest score")
-    parser.add_argument("--challenge", action="store_true", help="also the UDPET challenge's score, from every DRF")
+    add_arguments(parser)
     parser.set_defaults(run=_evaluate)
 
 
 def _evaluate(options) -> None:
-    from MAPDiffLib.bundle import load_bundle
-    from training import baselines, evaluate
-    from training.datasets import find_cases
-    from training.export_bundle import record_scores
+    from training.table.evaluate import evaluate
 
-    control = load_bundle(options.control)
-    methods = {f"one-pass regression x {n}": baselines.bundled(control, samples=n) for n in options.passes}
-    bundles = [load_bundle(name) for name in options.bundle or [DEFAULT_BUNDLE]]
-    methods |= {f"MAP-Diff ({bundle.name})": baselines.bundled(bundle) for bundle in bundles}
-    cases = find_cases(options.cases)
-    rows = evaluate.evaluate(cases, methods, options.input_dose, not options.no_ssim)
-    facts = {"input_dose": options.input_dose, "cases": [case.name for case in cases]}
-    evaluate.write_table(rows, options.output, facts)
-    table = evaluate.summarise(rows)
-    print(evaluate.format_table(table))
-    if options.record:
-        for bundle in bundles:
-            record_scores(bundle.folder, options.output / "table.json")
-    for key in ("nmae", "psnr"):
-        print(f"best Gaussian by {key}: {evaluate.best_gaussian(table, key)}")
-    if options.challenge:
-        _score_challenge(cases, methods, options.output)
-
-
-def _score_challenge(cases, methods, output: Path) -> None:
-    from training import baselines, challenge_table
-
-    methods = {f"Gaussian {w:g} mm": baselines.gaussian(w) for w in baselines.GAUSSIAN_WIDTHS_MM} | methods
-    full = {name: lambda scan, dose, method=method: method(scan, dose)[1.0] for name, method in methods.items()}
-    rows = challenge_table.score_cases(cases, full)
-    challenge_table.write_scores(rows, output)
-    print(challenge_table.format_scores(challenge_table.summarise_scores(rows)))
+    evaluate(options)
 
 
 if __name__ == "__main__":

@@ -75,10 +75,11 @@ def _fit(network: DenoisingUNet, config: TrainConfig, validation: list[Path], pa
     return sampling, fit_uncertainty(cases, combine["1"]["estimate"])
 
 
-def record_scores(folder: Path, table: Path) -> None:
-    """Copy the means of an evaluation (table.json) into the bundle's scores."""
+def record_scores(folder: Path, table: dict, method: str) -> None:
+    """Copy the figures of one method of a table (training/table) into the scores of its bundle."""
     path = folder / "bundle.json"
     manifest = json.loads(path.read_text())
-    manifest["scores"] = json.loads(table.read_text())
+    means = {scanner: {dose: m[method] for dose, m in doses.items()} for scanner, doses in table["means"].items()}
+    manifest["scores"] = {"version": table["version"], "facts": table["facts"], "means": means}
     path.write_text(json.dumps(manifest, indent=2) + "\n")
     load_bundle(folder)  # the check of what was just written

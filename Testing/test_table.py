@@ -1,0 +1,455 @@
+"""The table's figures on volumes worked out by hand, its statistics, and whole tables of tiny cases."""
+
+import csv
+import json
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from MAPDiffLib.bodybox import BodyBox
+from MAPDiffLib.diffusion import Diffusion
+from MAPDiffLib.errors import InputError
+from MAPDiffLib.intensity import Intensity
+from MAPDiffLib.sampling import draw_noise
+from MAPDiffLib.volume import Volume, body_mask
+from Testing.tiny import tiny_bundle, tiny_case
+from training.__main__ import main
+from training.rivals.config import RivalConfig
+from training.rivals.train import train_rival
+from training.simulate.tissues import Tissue
+from training.table import networks
+from training.table.case import TestCase
+from training.table.classical import BM4D, Gaussian, NonLocalMeans
+from training.table.command import Command
+from training.table.cost import Cost
+from training.table.doses import coverage, dose_scores
+from training.table.hotspots import false_hot_spots
+from training.table.image import GMSD_CONSTANT, WINDOW_SUV, gmsd, image_scores, nrmse
+from training.table.method import Result, Unprocessed
+from training.table.networks import falling_steps
+from training.table.run import run_table
+from training.table.score import REAL
+from training.table.statistics import bootstrap, compare
+from training.table.summary import best_rivals, summarise
+from training.table.uptake import Reading, bias, contrast_to_noise, lesion_masks, sphere_weights
+
+MM4 = (4.0, 4.0, 4.0)
+UNET = RivalConfig("unet", width=4, patch=16, batch=1, iterations=2, warmup=1)
+
+
+def everywhere(volume):
+    return np.ones(volume.shape, bool)
+
+
+# image
+
+
+def test_gmsd_of_a_ramp_that_is_twice_as_steep_in_half_of_the_volume():
+    x = np.arange(40, dtype=np.float32)
+    slope = 0.05 * WINDOW_SUV / 40
+    real = np.broadcast_to(slope * x, (12, 12, 40)).copy()
+    image = real.copy()
+    image[..., 20:] = real[..., 19:20] + 2 * slope * (x[20:] - 19)
+    mask = np.zeros(real.shape, bool)
+    mask[3:9, 3:9, 5:15] = mask[3:9, 3:9, 25:35] = True
+    a, b = 4 * slope / WINDOW_SUV, 2 * slope / WINDOW_SUV  # differences of the two neighbours
+    other = (2 * a * b + GMSD_CONSTANT) / (a**2 + b**2 + GMSD_CONSTANT)
+    assert gmsd(image, real, mask) == pytest.approx((1 - other) / 2, rel=1e-3)
+    assert gmsd(real, real, mask) == 0.0
+
+
+def test_nrmse_is_the_error_over_the_reference_both_as_roots_of_squares():
+    real = np.array([3.0, 4.0, 100.0]).reshape(1, 1, 3)
+    image = real + np.array([1.0, 2.0, 50.0]).reshape(1, 1, 3)
+    mask = np.array([True, True, False]).reshape(1, 1, 3)
+    assert nrmse(image, real, mask) == pytest.approx(np.sqrt(5) / 5)
+
+
+def test_the_two_psnr_differ_by_their_peaks():
+    real = np.ones((12, 12, 12), np.float32)
+    real[0, 0, 0] = 40.0
+    scores = image_scores(real + 0.2, real, everywhere(real))
+    assert scores["psnr"] == pytest.approx(40.0, abs=1e-3)
+    assert scores["psnr_max"] == pytest.approx(40.0 + 20 * np.log10(2), abs=1e-3)
+
+
+# organs and lesions
+
+
+def test_the_sphere_of_one_millilitre_weighs_a_voxel_by_its_volume():
+    weights = sphere_weights(1.0, (2.0, 2.0, 2.0))
+    middle = tuple(n // 2 for n in weights.shape)
+    assert weights.sum() == pytest.approx(1.0)
+    assert weights[middle] == pytest.approx(8 / 1000, rel=0.01)
+    assert sphere_weights(1.0, (3.0, 2.0, 1.0)).shape == (15, 9, 7)  # 6.2 mm to each side, z, y, x
+
+
+def test_a_region_is_read_off_as_by_hand():
+    image = np.zeros((20, 20, 20), np.float32)
+    image[8:12, 8:12, 8:12] = 2.0
+    image[9, 9, 9] = 10.0
+    mask = image > 0
+    read = Reading(image, MM4).lesion(mask)
+    assert read["mean"] == pytest.approx((63 * 2 + 10) / 64) and read["max"] == 10.0
+    assert read["tlm"] == pytest.approx(10 * 0.064)  # 41 % of the maximum leaves the hot voxel alone
+    # All within 6.2 mm of the hot voxel's centre is 2 SUV, but for what lies beyond the cube's near faces.
+    lone = np.where(image == 10, image, 0)
+    assert Reading(lone, MM4).organ(mask)["peak"] == pytest.approx(10 * 64 / 1000, rel=0.01)
+    assert bias({"mean": 3.0}, {"mean": 4.0}) == {"mean": -0.25}
+
+
+def test_lesions_that_touch_are_told_apart_by_the_nearest_centre_in_radii():
+    labels = np.zeros((10, 10, 30), np.uint8)
+    labels[4:7, 4:7, 4:20] = Tissue.LESION
+    lesions = [
+        {"centre": [5, 5, 6], "diameter_mm": 16.0},
+        {"centre": [5, 5, 14], "diameter_mm": 48.0},
+        {"centre": [0, 0, 29], "diameter_mm": 4.0},
+    ]
+    first, second, none = lesion_masks(labels, lesions, MM4)
+    # Along the row the border lies where (x - 6) / 2 = (14 - x) / 6: at x = 8, three quarters of the way for the large.
+    assert first[5, 5, :8].sum() == 4 and second[5, 5, 9:].sum() == 11 and none is None
+    assert not (first & second).any() and (first | second).sum() == (labels == Tissue.LESION).sum()
+
+
+def test_contrast_to_noise_uses_the_host_tissue_around_and_no_other_lesion():
+    labels = np.full((24, 24, 24), Tissue.LIVER, np.uint8)
+    labels[:, :, 20:] = Tissue.LUNG
+    image = np.where(np.indices(labels.shape).sum(axis=0) % 2, 3.0, 1.0)  # 2 +- 1
+    image[:, :, 20:] = 50.0
+    mask = np.zeros(labels.shape, bool)
+    mask[11:13, 11:13, 16:18] = True
+    labels[mask] = labels[10:14, 10:14, 12:13] = Tissue.LESION
+    image[mask], image[10:14, 10:14, 12:13] = 7.0, 99.0
+    seen = contrast_to_noise(image, mask, labels, Tissue.LIVER, MM4)
+    assert seen == pytest.approx(5.0, rel=0.02)
+    assert contrast_to_noise(image, mask, labels, None, MM4) < 1
+
+
+# hot spots
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "count"),
+    [
+        ((slice(10, 12),) * 3, 2.0, 1),  # 0.5 mL, twice its surroundings
+        ((slice(10, 12),) * 3, 1.4, 0),  # not hot enough
+        ((slice(10, 11),) * 3, 9.0, 0),  # one voxel: noise
+        ((slice(20, 22),) * 3, 5.0, 0),  # beside a true hot spot of 4
+        ((slice(20, 22),) * 3, 7.0, 1),  # hotter than it by more than half
+        ((slice(0, 2),) * 3, 9.0, 0),  # outside the body
+    ],
+)
+def test_false_hot_spots_are_what_the_truth_has_not(place, value, count):
+    truth = np.ones((30, 30, 30), np.float32)
+    truth[18:20, 18:20, 18:20] = 4.0
+    body = everywhere(truth)
+    body[:4] = False
+    image = truth.copy()
+    image[place] = value
+    assert false_hot_spots(image, truth, body, MM4) == count
+
+
+def test_two_spots_count_twice_and_the_truth_itself_has_none():
+    truth = np.ones((30, 30, 30), np.float32)
+    image = truth.copy()
+    image[3:6, 3:6, 3:6] = image[20:23, 3:6, 3:6] = 3.0
+    assert false_hot_spots(image, truth, everywhere(truth), MM4) == 2
+    assert false_hot_spots(truth, truth, everywhere(truth), MM4) == 0
+
+
+# doses and uncertainty
+
+
+def test_each_restored_dose_is_held_against_its_own_real_dose_and_the_mix():
+    shape = (2, 2, 2)
+    real = {dose: np.full(shape, level) for dose, level in ((0.1, 1.3), (0.5, 1.1), (1.0, 1.0))}
+    scan = np.full(shape, 2.0)
+    images = {0.5: np.full(shape, 1.28), 1.0: np.full(shape, 1.0)}
+    half, full = dose_scores(images, scan, 0.1, real, everywhere(scan))
+    assert half["dose"] == 0.5 and half["nmae"] == pytest.approx(0.18 / 1.1)
+    # share of the scan at 1/2 from 1/10: (2 - 1) / (10 - 1)
+    assert half["mix_nmae"] == pytest.approx(abs(2 / 9 + 8 / 9 - 1.1) / 1.1)
+    assert half["nearest_dose"] == 0.1 and not half["nearest_is_own"]
+    assert full["nmae"] == full["mix_nmae"] == 0 and full["nearest_is_own"]
+
+
+def test_coverage_of_a_gaussian_with_the_right_deviation_is_90_percent():
+    error = np.random.default_rng(0).standard_normal((40, 40, 40))
+    zero, body = np.zeros_like(error), everywhere(error)
+    assert coverage(error, zero + 1, zero, body) == pytest.approx(0.9, abs=0.005)
+    assert coverage(error, zero + 0.5, zero, body) == pytest.approx(0.589, abs=0.01)
+
+
+# statistics
+
+
+def test_the_bootstrap_interval_is_that_of_the_mean():
+    values = np.random.default_rng(0).standard_normal(400) + 3
+    interval = bootstrap(values)
+    assert interval.mean == pytest.approx(values.mean())
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.06)
+    assert bootstrap([2.0, 2.0]) == bootstrap([2.0]) and bootstrap([2.0]).low == 2.0
+
+
+def test_six_subjects_all_better_is_wilcoxons_smallest_p():
+    result = compare([2, 3, 4, 5, 6, 7], [1.0, 1.9, 2.8, 3.7, 4.6, 5.5])
+    assert result.p == pytest.approx(2 / 2**6) and result.difference.mean == pytest.approx(1.25)
+    assert compare([1, 2], [1, 2]).p == 1.0
+
+
+def record(method, case, nmae, dose=0.05, scanner="internal", **more):
+    image = {"psnr_max": 1.0, "psnr": 40 - nmae, "ssim": 1.0, "nmae": nmae, "nrmse": 1.0, "gmsd": 1.0}
+    costs = {"seconds": 2.0, "peak_gb": 1.0, "evaluations": 3}
+    empty = {"doses": [], "coverage": None, "organs": [], "lesions": [], "false_hot_spots": 4}
+    keys = {"method": method, "case": case, "scanner": scanner, "input_dose": dose}
+    return keys | {"image": image} | costs | empty | more
+
+
+def test_our_method_is_compared_with_the_best_rival_of_each_figure():
+    values = {"input": (0, 0), "A": (3, 5), "B": (4, 6), "MAP-Diff (x)": (2, 5), REAL: (0, 0)}
+    records = [record(name, case, v[case]) for name, v in values.items() for case in (0, 1)]
+    nmae = next(row for row in best_rivals(records) if row["figure"] == "nmae")
+    assert nmae["best_rival"] == "A" and nmae["ours"] == "MAP-Diff (x)"
+    assert (nmae["mean"], nmae["low"], nmae["high"], nmae["cases"]) == (-0.5, -1.0, 0.0, 2)
+    psnr = next(row for row in best_rivals(records) if row["figure"] == "psnr")
+    assert psnr["mean"] == 0.5
+
+
+def test_the_summary_tells_large_lesions_from_small_ones_and_takes_medians():
+    def lesion(size, value, contrast):
+        biases = dict.fromkeys(("mean", "max", "peak", "tlm"), value)
+        return {"diameter_mm": size, "contrast_to_noise": contrast, **biases}
+
+    lesions = [lesion(12, -0.2, 5.0), lesion(20, 0.1, 2.0), lesion(30, 0.4, -9.0), lesion(8, -0.9, float("nan"))]
+    rows = [record("A", 0, 1.0, lesions=lesions, false_hot_spots=3), record("A", 1, 2.0, false_hot_spots=6)]
+    figures = summarise([*rows, record(REAL, 0, 0.0, dose=None)])["internal"]["1/20"]
+    large = figures["A"]["lesions"]
+    assert large["count"] == 3 and large["mean"] == {"median_bias": 0.1, "median_abs_bias": 0.2}
+    assert large["contrast_to_noise"] == 5.0 and large["seen"] == pytest.approx(2 / 3)
+    assert figures["A"]["small_lesions"]["count"] == 1 and figures["A"]["small_lesions"]["seen"] is None
+    assert figures["A"]["false_hot_spots"] == 4.5 and figures["A"]["nmae"]["mean"] == 1.5
+    assert figures[REAL]["false_hot_spots"] == 4
+
+
+# methods
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cases")
+    return [tiny_case(folder / f"case-{seed:05d}", seed) for seed in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    "method", [NonLocalMeans(1.0), BM4D(1.0, correlation_mm=0.01)], ids=["non-local means", "BM4D"]
+)
+def test_methods_without_training_lower_the_error_and_keep_the_edge(method, cases):
+    pytest.importorskip("skimage" if isinstance(method, NonLocalMeans) else "bm4d")
+    case = TestCase(cases[0])
+    scan = case.scan(0.05)
+    result, body = method(scan, 0.05), body_mask(scan.voxels, scan.spacing_mm)
+    before, after = (np.abs(image - case.truth)[case.body].mean() for image in (scan.voxels, result.images[1.0]))
+    assert after < 0.7 * before
+    assert result.images[1.0][13, 11, 11] == pytest.approx(4.0, rel=0.15)
+    assert np.array_equal(result.images[1.0][~body], scan.voxels[~body])
+    assert set(result.images) == {0.1, 0.25, 0.5, 1.0}
+
+
+def test_a_gaussian_has_the_asked_for_width_in_millimetres():
+    impulse = np.zeros((33, 33, 33), np.float32)
+    impulse[16, 16, 16] = 1.0
+    full = Gaussian(12.0)(Volume(impulse, (2.0, 3.0, 4.0)), 0.05).images[1.0]
+    for axis, spacing in ((2, 2.0), (1, 3.0), (0, 4.0)):
+        profile = full.sum(axis=tuple(a for a in range(3) if a != axis))
+        variance = (profile * ((np.arange(33) - 16) * spacing) ** 2).sum()
+        assert 2.3548 * np.sqrt(variance) == pytest.approx(12.0, rel=0.03)
+
+
+DOUBLE = (
+    "import sys, SimpleITK as sitk; image = sitk.ReadImage(sys.argv[1]); print(sys.argv[3]);"
+    "sitk.WriteImage(image * 2, sys.argv[2])"
+)
+
+
+def test_anybodys_command_is_run_on_files_and_read_back(cases):
+    scan = TestCase(cases[0]).scan(0.05)
+    result = Command(f"'{sys.executable}' -c '{DOUBLE}' {{input}} {{output}} {{dose}}")(scan, 0.05)
+    assert np.allclose(result.images[1.0], 2 * scan.voxels) and result.peak_gb > 0.01
+    # 1/2 from 1/20: 1/19 of the scan itself
+    assert np.allclose(result.images[0.5], scan.voxels * (1 / 19 + 2 * 18 / 19), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("denoise {input}", "lacks {output}"),
+        ("no-such-program {input} {output}", "cannot be run"),
+        (f"'{sys.executable}' -c 'raise SystemExit(\"no licence\")' {{input}} {{output}}", "no licence"),
+        (f"'{sys.executable}' -c pass {{input}} {{output}}", "wrote no"),
+    ],
+)
+def test_a_command_that_fails_is_named_with_its_reason(command, said, cases):
+    with pytest.raises(InputError, match=said):
+        Command(command)(TestCase(cases[0]).scan(0.05), 0.05)
+
+
+def test_steps_fall_evenly_from_the_noisiest():
+    assert falling_steps(1000, 1) == [999] and falling_steps(1000, 4) == [999, 749, 499, 249]
+    assert falling_steps(1000, 1000) == list(range(999, -1, -1))
+    with pytest.raises(InputError, match="steps is 0"):
+        falling_steps(1000, 0)
+
+
+def test_cost_sees_the_time_and_the_memory_of_the_work_alone():
+    with Cost() as cost:
+        held = np.ones(30_000_000)
+    with Cost() as after:
+        del held
+    assert cost.peak_gb > 0.24 and 0 < cost.seconds < 60 and after.seconds < cost.seconds + 1
+
+
+# the whole table
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A perfect method that notes each call in a file; module level, so that another process can have it."""
+
+    log: str
+
+    def __call__(self, scan, dose):
+        with open(self.log, "a") as file:
+            file.write(f"{dose:g}\n")
+        return Result({d: scan.voxels * 1.1 for d in (0.5, 1.0)}, uncertainty=np.full(scan.voxels.shape, 10.0))
+
+
+def test_what_was_scored_is_kept_and_a_new_method_costs_only_itself(cases, tmp_path):
+    first = {"A": Counted(str(tmp_path / "a"))}
+    records = run_table(cases, first, [0.05, 0.25], tmp_path / "out")
+    assert len(records) == 2 * (2 + 1) and (tmp_path / "a").read_text().split() == ["0.05", "0.25"] * 2
+    again = run_table(cases, first | {"B": Counted(str(tmp_path / "b"))}, [0.05, 0.25], tmp_path / "out")
+    assert len((tmp_path / "a").read_text().split()) == len((tmp_path / "b").read_text().split()) == 4
+    assert [r for r in again if r["method"] != "B"] == records
+    scored = next(r for r in records if r["method"] == "A")
+    assert scored["coverage"] == 1.0 and [d["dose"] for d in scored["doses"]] == [0.5, 1.0]
+
+
+def test_two_processes_give_the_same_table_as_one(cases, tmp_path):
+    methods = {"input": Unprocessed(), "Gaussian": Gaussian(6.0)}
+    alone = run_table(cases, methods, [0.05], tmp_path / "one")
+    both = run_table(cases, methods, [0.05], tmp_path / "two", jobs=2)
+    for a, b in zip(alone, both, strict=True):
+        assert {k: v for k, v in a.items() if k not in ("seconds", "peak_gb")} == {
+            k: v for k, v in b.items() if k not in ("seconds", "peak_gb")
+        }
+    lesion = alone[0]["lesions"][0]  # the real scan against itself
+    assert alone[0]["method"] == REAL and lesion["mean"] == 0 and lesion["diameter_mm"] == 32.0
+
+
+def test_a_scan_that_is_the_real_one_has_no_error(cases):
+    case = TestCase(cases[0])
+    from training.table.score import score_result
+
+    scores = score_result(Result({1.0: case.full.voxels}), case, 0.05, case.scan(0.05).voxels)
+    assert scores["image"]["nmae"] == 0 and scores["image"]["ssim"] == pytest.approx(1) and scores["coverage"] is None
+    assert scores["organs"] == [{"organ": "liver", "mean": 0.0, "max": 0.0, "peak": 0.0}]
+
+
+@pytest.mark.parametrize(
+    ("facts", "column"),
+    [({}, "internal"), ({"split": "external"}, "external"), ({"kind": "real anatomy, for ..."}, "real anatomy")],
+)
+def test_a_case_knows_its_scanner(facts, column, tmp_path):
+    assert TestCase(tiny_case(tmp_path / "case", doses=(1.0,), **facts)).scanner == column
+
+
+def test_the_command_writes_every_file_of_the_table(cases, tmp_path, capsys):
+    bundle, control = tiny_bundle(tmp_path / "tiny"), tiny_bundle(tmp_path / "control")
+    command = ["evaluate", "--cases", str(cases[0].parent), "--output", str(tmp_path / "out"), "--bundle", str(bundle)]
+    command += ["--control", str(control), "--passes", "1", "--input-doses", "1/20,1/10", "--no-classical", "--record"]
+    assert main([*command, "--method", f"double='{sys.executable}' -c '{DOUBLE}' {{input}} {{output}} {{dose}}"]) == 0
+    printed = capsys.readouterr().out
+    assert "internal, input at 1/20 dose" in printed and "MAP-Diff (tiny)" in printed
+    table = json.loads((tmp_path / "out" / "table.json").read_text())
+    figures = table["means"]["internal"]["1/10"]
+    assert figures["double"]["nmae"]["mean"] > figures["input"]["nmae"]["mean"] > 0
+    assert figures["MAP-Diff (tiny)"]["evaluations"] == 2 * 4  # the anchor at 1/10 is the input itself
+    assert set(figures["MAP-Diff (tiny)"]["doses"]) == {"1/4", "1/2", "full"}
+    with (tmp_path / "out" / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * (2 * len(figures) - 2 + 1)  # 2 cases: every method at 2 doses, the real scan once
+    for name in ("doses.csv", "organs.csv", "lesions.csv", "doses.png", "intermediate.png", "lesions.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 100, name
+    scores = json.loads((bundle / "bundle.json").read_text())["scores"]
+    assert scores["means"]["internal"]["1/10"] == figures["MAP-Diff (tiny)"]
+
+
+def test_a_rival_with_a_setting_that_does_not_exist_is_refused(cases, tmp_path, capsys):
+    command = ["evaluate", "--cases", str(cases[0].parent), "--output", str(tmp_path), "--no-classical"]
+    assert main([*command, "--rival", str(tmp_path), "stepps=3"]) == 2
+    assert "stepps" in capsys.readouterr().err
+    assert main([*command, "--rival", str(tmp_path)]) == 2
+    assert "mapdiff-train rival" in capsys.readouterr().err
+
+
+class Exact(torch.nn.Module):
+    """A denoiser whose x0_hat is the scan plus one thousandth of the state: what was sampled can be told."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = UNET
+        self.asked = []
+
+    def forward(self, x_t, scan, t, dose):
+        self.asked.append((round(t.item() * 1000), dose.item()))
+        return scan + 0.001 * x_t
+
+
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_a_network_is_sampled_at_its_timesteps_and_air_stays_the_scan(stochastic, cases, monkeypatch):
+    network = Exact()
+    network.__deepcopy__ = lambda memo: network  # the tiled network works on a copy, which would keep the record
+    monkeypatch.setattr(networks, "_network", lambda folder: (network, Diffusion(prediction="x0"), None))
+    scan = TestCase(cases[0]).scan(0.05)
+    method = networks.Sampled(cases[0], timesteps=(999, 200, 50), samples=2, stochastic=stochastic)
+    result = method(scan, 0.05)
+    asked = [t for t, dose in network.asked]
+    assert asked == [999, 200, 50] * 2 and network.asked[0][1] == pytest.approx(0.05)
+    body = body_mask(scan.voxels, scan.spacing_mm)
+    assert result.evaluations == 6 and np.array_equal(result.images[1.0][~body], scan.voxels[~body])
+    assert np.allclose(result.images[1.0][body], scan.voxels[body], rtol=0.02, atol=0.01)
+
+
+class State(Exact):
+    """A denoiser that takes the state itself for x0."""
+
+    def forward(self, x_t, scan, t, dose):
+        return x_t
+
+
+def test_a_mirrored_sample_is_mirrored_back(cases, monkeypatch):
+    diffusion = Diffusion(prediction="x0")
+    monkeypatch.setattr(networks, "_network", lambda folder: (State(), diffusion, None))
+    scan = TestCase(cases[0]).scan(0.05)
+    result = networks.Sampled(cases[0], timesteps=(20,), samples=2)(scan, 0.05)
+    body = body_mask(scan.voxels, scan.spacing_mm)
+    intensity, box = Intensity.of_scan(scan.voxels, body), BodyBox.around(body, 16)
+    condition = intensity.to_network(box.cut(scan.voxels))
+    states = [diffusion.noised(condition, 20, draw_noise(condition.shape, 0, number)) for number in (0, 1)]
+    mean = box.trim((sum(map(intensity.to_physical, states)) / 2).numpy())
+    inside = body[box.slices]
+    assert np.allclose(result.images[1.0][box.slices][inside], mean[inside], atol=1e-5)
+
+
+def test_a_trained_rival_enters_the_table_as_it_was_saved(cases, tmp_path):
+    pytest.importorskip("monai")
+    folder = train_rival(UNET, cases, tmp_path / "unet")
+    scan = TestCase(cases[0]).scan(0.05)
+    once, twice = (networks.Sampled(folder, samples=n)(scan, 0.05) for n in (1, 2))
+    assert (once.evaluations, twice.evaluations) == (1, 2)
+    assert 0 < np.abs(once.images[1.0] - scan.voxels).max() < scan.voxels.max()
+    assert not np.array_equal(once.images[1.0], twice.images[1.0])  # the second looks at the mirrored scan

@@ -1,0 +1,118 @@
+"""One test case as the table sees it: every real dose, the body, the truth, organs and lesions, its scanner."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from MAPDiffLib.volume import Volume, body_mask, read_volume
+from training.casefile import derived_doses
+from training.datasets import dose_file, read_dose
+from training.simulate.tissues import Tissue
+from training.table.uptake import Reading, lesion_masks, organ_masks
+
+SPLIT_SCANNERS = {"external": "external"}  # every other split is of the scanners that training knows
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """A lesion of the truth: its mask bool [z, y, x], diameter, SUV and the label of its host tissue."""
+
+    mask: np.ndarray
+    diameter_mm: float
+    suv: float
+    host: str
+
+    @property
+    def host_label(self) -> int | None:
+        return Tissue[self.host.upper()] if self.host.upper() in Tissue.__members__ else None
+
+
+@dataclass(frozen=True)
+class TestCase:
+    """A folder with case.json and one NIfTI per dose; truth.nii.gz and labels.nii.gz where they are known."""
+
+    __test__ = False  # no test for pytest to collect
+    folder: Path
+
+    @cached_property
+    def facts(self) -> dict:
+        return json.loads((self.folder / "case.json").read_text())
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def scanner(self) -> str:
+        """The column of the table that this case belongs to: internal, external, or real anatomy."""
+        if "real anatomy" in self.facts.get("kind", ""):
+            return "real anatomy"
+        return SPLIT_SCANNERS.get(self.facts.get("split", ""), "internal")
+
+    def scan(self, dose: float) -> Volume:
+        """The low-dose scan that the methods are given."""
+        return read_dose(self.folder, dose)
+
+    @cached_property
+    def full(self) -> Volume:
+        return read_dose(self.folder, 1.0)
+
+    @cached_property
+    def body(self) -> np.ndarray:
+        return body_mask(self.full.voxels, self.full.spacing_mm)
+
+    def real(self, above: float) -> dict[float, np.ndarray]:
+        """{dose: voxels} of every real scan of at least this dose that was measured, not computed from others."""
+        measured = set(self.facts.get("doses", [1.0])) - set(derived_doses(self.folder))
+        found = {dose: self.folder / dose_file(dose) for dose in measured if dose >= above}
+        return {dose: read_volume(path).voxels for dose, path in sorted(found.items()) if path.exists()}
+
+    @cached_property
+    def truth(self) -> np.ndarray | None:
+        return self._known("truth")
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        """Tissue labels; None where none are painted."""
+        labels = self._known("labels")
+        return None if labels is None or not labels.any() else np.rint(labels).astype(np.uint8)
+
+    @cached_property
+    def organs(self) -> dict[str, np.ndarray]:
+        return {} if self.labels is None else organ_masks(self.labels)
+
+    @cached_property
+    def lesions(self) -> list[Lesion]:
+        """The lesions that have voxels of their own on this grid."""
+        painted = self.facts.get("lesions", [])
+        if self.labels is None or not painted:
+            return []
+        masks = lesion_masks(self.labels, painted, self.full.spacing_mm)
+        return [
+            Lesion(mask, lesion["diameter_mm"], lesion["suv"], lesion["host"])
+            for mask, lesion in zip(masks, painted, strict=True)
+            if mask is not None
+        ]
+
+    @cached_property
+    def real_organs(self) -> dict[str, dict[str, float]]:
+        """What the real full-dose scan reads in each organ."""
+        return {name: self._reading.organ(mask) for name, mask in self.organs.items()}
+
+    @cached_property
+    def real_lesions(self) -> list[dict[str, float]]:
+        """What the real full-dose scan reads in each lesion."""
+        return [self._reading.lesion(lesion.mask) for lesion in self.lesions]
+
+    @cached_property
+    def _reading(self) -> Reading:
+        return Reading(self.full.voxels, self.full.spacing_mm)
+
+    def _known(self, name: str) -> np.ndarray | None:
+        path = self.folder / f"{name}.nii.gz"
+        return read_volume(path).voxels if path.exists() else None

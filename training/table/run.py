@@ -1,0 +1,79 @@
+"""Every method on every case from every input dose: in parallel over cases, each result kept, so that a run killed or
+a method added later goes on where the table stands."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from training.table.case import TestCase
+from training.table.method import Method
+from training.table.score import REAL, score_method, score_regions
+
+VERSION = 1  # of the figures' definitions: another version's results are not mixed with these
+PARTS = "parts"
+
+
+def run_table(
+    cases: Sequence[Path], methods: dict[str, Method], input_doses: Sequence[float], output: Path, jobs: int = 1
+) -> list[dict]:
+    """One record per method, case and input dose (score.score_method), and one per case of the real full-dose scan.
+
+    Results are kept in output/parts, by the method's settings and weights and by the case. `jobs`: processes, one case
+    at a time each.
+    """
+    tasks = [(case, dose, methods, output / PARTS, jobs) for case in cases for dose in (None, *input_doses)]
+    bar = {"total": len(tasks), "desc": "cases x doses", "disable": None}
+    if jobs == 1:
+        parts = [score_case(*task) for task in tqdm(tasks, **bar)]
+    else:
+        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+            waiting = [pool.submit(score_case, *task) for task in tasks]
+            for _ in tqdm(as_completed(waiting), **bar):
+                pass
+            parts = [each.result() for each in waiting]
+    return [record for records in parts for record in records]
+
+
+def score_case(folder: Path, dose: float | None, methods: dict[str, Method], parts: Path, jobs: int) -> list[dict]:
+    """The records of one case from one input dose; of the real full-dose scan where the dose is None."""
+    if jobs > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
+    case = TestCase(folder)
+    if dose is None:
+        return [_kept(parts, (REAL,), case, None, REAL, lambda: score_regions(case.full.voxels, case))]
+    return [
+        _kept(parts, identity(method), case, dose, name, lambda method=method: score_method(method, case, dose))
+        for name, method in methods.items()
+    ]
+
+
+def identity(method: Method) -> tuple:
+    """What makes a method's result: its settings, and size and time of the weights in its folder."""
+    folder = getattr(method, "folder", None)
+    weights = sorted(Path(folder).glob("*.safetensors")) + sorted(Path(folder).glob("*.ckpt")) if folder else []
+    return (repr(method), *((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights))
+
+
+def _kept(parts: Path, what: tuple, case: TestCase, dose: float | None, name: str, make) -> dict:
+    """The record that is there already, else made and kept (whole, then renamed)."""
+    source = (case.folder / "case.json").read_bytes()
+    key = hashlib.sha256(repr((VERSION, what, str(case.folder.resolve()), source, dose)).encode()).hexdigest()[:24]
+    path = parts / f"{key}.json"
+    if path.exists():
+        record = json.loads(path.read_text())
+    else:
+        record = make()
+        parts.mkdir(parents=True, exist_ok=True)
+        partial = parts / f".{key}.{os.getpid()}"
+        partial.write_text(json.dumps(record))
+        os.replace(partial, path)
+    return {"method": name, "case": case.name, "scanner": case.scanner, "input_dose": dose} | record

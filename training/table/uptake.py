@@ -1,0 +1,129 @@
+"""What a clinician reads off organs and lesions: SUVmean, SUVmax, SUVpeak, total lesion metabolism, and contrast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import ndimage, signal
+
+from training.simulate.tissues import Tissue
+
+ORGANS = (
+    Tissue.LIVER, Tissue.SPLEEN, Tissue.BLOOD, Tissue.MYOCARDIUM, Tissue.KIDNEY_CORTEX, Tissue.LUNG, Tissue.MUSCLE,
+    Tissue.MARROW, Tissue.GREY_MATTER, Tissue.BLADDER,
+)  # fmt: skip
+ORGAN_VOXELS = 50  # fewer say nothing of an organ
+PEAK_ML = 1.0  # SUVpeak: the hottest sphere of 1 mL (Wahl et al. 2009, PERCIST)
+TLM_SHARE = 0.41  # total lesion metabolism: within 41 % of the lesion's own maximum (EANM guideline 2015)
+TLM_REACH_MM = 5.0  # how far beyond the lesion that contour may reach
+SHELL_MM = (4.0, 16.0)  # a lesion's background: this far from it
+SHELL_VOXELS = 30  # of the lesion's host tissue; where there are fewer, any tissue counts
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An image [z, y, x] in SUV, spacing (x, y, z) in mm, as it is read off region by region."""
+
+    image: np.ndarray
+    spacing_mm: tuple[float, float, float]
+
+    @cached_property
+    def spheres(self) -> np.ndarray:
+        """The mean over a sphere of 1 mL around every voxel."""
+        weights = sphere_weights(PEAK_ML, self.spacing_mm).astype(np.float32)
+        return signal.oaconvolve(np.asarray(self.image, np.float32), weights, mode="same")
+
+    def organ(self, mask: np.ndarray) -> dict[str, float]:
+        """SUVmean, SUVmax and SUVpeak in a mask that is not empty."""
+        inside = self.image[mask]
+        return {
+            "mean": float(inside.mean(dtype=float)), "max": float(inside.max()), "peak": float(self.spheres[mask].max())
+        }  # fmt: skip
+
+    def lesion(self, mask: np.ndarray) -> dict[str, float]:
+        """The same, and the total lesion metabolism in SUV x mL."""
+        box = _box(mask, [int(np.ceil(TLM_REACH_MM / s)) + 1 for s in reversed(self.spacing_mm)])
+        values, readings = self.image[box], self.organ(mask)
+        near = _distance_mm(mask[box], self.spacing_mm) <= TLM_REACH_MM
+        contour = near & (values >= TLM_SHARE * readings["max"])
+        return readings | {"tlm": float(values[contour].sum(dtype=float) * np.prod(self.spacing_mm) / 1000)}
+
+
+def bias(readings: dict[str, float], real: dict[str, float]) -> dict[str, float]:
+    """Relative difference from the same region of the real scan, by name."""
+    return {name: value / real[name] - 1 for name, value in readings.items()}
+
+
+def contrast_to_noise(
+    image: np.ndarray, mask: np.ndarray, labels: np.ndarray, host: int | None, spacing_mm: Sequence[float]
+) -> float:
+    """(mean in the lesion - mean of its background) / standard deviation of its background.
+
+    The background is a shell around the lesion, of its host tissue where there is enough of it, without other lesions.
+    nan where nothing lies around it.
+    """
+    box = _box(mask, [int(np.ceil((SHELL_MM[1] + 2) / s)) for s in reversed(spacing_mm)])
+    distance, tissue = _distance_mm(mask[box], spacing_mm), labels[box]
+    shell = (distance >= SHELL_MM[0]) & (distance <= SHELL_MM[1])
+    shell &= (tissue != Tissue.LESION) & (tissue != Tissue.AIR)
+    if host is not None and (shell & (tissue == host)).sum() >= SHELL_VOXELS:
+        shell &= tissue == host
+    background = image[box][shell].astype(float)
+    if background.size < 2 or background.std() == 0:
+        return float("nan")
+    return float((image[mask].mean(dtype=float) - background.mean()) / background.std())
+
+
+def organ_masks(labels: np.ndarray) -> dict[str, np.ndarray]:
+    """The organs of a label volume that are large enough, by name."""
+    masks = {organ.name.lower(): labels == organ for organ in ORGANS}
+    return {name: mask for name, mask in masks.items() if mask.sum() >= ORGAN_VOXELS}
+
+
+def lesion_masks(labels: np.ndarray, lesions: Sequence[dict], spacing_mm: Sequence[float]) -> list[np.ndarray | None]:
+    """One mask per lesion of case.json; None for one that has no voxel of its own.
+
+    Every lesion voxel belongs to the lesion whose centre is nearest, measured in that lesion's radii.
+    """
+    voxels = np.argwhere(labels == Tissue.LESION)
+    if not len(lesions) or not len(voxels):
+        return [None] * len(lesions)
+    spacing = np.array(spacing_mm[::-1])
+    away = np.stack([
+        np.linalg.norm((voxels - np.array(lesion["centre"])) * spacing, axis=1) / (0.5 * lesion["diameter_mm"])
+        for lesion in lesions
+    ])  # fmt: skip
+    owner = away.argmin(axis=0)
+    masks = []
+    for number in range(len(lesions)):
+        mine = voxels[owner == number]
+        mask = np.zeros(labels.shape, bool)
+        mask[tuple(mine.T)] = True
+        masks.append(mask if len(mine) else None)
+    return masks
+
+
+def sphere_weights(volume_ml: float, spacing_mm: Sequence[float], fine: int = 9) -> np.ndarray:
+    """A sphere as weights [z, y, x] that sum to one; a voxel on its surface counts with the part inside."""
+    radius = (3 * 1000 * volume_ml / (4 * np.pi)) ** (1 / 3)
+    reach = [int(np.ceil(radius / s)) for s in reversed(spacing_mm)]
+    axes = [
+        (np.arange((2 * r + 1) * fine) + 0.5) / fine - (r + 0.5) for r in reach
+    ]  # positions within the voxels, in voxels from the middle one's centre
+    z, y, x = (axis * s for axis, s in zip(axes, reversed(spacing_mm), strict=True))
+    inside = z[:, None, None] ** 2 + y[:, None] ** 2 + x**2 <= radius**2
+    shape = [part for r in reach for part in (2 * r + 1, fine)]
+    weights = inside.reshape(shape).mean(axis=(1, 3, 5))
+    return weights / weights.sum()
+
+
+def _distance_mm(mask: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    return ndimage.distance_transform_edt(~mask, sampling=spacing_mm[::-1])
+
+
+def _box(mask: np.ndarray, margin: Sequence[int]) -> tuple[slice, ...]:
+    hits = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    return tuple(slice(max(0, h[0] - m), h[-1] + 1 + m) for h, m in zip(hits, margin, strict=True))
