@@ -6,6 +6,7 @@ import os
 import re
 import uuid
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,11 @@ class Volume:
         object.__setattr__(self, "voxels", np.ascontiguousarray(self.voxels, dtype=np.float32))
         for name in ("spacing_mm", "origin_mm", "direction"):
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
+
+    @cached_property
+    def body(self) -> np.ndarray:
+        """Where the body is: bool [z, y, x], found once."""
+        return body_mask(self.voxels, self.spacing_mm)
 
     def with_voxels(self, voxels: np.ndarray) -> Volume:
         """The same geometry, units and metadata around other voxels [z, y, x]."""
@@ -84,7 +90,7 @@ def check_volume(volume: Volume, name: str) -> None:
         raise InputError(
             f"{name} is mostly negative ({share:.0%} of the voxels): activity is positive. Give the PET, not the CT."
         )
-    body = body_mask(voxels, volume.spacing_mm).mean()
+    body = volume.body.mean()
     body_ml = body * voxels.size * float(np.prod(volume.spacing_mm)) / 1000
     if (body < LEAST_BODY and body_ml < LEAST_BODY_ML) or negative > 0.5 * positive:
         raise InputError(
