@@ -2,15 +2,17 @@
 # make demo SCAN=path      the same for a scan of yours (NIfTI, NRRD, MetaImage, or a folder of DICOM slices)
 # make test                lint and tests
 # make bench               the table of the README: every method on six unseen simulated cases
+# make bench-speed         seconds and memory beside what else there is; on a GPU: make bench-speed DEVICE=cuda
 # Each sets up .venv on first use.
 PYTHON ?= python3
 SCAN   ?=
 # The one torch version this was tested with, taken only where .venv has no torch yet. Another build, or the small one
 # without CUDA on Linux: make demo TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 TORCH  ?= torch==2.13.0
+DEVICE ?= cpu
 CASE   := demo/cases/test/case-00000
 
-.PHONY: demo test bench
+.PHONY: demo test bench bench-speed
 .DELETE_ON_ERROR:
 
 ifeq ($(strip $(SCAN)),)
@@ -30,6 +32,9 @@ bench: .venv/test.stamp
 	.venv/bin/python -m training.simulate --split test --seeds 0-5 --output demo/cases --jobs 2
 	.venv/bin/mapdiff-train evaluate --cases demo/cases/test --output demo/bench
 
+bench-speed: .venv/bench.stamp
+	.venv/bin/python -m bench --device $(DEVICE) --output demo/bench-speed
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -44,3 +49,7 @@ bench: .venv/test.stamp
 .venv/test.stamp: pyproject.toml | .venv/torch.stamp
 	.venv/bin/pip install -e '.[demo,train,test]'
 	touch $@ .venv/demo.stamp
+
+.venv/bench.stamp: pyproject.toml | .venv/torch.stamp
+	.venv/bin/pip install -e '.[demo,bench]'
+	touch $@

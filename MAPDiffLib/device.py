@@ -90,10 +90,11 @@ def share_memory(compute: Compute, voxels: int, volumes: int, width: int, limit_
     """
     if compute.device.type == "cpu":
         return Memory(compute.device, VOXELS_PER_TILE)
-    budget, total = torch.cuda.mem_get_info(compute.device)
-    if limit_gb is not None:
-        budget = min(budget, int(limit_gb * 1e9) - CONTEXT_BYTES)
-        torch.cuda.set_per_process_memory_fraction(min(1.0, max(budget, 0) / total), compute.device)
+    free, total = torch.cuda.mem_get_info(compute.device)
+    cached = torch.cuda.memory_reserved(compute.device) - torch.cuda.memory_allocated(compute.device)
+    asked = total if limit_gb is None else max(int(limit_gb * 1e9) - CONTEXT_BYTES, 0)
+    torch.cuda.set_per_process_memory_fraction(min(1.0, asked / total), compute.device)
+    budget = min(free + cached, asked)
     held = 4 * voxels * volumes
     home = compute.device if held < budget / 2 else torch.device("cpu")
     left = budget - (held if home == compute.device else 0)
