@@ -104,5 +104,5 @@ def share_memory(compute: Compute, voxels: int, volumes: int, width: int, limit_
 
 def out_of_memory(error: Exception) -> bool:
     """Whether an exception says that memory ran out: torch has a class for it on a GPU, but only words on a CPU."""
-    words = ("can't allocate memory", "not enough memory", "bad_alloc", "out of memory")
+    words = ("can't allocate memory", "not enough memory", "bad_alloc", "out of memory", "could not create a")  # oneDNN
     return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(word in str(error) for word in words)

@@ -9,7 +9,6 @@ import importlib
 import json
 import os
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -17,14 +16,14 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
-from MAPDiffLib.errors import Cancelled, InputError
+from MAPDiffLib.errors import Cancelled
+from MAPDiffLib.folder import check_still_there, earlier_results, make_output, sole_writer
 from MAPDiffLib.job import (
     REPORT_FILE,
     RESEARCH_USE,
     Job,
     dose_file,
     dose_label,
-    is_result_file,
     to_plain,
     uncertainty_file,
 )
@@ -38,7 +37,11 @@ def run_job(job: Job, report: Report = lambda message: None, cancelled: Callable
     Each dose is written whole and then reported as a "dose" message. InputError before any work for a job that cannot
     work; Cancelled when `cancelled()` turns true: doses already written stay, nothing half-written does.
     """
-    stale = claim_output(job)
+    with sole_writer(make_output(job)):
+        return _run(job, earlier_results(job), report, cancelled)
+
+
+def _run(job: Job, stale: list[Path], report: Report, cancelled: Callable[[], bool]) -> Path:
     report({"type": "status", "message": "Loading the model libraries"})
     _waiting(cancelled, importlib.import_module, "MAPDiffLib.restore")
     from MAPDiffLib.bundle import load_bundle
@@ -51,31 +54,6 @@ def run_job(job: Job, report: Report = lambda message: None, cancelled: Callable
     bundle = _waiting(cancelled, load_bundle, job.bundle)
     options = RestoreOptions(**{field.name: getattr(job, field.name) for field in fields(RestoreOptions)})
     return _write_results(job, stale, restore(volume, bundle, options, report, cancelled), report)
-
-
-def claim_output(job: Job) -> list[Path]:
-    """Makes the output folder and checks that it can be written; returns the earlier results that this job replaces.
-
-    InputError when it is no folder, cannot be written, or holds results and `job.overwrite` is not set.
-    """
-    if not os.path.exists(job.input):
-        raise InputError(f"{job.input} does not exist: check the path of the scan.")
-    folder = Path(job.output)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file: the results need a folder, give another --output.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}): give another output folder.") from error
-    found = sorted(path for path in folder.iterdir() if is_result_file(path.name, job.extension))
-    if any(path.samefile(job.input) for path in found):
-        raise InputError(f"{job.input} lies in the output folder and has a result's name: give another output folder.")
-    if found and not job.overwrite:
-        names = ", ".join(path.name for path in found)
-        raise InputError(f"{folder} already holds results ({names}): give another folder, or --overwrite.")
-    return found
 
 
 @contextmanager
@@ -112,6 +90,7 @@ def _write_results(job: Job, stale: list[Path], stages, report: Report) -> Path:
         while stale:
             stale.pop().unlink(missing_ok=True)
         path = folder / dose_file(restored.dose, job.extension)
+        check_still_there(folder)
         write_volume(restored.volume, path)
         files.append({"dose": restored.dose, "label": dose_label(restored.dose), "file": path.name})
         facts = {"dose": restored.dose, "input_dose": restored.input_dose, "figures": restored.figures}
@@ -119,6 +98,7 @@ def _write_results(job: Job, stale: list[Path], stages, report: Report) -> Path:
     uncertainty = None
     if restoration.uncertainty is not None:
         uncertainty = uncertainty_file(job.extension)
+        check_still_there(folder)
         write_volume(restoration.uncertainty, folder / uncertainty)
     content = {"notice": RESEARCH_USE, "job": job.to_dict(), "files": files, "uncertainty_file": uncertainty}
     return write_json({**content, **restoration.report}, folder / REPORT_FILE)

@@ -136,7 +136,8 @@ class TiledNetwork:
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-            self._need_less_memory()  # outside of the handler, whose traceback holds the tensors of the failed try
+                said = str(error)
+            self._need_less_memory(said)  # outside of the handler, whose traceback holds the tensors of the failed try
 
     def _evaluate(self, x_t, scan, t, dose, report, cancelled, mirrored) -> torch.Tensor:
         output = torch.zeros_like(x_t)
@@ -155,7 +156,7 @@ class TiledNetwork:
             report(done / total)
         return output
 
-    def _need_less_memory(self) -> None:
+    def _need_less_memory(self, said: str) -> None:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         if max(self.edges) > 2 * SMALLEST_EDGE:
@@ -167,4 +168,5 @@ class TiledNetwork:
             self.network = self.network.to(self.device, self.dtype)
             self.warn("The GPU ran out of memory even with small tiles; the job went on, more slowly, on the CPU.")
         else:
-            raise MemoryError("not enough memory even for small tiles: close other programs, or crop the scan")
+            hint = "close other programs, or crop the scan"
+            raise MemoryError(f"not enough memory even for small tiles: {hint} (torch says: {said.strip()[:200]})")
