@@ -80,12 +80,13 @@ class DoseEstimate:
 
 def relative_noise(
     voxels: np.ndarray | torch.Tensor, body: np.ndarray | torch.Tensor, spacing_mm: Sequence[float]
-) -> float:
+) -> float | None:
     """Local relative noise of a scan, unit-free: the median over flat, warm parts of the body of local sd / local mean.
 
     voxels [z, y, x], body bool of the same shape (arrays, or tensors on any device), spacing (x, y, z) in mm. Flat: the
     quarter of the warm voxels (above half the body mean) where a 25 mm neighbourhood varies least, which leaves edges
     and lesions out. Neighbourhoods overlap by two thirds: every voxel's own would say the same at many times the cost.
+    None where a body has no such part: it is too thin, or cold.
     """
     voxels, body = torch.as_tensor(voxels), torch.as_tensor(body)
     windows = [min(n, max(3, round(25 / s) | 1)) for n, s in zip(voxels.shape, reversed(spacing_mm), strict=True)]
@@ -97,7 +98,7 @@ def relative_noise(
     centres = tuple(slice(w // 2, w // 2 + s * n, s) for w, s, n in zip(windows, strides, mean.shape, strict=True))
     warm = _eroded(body)[centres] & (mean > 0.5)
     if not warm.any():
-        raise InputError("no warm, connected region in the body to measure noise in; give the input's dose")
+        return None
     relative = ((square - mean.square())[warm].clamp(min=0).sqrt() / mean[warm]).cpu().numpy()
     return float(np.median(relative[relative <= np.quantile(relative, 0.25)]))
 
@@ -147,6 +148,7 @@ class DoseCalibration:
 
 def estimate_dose(
     voxels: np.ndarray, body: np.ndarray, spacing_mm: Sequence[float], calibration: DoseCalibration
-) -> DoseEstimate:
-    """The dose of a scan from its own noise."""
-    return calibration.estimate(relative_noise(voxels, body, spacing_mm))
+) -> DoseEstimate | None:
+    """The dose of a scan from its own noise; None where that cannot be measured."""
+    noise = relative_noise(voxels, body, spacing_mm)
+    return None if noise is None else calibration.estimate(noise)

@@ -63,7 +63,7 @@ class Plan:
 
 
 def estimate_input_dose(volume: Volume, body: np.ndarray, bundle: Bundle) -> DoseEstimate | None:
-    """The scan's own dose from its noise, by the bundle's calibration; None when the bundle has none."""
+    """The scan's own dose from its noise, by the bundle's calibration; None where that cannot be had."""
     calibration = bundle.manifest.get("dose_estimate")
     if not calibration:
         return None
@@ -103,7 +103,10 @@ def _input_dose(asked: float | None, estimate: DoseEstimate | None) -> float:
             raise InputError(f"the input's dose is given as {asked:g}; a fraction of full dose in (0, 1) is needed")
         return asked
     if estimate is None:
-        raise InputError("this bundle cannot estimate the input's dose; give it (--input-dose 1/20)")
+        raise InputError(
+            "the input's dose cannot be estimated (no warm, connected part of the body to measure its noise in, or a"
+            " bundle without calibration); give it (--input-dose 1/20)"
+        )
     return estimate.dose
 
 

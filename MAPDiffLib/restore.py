@@ -175,7 +175,7 @@ def _prepare(volume: Volume, bundle: Bundle, options: RestoreOptions, report: Re
     return _Setting(volume, box, scan, inside, intensity, estimate, way, network)
 
 
-def _figures(image: torch.Tensor, setting: _Setting, guard: GuardReport) -> dict[str, float]:
+def _figures(image: torch.Tensor, setting: _Setting, guard: GuardReport) -> dict[str, float | None]:
     inside = setting.inside
     return {
         **{f"guard_{name}": value for name, value in asdict(guard).items()},

@@ -137,7 +137,7 @@ class TiledNetwork:
                 if not out_of_memory(error):
                     raise
                 said = str(error)
-            self._need_less_memory(said)  # outside of the handler, whose traceback holds the tensors of the failed try
+            self._need_less_memory(said)  # not in the handler: its traceback holds the tensors of the failed try
 
     def _evaluate(self, x_t, scan, t, dose, report, cancelled, mirrored) -> torch.Tensor:
         output = torch.zeros_like(x_t)

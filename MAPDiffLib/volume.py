@@ -154,6 +154,7 @@ def _read_file(path: Path) -> tuple[sitk.Image, str, dict[str, str]]:
     suffix = _suffix(path, READABLE, "read")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes): copy or export it again.")
+    headers.check_first(path, suffix)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.SetImageIO(headers.IMAGE_IO[suffix])
@@ -169,7 +170,8 @@ def _read_file(path: Path) -> tuple[sitk.Image, str, dict[str, str]]:
                 f"{path} could not be read as {suffix} ({headers.reason(error)}): it is not such an image, cut short "
                 "or damaged. Copy or export it again."
             ) from None
-    found = {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
+    wanted = ("descrip", "units", *KEPT_METADATA)  # never all keys: one in another encoding cannot even be asked for
+    found = {key: reader.GetMetaData(key).strip() for key in wanted if reader.HasMetaDataKey(key)}
     noted = re.search(r"units=(\S+)", found.get("descrip", ""))
     units = found.get("units") or (noted.group(1) if noted else "unknown")
     kept = {key: found[key] for key in KEPT_METADATA if found.get(key)}
@@ -198,7 +200,8 @@ def _write_file(volume: Volume, path: Path, suffix: str) -> None:
     image.SetMetaData("ITK_FileNotes", f"units={volume.units}")  # NIfTI's descrip field, its only place for a unit
     for key in KEPT_METADATA:
         if volume.metadata.get(key):
-            image.SetMetaData(key, volume.metadata[key])
+            text = volume.metadata[key].encode("utf-8", "replace").decode()  # what was read in another encoding
+            image.SetMetaData(key, text)
     geometry = volume.metadata.get(headers.SOURCE_GEOMETRY, "")
     with headers.quiet():
         headers.write_image(image, path, suffix, geometry)
