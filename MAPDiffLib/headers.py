@@ -152,7 +152,7 @@ def _check_compressed(path: Path, beside: str) -> None:
                     stream.decompress(block, 1 << 22)  # a part at a time: a small file may hold gigabytes
                     block = stream.unconsumed_tail
         damaged = not stream.eof
-    except (zlib.error, OSError):
+    except (zlib.error, OSError, ValueError):  # ValueError: a name with a null byte
         damaged = True
     if damaged:
         raise InputError(f"{path}: its compressed voxels are cut short or damaged. Copy or export it again.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import inspect
 import json
 import shutil
 import sys
@@ -134,6 +135,10 @@ def _dicom_folder() -> Path:
 if __name__ == "__main__":
     import atheris
 
+    ours = [module for name, module in sys.modules.items() if name.startswith("MAPDiffLib.")]
+    for function in {f for module in ours for f in vars(module).values() if inspect.isfunction(f)}:
+        if function.__module__.startswith("MAPDiffLib."):
+            atheris.instrument_func(function)  # in place: what it runs through is what the fuzzer watches
     name = sys.argv.pop(1)
     corpus = FOLDER / "corpus"
     corpus.mkdir()
