@@ -54,13 +54,9 @@ def evaluate(cases: Iterable[Path], methods: dict[str, Method], input_dose: floa
                 for dose, image in images.items():
                     rows.append(
                         Row(
-                            label,
-                            case.name,
-                            dose,
-                            nmae(image, real[dose], body),
-                            psnr(image, real[dose], body, PEAK_SUV),
-                            ssim(image, real[dose], body) if with_ssim else float("nan"),
-                            seconds,
+                            label, case.name, dose,
+                            nmae(image, real[dose], body), psnr(image, real[dose], body, PEAK_SUV),
+                            ssim(image, real[dose], body) if with_ssim else float("nan"), seconds,
                         )  # fmt: skip
                     )
     return rows
