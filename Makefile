@@ -1,16 +1,19 @@
 # make demo                a simulated 1/20-dose scan, restored and compared with the real doses (demo/demo.png)
 # make demo SCAN=path      the same for a scan of yours (NIfTI, NRRD, MetaImage, or a folder of DICOM slices)
 # make test                lint and tests
+# make test-long          what takes minutes: 10,000 fuzzed files of each kind, 50 kills, 200 restorations
 # make bench               the table of the README: every method on six unseen simulated cases
+# make bench-speed         seconds and memory beside what else there is; on a GPU: make bench-speed DEVICE=cuda
 # Each sets up .venv on first use.
 PYTHON ?= python3
 SCAN   ?=
 # The one torch version this was tested with, taken only where .venv has no torch yet. Another build, or the small one
 # without CUDA on Linux: make demo TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 TORCH  ?= torch==2.13.0
+DEVICE ?= cpu
 CASE   := demo/cases/test/case-00000
 
-.PHONY: demo test bench
+.PHONY: demo test test-long bench bench-speed
 .DELETE_ON_ERROR:
 
 ifeq ($(strip $(SCAN)),)
@@ -26,9 +29,15 @@ test: .venv/test.stamp
 	.venv/bin/ruff check
 	.venv/bin/python -m pytest -q
 
+test-long: .venv/test.stamp
+	.venv/bin/python -m pytest -q -m long
+
 bench: .venv/test.stamp
 	.venv/bin/python -m training.simulate --split test --seeds 0-5 --output demo/cases --jobs 2
 	.venv/bin/mapdiff-train evaluate --cases demo/cases/test --output demo/bench --input-doses 1/20 --no-classical
+
+bench-speed: .venv/bench.stamp
+	.venv/bin/python -m bench --device $(DEVICE) --output demo/bench-speed
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -44,3 +53,7 @@ bench: .venv/test.stamp
 .venv/test.stamp: pyproject.toml | .venv/torch.stamp
 	.venv/bin/pip install -e '.[demo,train,test,panel]'
 	touch $@ .venv/demo.stamp
+
+.venv/bench.stamp: pyproject.toml | .venv/torch.stamp
+	.venv/bin/pip install -e '.[demo,rivals]'
+	touch $@

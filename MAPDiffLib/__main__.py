@@ -149,7 +149,7 @@ def _bundles(options: argparse.Namespace) -> int:
 def _job(options: argparse.Namespace) -> Job:
     doses = parse_doses(options.doses) if options.doses is not None else None
     input_dose = parse_dose(options.input_dose) if options.input_dose is not None else None
-    same = "input output bundle device precision steps samples seed tile format overwrite".split()
+    same = "input output bundle device precision steps samples seed tile gpu_memory_gb format overwrite".split()
     return Job(doses=doses, input_dose=input_dose, **{name: getattr(options, name) for name in same})
 
 
@@ -212,6 +212,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--samples", type=int, metavar="N", help="samples to average (default: the bundle's)")
     add("--seed", type=int, default=0, metavar="N", help="same seed, same result (default: %(default)s)")
     add("--tile", type=int, metavar="N", help="edge of the tiles in voxels (default: what fits)")
+    add("--gpu-memory", dest="gpu_memory_gb", type=float, metavar="GB", help="most to use of a GPU (default: all)")
     add("--format", choices=FORMATS, help="of the results (default: the input's own; NIfTI for a folder of DICOM)")
     add("--overwrite", action="store_true", help="replace the results of an earlier run in DIR")
 

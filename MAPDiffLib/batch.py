@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from MAPDiffLib.errors import Cancelled, InputError
-from MAPDiffLib.folderlock import only_run_in
+from MAPDiffLib.folder import make_folder, sole_writer
 from MAPDiffLib.job import REPORT_FILE, Job, dose_label
 from MAPDiffLib.run import run_job, write_json
 
@@ -47,7 +47,7 @@ def restore_batch(
     for another reason (a full disk, too little memory) is tried again in every run. `scheduler`: address or file of a
     Dask scheduler whose workers do the work instead of this process. InputError when another batch writes in `output`.
     """
-    with only_run_in(output):
+    with sole_writer(make_folder(output)):
         waiting = [replace(job, overwrite=True) for job in jobs if _is_waiting(job, retry)]
         for job in waiting:
             _clear(Path(job.output))

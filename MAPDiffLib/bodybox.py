@@ -26,6 +26,10 @@ class BodyBox:
         """The box of a volume, padded with zeros."""
         return torch.from_numpy(np.pad(array[self.slices], self.padding))
 
-    def trim(self, array: np.ndarray) -> np.ndarray:
+    def pad(self, box: torch.Tensor) -> torch.Tensor:
+        """A trimmed box with its padding of zeros again."""
+        return torch.nn.functional.pad(box, [part for pair in reversed(self.padding) for part in pair])
+
+    def trim(self, array: torch.Tensor) -> torch.Tensor:
         """A padded box without its padding."""
         return array[tuple(slice(0, part.stop - part.start) for part in self.slices)]

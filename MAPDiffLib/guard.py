@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
+import torch
 from scipy import ndimage
+from torch.nn import functional
 
 WIDTH_MM = 60.0  # FWHM: at 1/100 dose the input's own noise at this width stays under about 1 %
 LIMIT = 0.10  # the guard corrects drift; a ratio beyond this is a lesion's edge or a fault and is held here
@@ -27,45 +28,37 @@ class GuardReport:
 
 
 def guard_activity(
-    restored: np.ndarray, scan: np.ndarray, body: np.ndarray, spacing_mm: Sequence[float]
-) -> tuple[np.ndarray, GuardReport]:
+    restored: torch.Tensor, scan: torch.Tensor, body: torch.Tensor, spacing_mm: Sequence[float]
+) -> tuple[torch.Tensor, GuardReport]:
     """Scale `restored` to the low-frequency content and the body mean of `scan`; all [z, y, x], spacing (x, y, z).
 
     Returns the guarded image (zero outside `body`) and what was corrected.
     """
-    inside = body.astype(np.float32)
     sigma = [WIDTH_MM / 2.3548 / spacing for spacing in reversed(spacing_mm)]
-    smooth_scan, smooth_restored = (_smooth(image * inside, sigma) for image in (scan, restored))
-    floor = 1e-3 * float(smooth_scan.max())
-    ratio = (smooth_scan + floor) / (smooth_restored + floor)
-    field = np.clip(ratio, 1 / (1 + LIMIT), 1 + LIMIT)
-    guarded = restored * field * inside
-    means = [float(image[body].mean(dtype=np.float64)) for image in (scan, restored, guarded)]
-    guarded *= np.float32(means[0] / means[2])
-    change = np.abs(field[body] - 1)
-    return guarded, GuardReport(means[1] / means[0] - 1, float(np.median(change)), float(change.max()))
+    smooth_scan, smooth_restored = (_smooth(image * body, sigma) for image in (scan, restored))
+    floor = 1e-3 * smooth_scan.max()
+    field = ((smooth_scan + floor) / (smooth_restored + floor)).clamp(1 / (1 + LIMIT), 1 + LIMIT)
+    guarded = restored * field * body
+    before, after, now = (_sum(image, body) for image in (scan, restored, guarded))
+    guarded *= before / now
+    change = (field[body] - 1).abs()
+    return guarded, GuardReport(after / before - 1, float(change.median()), float(change.max()))
 
 
-def _smooth(image: np.ndarray, sigma: Sequence[float]) -> np.ndarray:
+def _sum(image: torch.Tensor, body: torch.Tensor) -> float:
+    return float((image * body).sum(dtype=torch.float64))
+
+
+def _smooth(image: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:
     """A wide Gaussian on a coarse grid: block means first, so that its cost does not grow with its width."""
     factors = [max(1, int(s / 2)) for s in sigma]
-    padded = np.pad(image, [(0, -n % f) for n, f in zip(image.shape, factors, strict=True)])
-    shape = [part for n, f in zip(padded.shape, factors, strict=True) for part in (n // f, f)]
-    coarse = padded.reshape(shape).mean(axis=(1, 3, 5), dtype=np.float32)
+    missing = [-n % f for n, f in zip(image.shape, factors, strict=True)]
+    padded = functional.pad(image, [part for n in reversed(missing) for part in (0, n)])
+    blocks = [part for n, f in zip(padded.shape, factors, strict=True) for part in (n // f, f)]
+    coarse = padded.reshape(blocks).mean(dim=(1, 3, 5)).cpu().numpy()
     coarse = ndimage.gaussian_filter(coarse, [s / f for s, f in zip(sigma, factors, strict=True)], mode="constant")
-    # Sample the coarse blocks at the fine voxels' centres.
-    grids = [(np.arange(n) + 0.5) / f - 0.5 for n, f in zip(image.shape, factors, strict=True)]
-    for axis, grid in enumerate(grids):
-        coarse = _interpolate(coarse, grid, axis)
-    return coarse
-
-
-def _interpolate(image: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:
-    """Linear interpolation along one axis, held at the ends."""
-    last = image.shape[axis] - 1
-    positions = np.clip(positions, 0, last)
-    lower = np.minimum(positions.astype(int), max(0, last - 1))
-    shape = [-1 if a == axis else 1 for a in range(3)]
-    weight = (positions - lower).astype(np.float32).reshape(shape)
-    upper = np.minimum(lower + 1, last)
-    return image.take(lower, axis) * (1 - weight) + image.take(upper, axis) * weight
+    # Sample the coarse blocks at the fine voxels' centres, held at the ends.
+    fine = functional.interpolate(
+        torch.from_numpy(coarse).to(image.device)[None, None], size=tuple(padded.shape), mode="trilinear"
+    )
+    return fine[0, 0][tuple(slice(0, n) for n in image.shape)]

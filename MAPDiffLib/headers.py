@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
 import shutil
 import struct
 import zlib
@@ -32,6 +33,7 @@ SOURCE_GEOMETRY = "source_geometry"  # metadata key, "nifti ..." or "nrrd ..."
 NIFTI_SIZE = 348
 NIFTI_PIXDIM, NIFTI_UNITS, NIFTI_FORMS = slice(76, 92), slice(123, 124), slice(252, 328)
 NIFTI_GEOMETRY = "4f1B2h18f"  # pixdim 0..3, xyzt_units, qform and sform codes, quaternion, offsets, three rows
+SPACING_MM = (0.01, 100.0)  # from microscopy to slabs; beyond it a number is a fault, and grids in mm explode
 NRRD_GEOMETRY = ("space:", "space dimension:", "space directions:", "space origin:", "spacings:", "axis mins:")
 
 
@@ -55,12 +57,20 @@ def reason(error: Exception) -> str:
 
 
 def check_spacing(spacing_mm: tuple[float, ...], name: str | Path) -> None:
-    """Raises InputError unless every spacing is a positive number of mm."""
-    if len(spacing_mm) != 3 or not all(math.isfinite(value) and value > 0 for value in spacing_mm):
+    """Raises InputError unless every spacing is a number of mm that a voxel can have."""
+    if len(spacing_mm) != 3 or not all(SPACING_MM[0] <= value <= SPACING_MM[1] for value in spacing_mm):
         raise InputError(
             f"{name} has a missing or impossible spacing {tuple(spacing_mm)}: the voxel size in mm is needed along x, "
             "y and z. Convert the scan again with its geometry."
         )
+
+
+def check_first(path: Path, suffix: str) -> None:
+    """Checks what crashes SimpleITK or keeps it busy for minutes as soon as it looks at a header."""
+    if suffix in (".mha", ".mhd"):
+        dimensions = _header_fields(path, "=").get("ndims", "")
+        if dimensions and not re.fullmatch(r"\d{1,2}", dimensions):
+            raise InputError(f"{path} says NDims = {dimensions[:20]!r}: it is damaged. Copy or export it again.")
 
 
 def check_header(path: Path, suffix: str) -> str:
@@ -68,7 +78,10 @@ def check_header(path: Path, suffix: str) -> str:
     if suffix.startswith(".nii"):
         return _check_nifti(path)
     if suffix in (".mha", ".mhd"):
-        _need_spacing(_header_fields(path, "="), ("elementspacing", "elementsize"), path)
+        fields = _header_fields(path, "=")
+        _need_spacing(fields, ("elementspacing", "elementsize"), path)
+        if fields.get("compresseddata", "").lower() == "true":
+            _check_compressed(path, fields.get("elementdatafile", ""))
         return ""
     fields = _header_fields(path, ":")
     _need_spacing(fields, ("space directions", "spacings"), path)
@@ -126,6 +139,25 @@ def _image_geometry(image: sitk.Image | sitk.ImageFileReader) -> tuple[float, ..
     return tuple(image.GetSpacing()) + tuple(image.GetOrigin()) + tuple(image.GetDirection())
 
 
+def _check_compressed(path: Path, beside: str) -> None:
+    """A damaged zlib stream of a MetaImage is something that SimpleITK only prints about."""
+    local = beside.upper() == "LOCAL"
+    stream = zlib.decompressobj()
+    try:
+        with (path if local else path.parent / beside).open("rb") as file:
+            while local and not file.readline(1 << 16).lower().startswith(b"elementdatafile"):
+                pass
+            while (block := file.read(1 << 20)) and not stream.eof:
+                while block:
+                    stream.decompress(block, 1 << 22)  # a part at a time: a small file may hold gigabytes
+                    block = stream.unconsumed_tail
+        damaged = not stream.eof
+    except (zlib.error, OSError, ValueError):  # ValueError: a name with a null byte
+        damaged = True
+    if damaged:
+        raise InputError(f"{path}: its compressed voxels are cut short or damaged. Copy or export it again.")
+
+
 def _check_nifti(path: Path) -> str:
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
@@ -144,6 +176,8 @@ def _check_nifti(path: Path) -> str:
         return ""
     dims = struct.unpack(order + "8h", header[40:56])
     bits, offset = struct.unpack(order + "h", header[72:74])[0], struct.unpack(order + "f", header[108:112])[0]
+    if not 0 <= offset < 1e9:
+        raise InputError(f"{path} says that its voxels begin at byte {offset:g}: it is damaged. Copy it again.")
     needed = int(offset) + math.prod(dims[1 : 1 + dims[0]]) * bits // 8
     if length < needed:
         raise InputError(f"{path} ends early ({length} bytes of {needed}): copy or download it again.")

@@ -44,6 +44,7 @@ class Job:
     samples: int | None = None
     seed: int = 0
     tile: int | None = None
+    gpu_memory_gb: float | None = None
     format: str | None = None
     overwrite: bool = False
 
@@ -58,6 +59,7 @@ class Job:
         if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device):
             raise InputError(f"device is {self.device!r}; auto, cpu, cuda or cuda:0 (its number) is needed")
         _check_choice("precision", self.precision, PRECISIONS)
+        _check_memory("gpu_memory_gb", self.gpu_memory_gb)
         _check_choice("format", self.format, (None, *FORMATS))
         _check_whole("steps", self.steps, 1, 1000)
         _check_whole("samples", self.samples, 1, 64)
@@ -216,3 +218,9 @@ def _check_whole(name: str, value, low: int, high: int) -> None:
         return
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise InputError(f"{name} is {value!r}; a whole number from {low} to {high} is needed")
+
+
+def _check_memory(name: str, value) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is not None and not (number and 1 <= value <= 1000):
+        raise InputError(f"{name} is {value!r}; a number of gigabytes from 1 to 1000 is needed")

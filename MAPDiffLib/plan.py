@@ -1,4 +1,4 @@
-"""What a restoration will do, decided before it starts: input dose, doses, timesteps, samples, weights, device."""
+"""What a restoration will do, decided before it starts: input dose, doses, timesteps, samples, weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from MAPDiffLib.bundle import Bundle
 from MAPDiffLib.doses import DoseCalibration, DoseEstimate, dose_label, estimate_dose
@@ -17,7 +16,6 @@ from MAPDiffLib.volume import Volume
 if TYPE_CHECKING:
     from MAPDiffLib.restore import RestoreOptions
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 CLOSE = 1.1  # an anchor within 10 % of the input's own dose has nothing to add
 GIVEN_BY = "--input-dose 1/20; in Slicer: Its dose"  # how a user says what dose the scan is
 
@@ -66,7 +64,7 @@ class Plan:
 
 
 def estimate_input_dose(volume: Volume, body: np.ndarray, bundle: Bundle) -> DoseEstimate | None:
-    """The scan's own dose from its noise, by the bundle's calibration; None when the bundle has none."""
+    """The scan's own dose from its noise, by the bundle's calibration; None where that cannot be had."""
     calibration = bundle.manifest.get("dose_estimate")
     if not calibration:
         return None
@@ -106,7 +104,10 @@ def _input_dose(asked: float | None, estimate: DoseEstimate | None) -> float:
             raise InputError(f"the input's dose is given as {asked:g}; a fraction of full dose in (0, 1) is needed")
         return asked
     if estimate is None:
-        raise InputError(f"this bundle cannot estimate the input's dose; give it ({GIVEN_BY})")
+        raise InputError(
+            "the input's dose cannot be estimated (no warm, connected part of the body to measure its noise in, or a"
+            f" bundle without calibration); give it ({GIVEN_BY})"
+        )
     return estimate.dose
 
 
@@ -165,22 +166,3 @@ def cautions(volume: Volume, bundle: Bundle, options: RestoreOptions, estimate: 
     if options.input_dose and estimate and not estimate.low / 2 <= options.input_dose <= estimate.high * 2:
         found.append(f"The dose given is 1/{1 / options.input_dose:.0f}, but the noise looks like {estimate}.")
     return found
-
-
-def choose_device(device: str, precision: str) -> tuple[torch.device, torch.dtype]:
-    """The device and number format. "auto": the first GPU with bfloat16, else the CPU with float32 (never a Mac's MPS,
-    where 3-D convolutions fail). InputError for a device that is not there."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = device.partition(":")
-    if kind == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if not (number or "0").isdigit() or int(number or 0) >= count:
-            raise InputError(f"device is {device!r}; this machine has {count} CUDA devices; use cpu or auto")
-    elif device != "cpu":
-        raise InputError(f"device is {device!r}; auto, cpu, cuda or cuda:N is needed")
-    if precision not in ("auto", *DTYPES):
-        raise InputError(f"precision is {precision!r}; auto, float32 or bfloat16 is needed")
-    if precision == "auto":
-        precision = "bfloat16" if kind == "cuda" else "float32"
-    return torch.device(device), DTYPES[precision]

@@ -16,6 +16,7 @@ import torch
 from MAPDiffLib import __version__, plan
 from MAPDiffLib.bodybox import BodyBox
 from MAPDiffLib.bundle import Bundle
+from MAPDiffLib.device import choose_compute
 from MAPDiffLib.diffusion import Diffusion
 from MAPDiffLib.doses import DoseEstimate, dose_label, mix, relative_noise
 from MAPDiffLib.guard import GuardReport, guard_activity
@@ -24,7 +25,7 @@ from MAPDiffLib.job import RESEARCH_USE
 from MAPDiffLib.plan import Plan
 from MAPDiffLib.sampling import sample_means
 from MAPDiffLib.tiles import TiledNetwork
-from MAPDiffLib.volume import Volume, body_mask
+from MAPDiffLib.volume import Volume
 
 Report = Callable[[dict], None]
 
@@ -41,6 +42,7 @@ class RestoreOptions:
     samples: int | None = None
     seed: int = 0
     tile: int | None = None
+    gpu_memory_gb: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,31 +79,26 @@ class _Clock:
 
 @dataclass(frozen=True)
 class _Setting:
-    """What stays the same during one restoration. The network and the guard work in `box`, the box of the body."""
+    """What stays the same during one restoration.
+
+    All work is done in `box`, the box of the body: `scan` and `inside` are the input and the body in it, as tensors
+    where the network has its volumes.
+    """
 
     volume: Volume
-    body: np.ndarray
     box: BodyBox
+    scan: torch.Tensor
+    inside: torch.Tensor
     intensity: Intensity
     estimate: DoseEstimate | None
     way: Plan
     network: TiledNetwork
 
-    @property
-    def scan(self) -> np.ndarray:
-        """The input's voxels in the box."""
-        return self.volume.voxels[self.box.slices]
-
-    @property
-    def inside(self) -> np.ndarray:
-        """The body in the box."""
-        return self.body[self.box.slices]
-
-    def into(self, background: np.ndarray, image: np.ndarray) -> Volume:
-        """A volume: `background` [z, y, x], with `image` (of the box) where the body is."""
-        voxels = background.copy()
-        voxels[self.box.slices][self.inside] = image[self.inside]
-        return self.volume.with_voxels(voxels)
+    def into(self, background: torch.Tensor, image: torch.Tensor) -> Volume:
+        """A volume: a copy of `background` [z, y, x] with `image` in its box."""
+        voxels = background.clone()
+        voxels[self.box.slices].copy_(image)
+        return self.volume.with_voxels(voxels.numpy())
 
 
 def restore(
@@ -122,11 +119,12 @@ def restore(
     clock.lap("prepare")
     progress = _Progress(report, way)
     evaluations = sample_means(
-        setting.network, Diffusion(**bundle.manifest["diffusion"]), setting.box.cut(volume.voxels), setting.intensity,
+        setting.network, Diffusion(**bundle.manifest["diffusion"]), setting.box.pad(setting.scan), setting.intensity,
         way.input_dose, way.timesteps, way.samples, options.seed, progress.add, cancelled,
     )  # fmt: skip
 
-    estimates: list[np.ndarray] = []  # x0_hat of every evaluation so far: what the combinations draw on
+    whole = torch.from_numpy(volume.voxels)
+    estimates: list[torch.Tensor] = []  # x0_hat of every evaluation so far: what the combinations draw on
     figures: dict[float, dict[str, float]] = {}
     below, lower = way.input_dose, setting.scan  # the nearest dose below, for doses between two anchors
     spread = None
@@ -140,8 +138,8 @@ def restore(
         guarded, guard = guard_activity(combined, setting.scan, setting.inside, volume.spacing_mm)
         for dose in way.doses_up_to(anchor, below):
             image = guarded if dose == anchor else mix(lower, guarded, below, dose, anchor)
-            restored = setting.into(volume.voxels, image)
-            figures[dose] = _figures(restored, setting.body, guard)
+            figures[dose] = _figures(image, setting, guard)
+            restored = setting.into(whole, torch.where(setting.inside, image, setting.scan))
             figures[dose]["seconds"] = clock.lap(f"{dose_label(dose)} dose")
             yield RestoredDose(dose, restored, figures[dose], way.input_dose)
         below, lower = anchor, guarded
@@ -149,34 +147,40 @@ def restore(
 
     uncertainty = None
     if spread is not None:
-        scaled = setting.box.trim(spread) * np.float32(bundle.manifest["uncertainty_scale"])
-        uncertainty = setting.into(np.zeros_like(volume.voxels), scaled)
+        scaled = setting.box.trim(spread) * bundle.manifest["uncertainty_scale"] * setting.inside
+        uncertainty = setting.into(torch.zeros_like(whole), scaled)
     clock.lap("uncertainty")
     return Restoration(uncertainty, _summary(setting, bundle, options, clock, figures))
 
 
 def _prepare(volume: Volume, bundle: Bundle, options: RestoreOptions, report: Report) -> _Setting:
-    body = body_mask(volume.voxels, volume.spacing_mm)
+    body = volume.body
     intensity = Intensity.of_scan(volume.voxels, body, bundle.manifest["intensity"]["body_mean"])
     estimate = plan.estimate_input_dose(volume, body, bundle)
     way = plan.make_plan(bundle, options, estimate)
-    device, dtype = plan.choose_device(options.device, options.precision)
+    compute = choose_compute(options.device, options.precision)
     box = BodyBox.around(body, bundle.network.config.stride)
 
     def warn(message: str) -> None:
         report({"type": "warning", "message": message})
 
-    network = TiledNetwork(bundle.network, box.cut(body), device, dtype, options.tile, warn)
+    # What the sampler and the estimates hold, and as much again for what they pass through while they are made.
+    held = 2 * (way.samples + len(way.timesteps)) + 8
+    network = TiledNetwork(
+        bundle.network, box.cut(body), compute, options.tile, warn, held, options.gpu_memory_gb
+    )  # fmt: skip
     for message in plan.cautions(volume, bundle, options, estimate):
         warn(message)
-    return _Setting(volume, body, box, intensity, estimate, way, network)
+    scan, inside = (box.trim(box.cut(array).to(network.home)) for array in (volume.voxels, body))
+    return _Setting(volume, box, scan, inside, intensity, estimate, way, network)
 
 
-def _figures(restored: Volume, body: np.ndarray, guard: GuardReport) -> dict[str, float]:
+def _figures(image: torch.Tensor, setting: _Setting, guard: GuardReport) -> dict[str, float | None]:
+    inside = setting.inside
     return {
         **{f"guard_{name}": value for name, value in asdict(guard).items()},
-        "noise": relative_noise(restored.voxels, body, restored.spacing_mm),
-        "mean_in_body": float(restored.voxels[body].mean(dtype=np.float64)),
+        "noise": relative_noise(image, inside, setting.volume.spacing_mm),
+        "mean_in_body": float((image * inside).sum(dtype=torch.float64) / inside.sum()),
     }
 
 
@@ -198,7 +202,7 @@ def _summary(setting: _Setting, bundle: Bundle, options: RestoreOptions, clock: 
 
 
 def _input_facts(setting: _Setting) -> dict:
-    volume, body = setting.volume, setting.body
+    volume, body = setting.volume, setting.volume.body
     facts = {
         "shape_zyx": list(volume.voxels.shape),
         "spacing_mm": list(volume.spacing_mm),
@@ -213,16 +217,16 @@ def _input_facts(setting: _Setting) -> dict:
     return facts | ({"dose_estimated": asdict(setting.estimate)} if setting.estimate else {})
 
 
-def combine(scan: np.ndarray, estimates: list[np.ndarray], way: Plan, dose: float) -> np.ndarray:
+def combine(scan: torch.Tensor, estimates: list[torch.Tensor], way: Plan, dose: float) -> torch.Tensor:
     """One dose from the scan and the x0_hat of the evaluations so far, all in the scan's units.
 
     estimate of full dose = weighted mean of the x0_hat; closed-form mix = doses.mix(scan, estimate); the anchored
     estimate is the newest x0_hat. The weights are the bundle's, fitted on validation cases per anchor.
     """
     weights = way.estimate_weights(dose, len(estimates))
-    full = sum(np.float32(w) * image for w, image in zip(weights, estimates, strict=True) if w)
+    full = sum(w * image for w, image in zip(weights, estimates, strict=True) if w)
     mixed = full if dose == 1.0 else mix(scan, full, way.input_dose, dose)
-    anchored = np.float32(way.anchored_share(dose))
+    anchored = way.anchored_share(dose)
     return mixed if anchored == 0 else anchored * estimates[-1] + (1 - anchored) * mixed
 
 

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -19,7 +18,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from MAPDiffLib import __version__
-from MAPDiffLib.errors import Cancelled, InputError
+from MAPDiffLib.errors import Cancelled
+from MAPDiffLib.folder import check_still_there, earlier_results, make_output, sole_writer
 from MAPDiffLib.job import (
     REPORT_FILE,
     RESEARCH_USE,
@@ -27,7 +27,6 @@ from MAPDiffLib.job import (
     dose_file,
     dose_label,
     input_dose_label,
-    is_result_file,
     to_plain,
     uncertainty_file,
 )
@@ -47,7 +46,13 @@ def run_job(
     work; Cancelled when `cancelled()` turns true: doses already written stay, nothing half-written does. `turn` is held
     while a dose is computed, not while files are read or written: jobs in several threads overlap these with that.
     """
-    stale = claim_output(job)
+    with sole_writer(make_output(job)):
+        return _run(job, earlier_results(job), report, cancelled, turn)
+
+
+def _run(
+    job: Job, stale: list[Path], report: Report, cancelled: Callable[[], bool], turn: AbstractContextManager
+) -> Path:
     report({"type": "status", "message": "Loading the model libraries"})
     _waiting(cancelled, importlib.import_module, "MAPDiffLib.restore")
     from MAPDiffLib.bundle import load_bundle
@@ -62,38 +67,6 @@ def run_job(
     write = _writer(job, f"{bundle.name} (weights sha256 {bundle.sha256[:12]})")
     stages = _in_turn(restore(volume, bundle, options, report, cancelled), turn)
     return _write_results(job, stale, write, stages, report)
-
-
-def claim_output(job: Job) -> list[Path]:
-    """Makes the output folder and checks that it can be written; returns the earlier results that this job replaces.
-
-    InputError when it is no folder, cannot be written, or holds results and `job.overwrite` is not set.
-    """
-    if not os.path.exists(job.input):
-        raise InputError(f"{job.input} does not exist: check the path of the scan.")
-    if job.format == "dicom":
-        from MAPDiffLib.derived import check_source
-
-        check_source(Path(job.input))
-    folder = Path(job.output)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file: the results need a folder, give another --output.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}): give another output folder.") from error
-    found = sorted(path for path in folder.iterdir() if is_result_file(path.name, job.extension))
-    if any(path.samefile(job.input) for path in found):
-        raise InputError(f"{job.input} lies in the output folder and has a result's name: give another output folder.")
-    if found and not job.overwrite:
-        names = ", ".join(path.name for path in found)
-        raise InputError(f"{folder} already holds results ({names}): give another folder, or --overwrite.")
-    for path in (path for path in found if path.is_dir()):
-        if foreign := sorted(inside.name for inside in path.iterdir() if inside.suffix != ".dcm"):
-            raise InputError(f"{path} would be replaced and holds {foreign[0]}, no result: give another output folder.")
-    return found
 
 
 @contextmanager
@@ -160,6 +133,7 @@ def _write_results(job: Job, stale: list[Path], write: Callable, stages, report:
         while stale:
             _discard(stale.pop())
         path = folder / dose_file(restored.dose, job.extension)
+        check_still_there(folder)
         write(restored.volume, path, restored.dose, restored.input_dose)
         files.append({"dose": restored.dose, "label": dose_label(restored.dose), "file": path.name})
         facts = {"dose": restored.dose, "input_dose": restored.input_dose, "figures": restored.figures}
@@ -167,6 +141,7 @@ def _write_results(job: Job, stale: list[Path], write: Callable, stages, report:
     uncertainty = None
     if restoration.uncertainty is not None:
         uncertainty = uncertainty_file(job.extension)
+        check_still_there(folder)
         write(restoration.uncertainty, folder / uncertainty, None, restored.input_dose)
     content = {"notice": RESEARCH_USE, "job": job.to_dict(), "files": files, "uncertainty_file": uncertainty}
     return write_json({**content, **restoration.report}, folder / REPORT_FILE)

@@ -7,9 +7,9 @@ mean is what a restoration is made of (a single sample re-draws noise that the m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from MAPDiffLib.diffusion import Diffusion, deterministic_sampler
@@ -22,11 +22,12 @@ MIRRORS = ((), (2,), (1,), (1, 2), (0,), (0, 2), (0, 1), (0, 1, 2))
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The samples at one timestep: mean and standard deviation of x0_hat in the scan's units, float32 [z, y, x]."""
+    """The samples at one timestep: mean and standard deviation of x0_hat in the scan's units, float32 [z, y, x]; they
+    lie where the network has its volumes."""
 
     t: int
-    mean: np.ndarray
-    spread: np.ndarray | None
+    mean: torch.Tensor
+    spread: torch.Tensor | None
 
 
 def sample_means(
@@ -46,10 +47,11 @@ def sample_means(
     Starts from noise; where timesteps[0] is the calibrated tau of the scan's own dose, from the scan noised to it.
     `on_progress` gets the share of all the work that was just done. Raises Cancelled.
     """
+    scan = scan.to(network.home)
     condition = intensity.to_network(scan)
     share = 1 / (len(timesteps) * samples)
 
-    def sampler(number: int) -> Iterator[tuple[int, torch.Tensor]]:
+    def sampler(number: int, noise: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
         axes = MIRRORS[number % len(MIRRORS)]
 
         def denoise(x_t: torch.Tensor, t: int) -> torch.Tensor:
@@ -60,10 +62,12 @@ def sample_means(
             x0_hat = diffusion.x0_from(output, x_t, t)
             return torch.where(network.body, x0_hat, condition)
 
-        state = diffusion.noised(condition, timesteps[0], draw_noise(scan.shape, seed, number))
+        state = diffusion.noised(condition, timesteps[0], noise.to(scan.device))
         return deterministic_sampler(diffusion, denoise, state, timesteps)
 
-    samplers = [sampler(number) for number in range(samples)]
+    with ThreadPoolExecutor() as pool:  # a generator draws on one core, and a whole body is 50 million numbers
+        noises = pool.map(lambda number: draw_noise(scan.shape, seed, number), range(samples))
+        samplers = [sampler(number, noise) for number, noise in enumerate(noises)]
     for t in timesteps:
         total = torch.zeros_like(scan)
         squares = torch.zeros_like(scan) if samples > 1 else None
@@ -73,7 +77,7 @@ def sample_means(
             if squares is not None:
                 squares += (activity / intensity.scale).square()
         mean = total / samples
-        yield Evaluation(t, mean.numpy(), _deviation(squares, mean / intensity.scale, samples, intensity.scale))
+        yield Evaluation(t, mean, _deviation(squares, mean / intensity.scale, samples, intensity.scale))
 
 
 def draw_noise(shape: Sequence[int], seed: int, number: int) -> torch.Tensor:
@@ -82,8 +86,8 @@ def draw_noise(shape: Sequence[int], seed: int, number: int) -> torch.Tensor:
     return torch.randn(tuple(shape), generator=generator)
 
 
-def _deviation(squares, mean, samples: int, scale: float) -> np.ndarray | None:
+def _deviation(squares, mean, samples: int, scale: float) -> torch.Tensor | None:
     if squares is None:
         return None
     variance = (squares / samples - mean.square()).clamp(min=0) * (samples / (samples - 1))
-    return (variance.sqrt() * scale).numpy()
+    return variance.sqrt() * scale

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import torch
 
+from MAPDiffLib.device import VOXELS_PER_TILE, Compute, out_of_memory, share_memory
 from MAPDiffLib.errors import Cancelled, InputError
 
 HALO = 32  # voxels: on a whole-body scan 64-voxel tiles then differ from the whole by 0.02 % of the body mean at most
-VOXELS_PER_TILE = 2_000_000  # about 0.5 GB of activations in float32
 SMALLEST_EDGE = 32
 
 
@@ -74,18 +74,25 @@ def _round_up(n: int, multiple: int) -> int:
 
 
 class TiledNetwork:
-    """Evaluates a network on whole volumes; on a GPU that runs out of memory: smaller tiles, then the CPU."""
+    """Evaluates a network on whole volumes; where memory runs out: smaller tiles, then from the GPU to the CPU.
+
+    The volumes lie on `home`, which is the GPU itself where they fit: then nothing is copied between two evaluations.
+    """
 
     def __init__(
         self,
         network: torch.nn.Module,
         body: torch.Tensor,
-        device: torch.device,
-        dtype: torch.dtype = torch.float32,
+        compute: Compute,
         tile: int | None = None,
         warn: Callable[[str], None] = lambda message: None,
+        volumes: int = 20,
+        limit_gb: float | None = None,
     ):
-        """body: bool [z, y, x] with edges that are multiples of the stride; tile: cube edge, None for automatic."""
+        """body: bool [z, y, x] with edges that are multiples of the stride; tile: cube edge, None for automatic.
+
+        volumes: how many volumes the caller will hold at `home`; limit_gb: of the GPU's memory, None for all of it.
+        """
         stride = network.config.stride
         if any(n % stride for n in body.shape):
             raise InputError(f"volume is {tuple(body.shape)}; edges that are multiples of {stride} are needed")
@@ -93,9 +100,12 @@ class TiledNetwork:
             raise InputError(f"tile is {tile} voxels; at least {stride} are needed")
         # A copy: the caller's network keeps its device and precision.
         own = copy.deepcopy(network).eval()
-        self.network = own.to(device=device, dtype=dtype, memory_format=torch.channels_last_3d)
-        self.body, self.device, self.dtype, self.warn = body, device, dtype, warn
-        self.edges = fitting_edges(body.shape, stride) if tile is None else (_round_up(tile, stride),) * 3
+        self.network = own.to(device=compute.device, dtype=compute.dtype, memory_format=compute.layout)
+        self.device, self.dtype, self.warn = compute.device, compute.dtype, warn
+        memory = share_memory(compute, body.numel(), volumes, network.config.widths[0], limit_gb)
+        self.home, self.body = memory.home, body.to(memory.home)
+        automatic = fitting_edges(body.shape, stride, memory.tile_voxels)
+        self.edges = automatic if tile is None else (_round_up(tile, stride),) * 3
 
     @torch.inference_mode()
     def __call__(
@@ -108,41 +118,55 @@ class TiledNetwork:
         cancelled: Callable[[], bool] = lambda: False,
         mirrored: tuple[int, ...] = (),
     ) -> torch.Tensor:
-        """x_t, scan float32 [z, y, x] on the CPU -> the network's output, same shape; tiles of air stay zero.
+        """x_t, scan [z, y, x] at `home` -> the network's output, same shape, type and place; tiles of air stay zero.
 
         t in [0, 1]; `mirrored`: axes along which both volumes are mirrored against `body`. on_tile(share): the share of
-        this evaluation just done. Raises Cancelled between two tiles.
+        this evaluation just done. Raises Cancelled between two tiles; MemoryError when even small tiles do not fit.
         """
+        done = [0.0]  # what was reported stays reported when an evaluation begins again
+
+        def report(share: float) -> None:
+            if share > done[0]:
+                on_tile(share - done[0])
+                done[0] = share
+
         while True:
             try:
-                return self._evaluate(x_t, scan, t, dose, on_tile, cancelled, mirrored)
-            except torch.OutOfMemoryError:
-                self._need_less_memory()
+                return self._evaluate(x_t, scan, t, dose, report, cancelled, mirrored)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                said = str(error)
+            self._need_less_memory(said)  # not in the handler: its traceback holds the tensors of the failed try
 
-    def _evaluate(self, x_t, scan, t, dose, on_tile, cancelled, mirrored) -> torch.Tensor:
+    def _evaluate(self, x_t, scan, t, dose, report, cancelled, mirrored) -> torch.Tensor:
         output = torch.zeros_like(x_t)
         body = self.body.flip(mirrored)
         tiles = [tile for tile in tile_volume(tuple(body.shape), self.edges) if body[tile.core].any()]
-        total = sum(tile.voxels for tile in tiles)
+        total, done = sum(tile.voxels for tile in tiles), 0
         scalars = [torch.tensor([value], device=self.device, dtype=torch.float32) for value in (t, dose)]
         for tile in tiles:
             if cancelled():
                 raise Cancelled("cancelled")
             state, seen = (volume[tile.context][None, None].to(self.device, self.dtype) for volume in (x_t, scan))
-            result = self.network(state, seen, *scalars)[0, 0]
-            output[tile.core] = result[tile.inner].float().cpu()
-            on_tile(tile.voxels / total)
+            output[tile.core].copy_(self.network(state, seen, *scalars)[0, 0][tile.inner])
+            if self.device.type == "cuda":  # so that progress is what has been done, and a cancel comes in time
+                torch.cuda.synchronize(self.device)
+            done += tile.voxels
+            report(done / total)
         return output
 
-    def _need_less_memory(self) -> None:
-        if self.device.type == "cpu":
-            raise
-        torch.cuda.empty_cache()
+    def _need_less_memory(self, said: str) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
         if max(self.edges) > 2 * SMALLEST_EDGE:
             stride = self.network.config.stride
             self.edges = tuple(_round_up(max(SMALLEST_EDGE, edge // 2), stride) for edge in self.edges)
-            self.warn(f"The GPU ran out of memory; the job went on with smaller tiles ({max(self.edges)} voxels).")
-        else:
+            self.warn(f"Memory ran out; the job went on with smaller tiles ({max(self.edges)} voxels).")
+        elif self.device.type != "cpu":
             self.device, self.dtype = torch.device("cpu"), torch.float32
             self.network = self.network.to(self.device, self.dtype)
             self.warn("The GPU ran out of memory even with small tiles; the job went on, more slowly, on the CPU.")
+        else:
+            hint = "close other programs, or crop the scan"
+            raise MemoryError(f"not enough memory even for small tiles: {hint} (torch says: {said.strip()[:200]})")

@@ -6,6 +6,7 @@ import os
 import re
 import uuid
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,11 @@ class Volume:
         unknown = f"SUV: the scan's units are {self.units}, and nothing in it says what SUV they correspond to."
         raise InputError(self.metadata.get(dicom.SUV_REFUSED, unknown))
 
+    @cached_property
+    def body(self) -> np.ndarray:
+        """Where the body is: bool [z, y, x], found once."""
+        return body_mask(self.voxels, self.spacing_mm)
+
     def with_voxels(self, voxels: np.ndarray) -> Volume:
         """The same geometry, units and metadata around other voxels [z, y, x]."""
         return replace(self, voxels=voxels)
@@ -94,7 +100,7 @@ def check_volume(volume: Volume, name: str) -> None:
         raise InputError(
             f"{name} is mostly negative ({share:.0%} of the voxels): activity is positive. Give the PET, not the CT."
         )
-    body = body_mask(voxels, volume.spacing_mm).mean()
+    body = volume.body.mean()
     body_ml = body * voxels.size * float(np.prod(volume.spacing_mm)) / 1000
     if (body < LEAST_BODY and body_ml < LEAST_BODY_ML) or negative > 0.5 * positive:
         raise InputError(
@@ -158,6 +164,7 @@ def _read_file(path: Path) -> tuple[sitk.Image, str, dict[str, str]]:
     suffix = _suffix(path, READABLE, "read")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes): copy or export it again.")
+    headers.check_first(path, suffix)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.SetImageIO(headers.IMAGE_IO[suffix])
@@ -173,7 +180,8 @@ def _read_file(path: Path) -> tuple[sitk.Image, str, dict[str, str]]:
                 f"{path} could not be read as {suffix} ({headers.reason(error)}): it is not such an image, cut short "
                 "or damaged. Copy or export it again."
             ) from None
-    found = {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
+    wanted = ("descrip", "units", *KEPT_METADATA)  # never all keys: one in another encoding cannot even be asked for
+    found = {key: reader.GetMetaData(key).strip() for key in wanted if reader.HasMetaDataKey(key)}
     noted = re.search(r"units=(\S+)", found.get("descrip", ""))
     units = found.get("units") or (noted.group(1) if noted else "unknown")
     kept = {key: found[key] for key in KEPT_METADATA if found.get(key)}
@@ -202,7 +210,8 @@ def _write_file(volume: Volume, path: Path, suffix: str) -> None:
     image.SetMetaData("ITK_FileNotes", f"units={volume.units}")  # NIfTI's descrip field, its only place for a unit
     for key in KEPT_METADATA:
         if volume.metadata.get(key):
-            image.SetMetaData(key, volume.metadata[key])
+            text = volume.metadata[key].encode("utf-8", "replace").decode()  # what was read in another encoding
+            image.SetMetaData(key, text)
     geometry = volume.metadata.get(headers.SOURCE_GEOMETRY, "")
     with headers.quiet():
         headers.write_image(image, path, suffix, geometry)

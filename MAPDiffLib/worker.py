@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 import traceback
 from typing import TextIO
 
 from MAPDiffLib.errors import Cancelled, InputError
 from MAPDiffLib.job import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, encode_message, read_job
 from MAPDiffLib.run import cancel_on_signals, run_job
+
+SILENCE_S = 0.7  # after which the progress is said again
 
 
 def work(job_path: str) -> int:
@@ -27,21 +30,19 @@ def work(job_path: str) -> int:
 
 
 def _run(job_path: str, channel: TextIO, cancelled: threading.Event) -> int:
-    def report(message: dict) -> None:
-        _send(channel, message)
-
+    voice = _Voice(channel)
     try:
-        report({"type": "status", "message": "Starting"})
-        path = run_job(read_job(job_path), report, cancelled.is_set)
-        report({"type": "done", "status": "done", "report": str(path)})
+        voice.say({"type": "status", "message": "Starting"})
+        path = run_job(read_job(job_path), voice.say, cancelled.is_set)
+        voice.say({"type": "done", "status": "done", "report": str(path)})
         return EXIT_DONE
     except Cancelled:
-        return _last_word(channel, {"type": "done", "status": "cancelled"}, EXIT_CANCELLED)
+        return voice.last_word({"type": "done", "status": "cancelled"}, EXIT_CANCELLED)
     except InputError as error:
-        return _last_word(channel, {"type": "error", "message": str(error), "details": ""}, EXIT_BAD_INPUT)
+        return voice.last_word({"type": "error", "message": str(error), "details": ""}, EXIT_BAD_INPUT)
     except Exception as error:  # the one place where anything unforeseen becomes a message
         message = {"type": "error", "message": _failure(error), "details": traceback.format_exc()}
-        return _last_word(channel, message, EXIT_FAILED)
+        return voice.last_word(message, EXIT_FAILED)
 
 
 def _failure(error: Exception) -> str:
@@ -62,22 +63,52 @@ def _claim_stdout() -> TextIO:
     return channel
 
 
-def _send(channel: TextIO, message: dict) -> None:
-    """Cancelled when nobody reads any more."""
-    try:
-        channel.write(encode_message(message))
-        channel.flush()
-    except OSError as error:
-        raise Cancelled("nobody reads the messages any more") from error
+class _Voice:
+    """Says messages, a line each. Between two that are far apart it repeats the progress, with less time remaining: a
+    large tile or a large file takes seconds, and who watches should see that the job lives."""
 
+    def __init__(self, channel: TextIO):
+        self._channel, self._lock = channel, threading.Lock()
+        self._progress, self._said_at = None, time.monotonic()
+        threading.Thread(target=self._repeat, daemon=True).start()
 
-def _last_word(channel: TextIO, message: dict, code: int) -> int:
-    """Sends a final message and returns `code`, or that of a cancelled job when nobody reads any more."""
-    try:
-        _send(channel, message)
-    except Cancelled:
-        return EXIT_CANCELLED
-    return code
+    def say(self, message: dict) -> None:
+        """Sends a message. Cancelled when nobody reads any more."""
+        with self._lock:
+            if message["type"] in ("done", "error"):
+                self._progress = None
+            elif message["type"] == "progress":
+                self._progress = message
+            self._write(message)
+
+    def last_word(self, message: dict, code: int) -> int:
+        """Says a final message and returns `code`, or that of a cancelled job when nobody reads any more."""
+        try:
+            self.say(message)
+        except Cancelled:
+            return EXIT_CANCELLED
+        return code
+
+    def _repeat(self) -> None:
+        while True:
+            time.sleep(SILENCE_S / 4)
+            with self._lock:
+                silent = time.monotonic() - self._said_at
+                if self._progress is None or silent < SILENCE_S:
+                    continue
+                self._progress["remaining_s"] = round(max(0.0, self._progress["remaining_s"] - silent), 1)
+                try:
+                    self._write(self._progress)
+                except Cancelled:  # the job itself notices when it next speaks
+                    return
+
+    def _write(self, message: dict) -> None:
+        try:
+            self._channel.write(encode_message(message))
+            self._channel.flush()
+        except OSError as error:
+            raise Cancelled("nobody reads the messages any more") from error
+        self._said_at = time.monotonic()
 
 
 def _listen(cancelled: threading.Event) -> None:

@@ -18,7 +18,7 @@ from MAPDiffLib.__main__ import main
 from MAPDiffLib.batch import COLUMNS, restore_batch
 from MAPDiffLib.cohort import Item, find_items
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.folderlock import only_run_in
+from MAPDiffLib.folder import make_folder, sole_writer
 from MAPDiffLib.job import Job
 from MAPDiffLib.run import run_job
 from MAPDiffLib.volume import read_volume
@@ -188,9 +188,9 @@ def test_overwrite_does_every_scan_again(bundle, tmp_path):
 
 def test_two_batches_do_not_write_into_one_folder(bundle, tmp_path, capsys):
     folder, output = scans(tmp_path / "in", 1), tmp_path / "out"
-    with only_run_in(output):
+    with sole_writer(make_folder(output)):
         assert main(["batch", str(folder), "--output", str(output), *options(bundle)]) == 2
-    assert "another run is writing" in capsys.readouterr().err
+    assert "another run is writing into" in capsys.readouterr().err
     assert main(["batch", str(folder), "--output", str(output), *options(bundle)]) == 0
 
 

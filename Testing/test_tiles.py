@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from MAPDiffLib.device import Compute
 from MAPDiffLib.errors import Cancelled, InputError
 from MAPDiffLib.network import DenoisingUNet, NetworkConfig
 from MAPDiffLib.tiles import TiledNetwork, fitting_edges, tile_volume
+
+CPU = Compute(torch.device("cpu"), torch.float32)
 
 
 class Identity(torch.nn.Module):
@@ -36,7 +39,7 @@ def test_tiles_of_a_small_case_are_the_ones_worked_out_by_hand():
 @pytest.mark.parametrize("tile", [8, 32, None])
 def test_the_identity_through_tiles_returns_its_input_for_sizes_below_at_and_not_a_multiple_of_the_tile(shape, tile):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    network = TiledNetwork(Identity(), torch.ones(shape, dtype=torch.bool), torch.device("cpu"), tile=tile)
+    network = TiledNetwork(Identity(), torch.ones(shape, dtype=torch.bool), CPU, tile=tile)
     assert torch.equal(network(x, x, 0.5, 0.05), x)
 
 
@@ -51,7 +54,7 @@ def test_tiles_without_body_are_skipped_and_progress_still_sums_to_one():
     body = torch.zeros((16, 16, 64), dtype=torch.bool)
     body[:, :, 40:] = True
     shares = []
-    network = TiledNetwork(Identity(), body, torch.device("cpu"), tile=16)
+    network = TiledNetwork(Identity(), body, CPU, tile=16)
     result = network(torch.ones(body.shape), torch.ones(body.shape), 0.5, 0.05, on_tile=shares.append)
     assert len(shares) == 2 and sum(shares) == pytest.approx(1)
     assert result[:, :, :32].eq(0).all() and result[:, :, 32:].eq(1).all()
@@ -60,14 +63,14 @@ def test_tiles_without_body_are_skipped_and_progress_still_sums_to_one():
 def test_a_mirrored_volume_skips_the_mirrored_air():
     body = torch.zeros((16, 16, 64), dtype=torch.bool)
     body[:, :, :16] = True
-    network = TiledNetwork(Identity(), body, torch.device("cpu"), tile=16)
+    network = TiledNetwork(Identity(), body, CPU, tile=16)
     result = network(torch.ones(body.shape), torch.ones(body.shape), 0.5, 0.05, mirrored=(2,))
     assert result[:, :, 48:].eq(1).all() and result[:, :, :48].eq(0).all()
 
 
 def test_cancel_is_noticed_between_two_tiles():
     calls = itertools.count()
-    network = TiledNetwork(Identity(), torch.ones((16, 16, 64), dtype=torch.bool), torch.device("cpu"), tile=16)
+    network = TiledNetwork(Identity(), torch.ones((16, 16, 64), dtype=torch.bool), CPU, tile=16)
     x = torch.ones(16, 16, 64)
     with pytest.raises(Cancelled):
         network(x, x, 0.5, 0.05, cancelled=lambda: next(calls) == 2)
@@ -84,23 +87,21 @@ def test_automatic_tiles_stay_under_the_budget_and_are_as_few_as_that_allows():
 
 def test_an_odd_volume_or_a_tile_below_the_stride_is_refused():
     with pytest.raises(InputError, match="multiples of 8"):
-        TiledNetwork(Identity(), torch.ones((15, 16, 16), dtype=torch.bool), torch.device("cpu"))
+        TiledNetwork(Identity(), torch.ones((15, 16, 16), dtype=torch.bool), CPU)
     with pytest.raises(InputError, match="at least 8"):
-        TiledNetwork(Identity(), torch.ones((16, 16, 16), dtype=torch.bool), torch.device("cpu"), tile=4)
+        TiledNetwork(Identity(), torch.ones((16, 16, 16), dtype=torch.bool), CPU, tile=4)
 
 
 def test_the_callers_network_keeps_its_precision():
     network = DenoisingUNet(NetworkConfig(widths=(4, 8), embedding=16))
-    TiledNetwork(network, torch.ones((8, 8, 8), dtype=torch.bool), torch.device("cpu"), dtype=torch.bfloat16)
+    TiledNetwork(network, torch.ones((8, 8, 8), dtype=torch.bool), Compute(torch.device("cpu"), torch.bfloat16))
     assert {p.dtype for p in network.parameters()} == {torch.float32}
 
 
 def test_out_of_gpu_memory_goes_on_with_smaller_tiles_then_on_the_cpu():
     """The logic without a GPU: the first evaluations raise what CUDA raises."""
     warnings = []
-    network = TiledNetwork(
-        Identity(), torch.ones((128, 16, 16), dtype=torch.bool), torch.device("cpu"), warn=warnings.append
-    )
+    network = TiledNetwork(Identity(), torch.ones((128, 16, 16), dtype=torch.bool), CPU, warn=warnings.append)
     network.device = torch.device("meta")  # stands for a GPU whose every allocation fails
     failures = itertools.count()
     real = network._evaluate

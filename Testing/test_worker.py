@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from MAPDiffLib.folder import earlier_results
 from MAPDiffLib.job import decode_message, read_job
-from MAPDiffLib.run import claim_output
 from MAPDiffLib.volume import read_volume
 from Testing import tiny
 
@@ -216,6 +216,6 @@ def test_an_earlier_result_is_kept_unless_the_job_says_overwrite(tmp_path, scan)
     (tmp_path / "dose-0.100.nrrd").write_text("an earlier result")
     job = {"input": scan, "output": str(tmp_path)}
     with pytest.raises(ValueError, match=r"already holds results \(dose-0.100.nrrd\)"):
-        claim_output(read_job(tiny.write_job_file(tmp_path / "job.json", **job)))
-    again = claim_output(read_job(tiny.write_job_file(tmp_path / "job.json", **job, overwrite=True)))
+        earlier_results(read_job(tiny.write_job_file(tmp_path / "job.json", **job)))
+    again = earlier_results(read_job(tiny.write_job_file(tmp_path / "job.json", **job, overwrite=True)))
     assert again == [tmp_path / "dose-0.100.nrrd"]

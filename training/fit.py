@@ -10,6 +10,7 @@ import torch
 from scipy.optimize import minimize
 
 from MAPDiffLib.bodybox import BodyBox
+from MAPDiffLib.device import Compute
 from MAPDiffLib.diffusion import Diffusion
 from MAPDiffLib.doses import ANCHOR_DOSES, mix
 from MAPDiffLib.intensity import Intensity
@@ -40,15 +41,15 @@ def measure(
     body = body_mask(volume.voxels, volume.spacing_mm)
     intensity = Intensity.of_scan(volume.voxels, body)
     box = BodyBox.around(body, network.config.stride)
-    tiled = TiledNetwork(network, box.cut(body), torch.device("cpu"))
+    tiled = TiledNetwork(network, box.cut(body), Compute(torch.device("cpu"), torch.float32))
     evaluations = list(
         sample_means(tiled, diffusion, box.cut(volume.voxels), intensity, dose, timesteps, samples, seed=1)
     )
     inside = np.flatnonzero(body[box.slices])
     chosen = np.random.default_rng(0).choice(inside, min(VOXELS, len(inside)), replace=False)
 
-    def pick(array: np.ndarray) -> np.ndarray:
-        return array.ravel()[chosen]
+    def pick(array: np.ndarray | torch.Tensor) -> np.ndarray:
+        return np.asarray(array).ravel()[chosen]
 
     return Measured(
         pick(volume.voxels[box.slices]),

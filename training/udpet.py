@@ -18,7 +18,7 @@ from pathlib import Path
 
 from MAPDiffLib.doses import dose_label, mix
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.folderlock import only_run_in
+from MAPDiffLib.folder import make_folder, sole_writer
 from MAPDiffLib.run import write_json
 from MAPDiffLib.volume import read_volume, write_volume
 from training.casefile import CASE_FILE
@@ -46,7 +46,7 @@ def prepare_udpet(root: Path, output: Path, jobs: int = 1, retry: bool = False) 
 
     if not Path(root).is_dir():
         raise InputError(f"{root} is no folder: give the folder that holds the UDPET data.")
-    with only_run_in(output):
+    with sole_writer(make_folder(output)):
         table = find_table(root)
         subjects = table_subjects(table) if table else tree_subjects(root)
         if not subjects:

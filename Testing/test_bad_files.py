@@ -1,0 +1,202 @@
+"""Bad files made by hand, one idea each, with the words that each must be refused with."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import pickle
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from MAPDiffLib.bundle import load_bundle
+from MAPDiffLib.errors import InputError
+from MAPDiffLib.job import read_job
+from MAPDiffLib.volume import check_volume, read_volume
+from Testing import tiny
+
+VOXELS = bytes(4 * 3 * 2 * 4)
+
+
+def nrrd(data=VOXELS, **changes) -> bytes:
+    fields = {
+        "type": "float", "dimension": "3", "space": "left-posterior-superior", "sizes": "2 3 4",
+        "space directions": "(4,0,0) (0,4,0) (0,0,4)", "kinds": "domain domain domain", "endian": "little",
+        "encoding": "raw", "space origin": "(0,0,0)",
+    } | {name.replace("_", " "): value for name, value in changes.items()}  # fmt: skip
+    lines = [f"{name}: {value}" for name, value in fields.items() if value is not None]
+    return ("NRRD0004\n" + "\n".join(lines) + "\n\n").encode() + data
+
+
+def mha(data=VOXELS, **changes) -> bytes:
+    fields = {
+        "ObjectType": "Image", "NDims": "3", "BinaryData": "True", "DimSize": "2 3 4", "ElementSpacing": "4 4 4",
+        "ElementType": "MET_FLOAT",
+    } | changes  # fmt: skip
+    lines = [f"{name} = {value}" for name, value in fields.items() if value is not None]
+    return ("\n".join(lines) + "\nElementDataFile = LOCAL\n").encode() + data
+
+
+def nifti(data=VOXELS, size=348, dims=(3, 2, 3, 4, 1, 1, 1, 1), kind=16, bits=32, spacing=(4, 4, 4), offset=352.0):
+    header = bytearray(352)
+    struct.pack_into("<i", header, 0, size)
+    struct.pack_into("<8h", header, 40, *dims)
+    struct.pack_into("<2h", header, 70, kind, bits)
+    struct.pack_into("<4f", header, 76, 1.0, *spacing)
+    struct.pack_into("<3f", header, 108, offset, 0, 0)
+    header[344:348] = b"n+1\0"
+    return bytes(header) + data
+
+
+def filled(value):
+    return np.full((4, 3, 2), value, "<f4").tobytes()
+
+
+def one(value):
+    voxels = np.ones((4, 3, 2), "<f4")
+    voxels[1, 1, 1] = value
+    return voxels.tobytes()
+
+
+FLAT = b"NRRD0004\ntype: float\ndimension: 2\nsizes: 2 3\nspacings: 4 4\nendian: little\nencoding: raw\n\n" + bytes(24)
+NO_SPACING, NOT_SUCH = "spacing", "it is not such an image"
+SCANS = {  # name of the file -> (content, words)
+    "empty.nrrd": (b"", "0 bytes"),
+    "empty.nii.gz": (b"", "0 bytes"),
+    "zeros.nrrd": (bytes(1000), NOT_SUCH),
+    "zeros.nii": (bytes(1000), "could not be read"),
+    "zeros.mha": (bytes(1000), "could not be read"),
+    "letter.nrrd": (b"Dear reader\n" * 50, NOT_SUCH),
+    "letter.mha": (b"Dear reader\n" * 50, NOT_SUCH),
+    "letter.nii": (b"Dear reader\n" * 50, NOT_SUCH),
+    "letter.nii.gz": (gzip.compress(b"Dear reader\n" * 50), NOT_SUCH),
+    "picture.png": (b"\x89PNG\r\n", "extension that cannot be read"),
+    "nothing": (b"x", "extension that cannot be read"),
+    "script.py": (b"import os", "extension that cannot be read"),
+    "a-nifti.nrrd": (nifti(), "a-nifti.nrrd"),
+    "an-nrrd.nii": (nrrd(), NOT_SUCH),
+    "an-nrrd.mha": (nrrd(), "an-nrrd.mha"),
+    "half.nii.gz": (gzip.compress(nifti(np.random.default_rng(0).bytes(96)))[:-40], "ends early"),
+    "not-gzip.nii.gz": (b"\x1f\x8b" + b"x" * 100, NOT_SUCH),
+    "crc.nii.gz": (gzip.compress(nifti())[:-8] + bytes(8), NOT_SUCH),
+    "2d.nrrd": (FLAT, "single slice"),
+    "4d.nii": (nifti(bytes(4 * 24 * 5), dims=(4, 2, 3, 4, 5, 1, 1, 1)), "4-D"),
+    "7d.nii": (nifti(bytes(4 * 24 * 8), dims=(7, 2, 3, 4, 2, 2, 1, 2)), "-D"),
+    "0d.nii": (nifti(dims=(0, 2, 3, 4, 1, 1, 1, 1)), NOT_SUCH),
+    "minus-dims.nii": (nifti(dims=(3, 2, -3, 4, 1, 1, 1, 1)), "single slice"),
+    "cut.nii": (nifti()[:-1], "ends early"),
+    "huge.nii": (nifti(dims=(3, 30000, 30000, 30000, 1, 1, 1, 1)), "ends early"),
+    "huge.nrrd": (nrrd(sizes="100000 100000 100000"), "could not be read"),
+    "huge.mha": (mha(DimSize="100000 100000 100000"), "could not be read"),
+    "offset-nan.nii": (nifti(offset=float("nan")), "voxels begin at byte"),
+    "offset-minus.nii": (nifti(offset=-5.0), "voxels begin at byte"),
+    "offset-far.nii": (nifti(offset=1e30), "voxels begin at byte"),
+    "offset-past.nii": (nifti(offset=400.0), "ends early"),
+    "datatype.nii": (nifti(kind=77), NOT_SUCH),
+    "complex.nii": (nifti(bytes(192), kind=32, bits=64), "values a voxel"),
+    "colour.nii": (nifti(bytes(72), kind=128, bits=24), "values a voxel"),
+    "spacing-0.nii": (nifti(spacing=(4, 0, 4)), NO_SPACING),
+    "spacing-nan.nii": (nifti(spacing=(4, float("nan"), 4)), NO_SPACING),
+    "spacing-inf.nii": (nifti(spacing=(4, float("inf"), 4)), NO_SPACING),
+    "spacing-tiny.nii": (nifti(spacing=(4, 1e-9, 4)), NO_SPACING),
+    "spacing-huge.nii": (nifti(spacing=(4, 4, 1e9)), NO_SPACING),
+    "spacing-none.nrrd": (nrrd(space=None, space_directions=None, space_origin=None), NO_SPACING),
+    "spacing-nan.nrrd": (nrrd(space_directions="(nan,0,0) (0,4,0) (0,0,4)"), NO_SPACING),
+    "spacing-tiny.nrrd": (nrrd(space_directions="(4,0,0) (0,1e-7,0) (0,0,4)"), NO_SPACING),
+    "spacing-none.mha": (mha(ElementSpacing=None), NO_SPACING),
+    "spacing-0.mha": (mha(ElementSpacing="4 0 4"), "pacing"),
+    "spacing-huge.mha": (mha(ElementSpacing="4 4 1000"), NO_SPACING),
+    "cut.nrrd": (nrrd()[:-1], "cut short"),
+    "cut.mha": (mha()[:-1], "cut short"),
+    "type.nrrd": (nrrd(type="quaternion"), "could not be read"),
+    "encoding.nrrd": (nrrd(encoding="secret"), "could not be read"),
+    "gzip-of-nothing.nrrd": (nrrd(b"\x1f\x8b" + bytes(94), encoding="gzip"), "could not be read"),
+    "sizes.nrrd": (nrrd(sizes="2 3"), "could not be read"),
+    "sizes-0.nrrd": (nrrd(sizes="2 0 4"), "could not be read"),
+    "sizes-text.nrrd": (nrrd(sizes="two three four"), "could not be read"),
+    "elsewhere.nhdr": (nrrd(b"", **{"data file": "none.raw"}), "could not be read"),
+    "type.mha": (mha(ElementType="MET_QUATERNION"), "could not be read"),
+    "dims-many.mha": (mha(NDims="99999999999"), "NDims = '99999999999'"),
+    "dims-minus.mha": (mha(NDims="-1"), "NDims = '-1'"),
+    "dims-text.mha": (mha(NDims="three"), "NDims = 'three'"),
+    "channels.mha": (mha(bytes(288), ElementNumberOfChannels="3"), "3 values a voxel"),
+    "compressed-lie.mha": (mha(CompressedData="True"), "compressed voxels are cut short or damaged"),
+    "nan.nrrd": (nrrd(one(np.nan)), "z, y, x = (1, 1, 1)"),
+    "inf.mha": (mha(one(np.inf)), "not finite"),
+    "constant.nrrd": (nrrd(filled(3)), "constant"),
+    "zeros-inside.mha": (mha(), "constant"),
+    "negative.nrrd": (nrrd(np.linspace(-9, -1, 24, dtype="<f4").tobytes()), "mostly negative"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCANS)
+def test_a_bad_scan_is_refused_with_its_name_and_the_reason(tmp_path, name):
+    content, words = SCANS[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        check_volume(read_volume(tmp_path / name), name)
+    assert name in str(caught.value) and words in str(caught.value)
+
+
+def test_there_are_at_least_sixty_bad_scans():
+    assert len(SCANS) >= 60
+
+
+JOBS = {
+    b"": "not JSON",
+    b"\xff\xfe{": "not JSON",
+    b'{"input": "a"': "not JSON",
+    b'["input", "output"]': "holds list",
+    b'{"input": "a", "output": "b", "bundle": 5}': "bundle is 5",
+    b'{"input": "a", "output": "b", "seed": 1e9}': "seed is 1000000000.0",
+    b'{"input": "a", "output": "b", "gpu_memory_gb": 0}': "gpu_memory_gb is 0",
+    b'{"input": "a", "output": "b", "gpu_memory_gb": "4"}': "gpu_memory_gb is '4'",
+    b'{"input": "a", "output": "b", "tile": NaN}': "tile is nan",
+    b'{"input": "a\\u0000", "output": "b"}': "input is",
+    b'{"input": {"a": 1}, "output": "b"}': "input is",
+    b'{"input": "a", "output": "b", "__class__": "os.system"}': "unknown keys",
+}
+
+
+@pytest.mark.parametrize("content", JOBS, ids=range(len(JOBS)))
+def test_a_bad_job_is_refused_with_the_field_and_the_rule(tmp_path, content):
+    (tmp_path / "job.json").write_bytes(content)
+    with pytest.raises(InputError, match=JOBS[content]):
+        read_job(tmp_path / "job.json")
+
+
+class Payload:
+    """What a hostile pickle is: a call that its loading makes."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("where", ["weights", "manifest", "scan"])
+def test_a_pickled_payload_is_refused_and_never_runs(tmp_path, where):
+    ran, folder = tmp_path / "it ran", tiny.tiny_bundle(tmp_path / "tiny")
+    payload = pickle.dumps(Payload(ran))
+    if where == "scan":
+        (tmp_path / "scan.nrrd").write_bytes(payload)
+        with pytest.raises(InputError):
+            read_volume(tmp_path / "scan.nrrd")
+    elif where == "manifest":
+        (folder / "bundle.json").write_bytes(payload)
+        with pytest.raises(InputError, match="not JSON"):
+            load_bundle(folder)
+    else:
+        manifest = json.loads((folder / "bundle.json").read_text())
+        (folder / "weights.safetensors").write_bytes(payload)
+        sha256 = hashlib.sha256(payload).hexdigest()
+        (folder / "bundle.json").write_text(json.dumps(manifest | {"weights_sha256": sha256}))
+        with pytest.raises(InputError, match="not a safetensors file"):
+            load_bundle(folder)
+    assert not ran.exists()
+    pickle.loads(payload)  # the payload does work, were anybody to load it
+    assert ran.exists()

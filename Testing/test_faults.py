@@ -1,0 +1,364 @@
+"""What can go wrong around a running job, provoked for real: the right end, nothing half-written, a second run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from MAPDiffLib.folder import PARTIAL
+from MAPDiffLib.job import decode_message
+from MAPDiffLib.volume import read_volume
+from Testing import tiny
+
+PROJECT = Path(__file__).parent.parent
+SLOW = {"steps": 200, "samples": 16, "input_dose": 0.05}  # a minute, unless it is ended
+POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX signals, mounts and limits")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return str(tiny.tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny"))
+
+
+@pytest.fixture
+def scan(tmp_path):
+    return tiny.tiny_scan(tmp_path / "scan.nrrd")
+
+
+@pytest.fixture
+def start(tmp_path, bundle, scan):
+    """Starts a worker; whatever still runs at the end of the test is killed."""
+    running = []
+
+    def begin(environment=(), before=None, **content):
+        content = {"input": str(scan), "bundle": bundle, "output": str(tmp_path / "out"), "input_dose": 0.05, **content}
+        job = tiny.write_job_file(tmp_path / f"job-{len(running)}.json", **content)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "MAPDiffLib", "worker", str(job)],
+            cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **dict(environment)}, preexec_fn=before,
+        )  # fmt: skip
+        running.append(process)
+        return process
+
+    yield begin
+    for process in running:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            pipe.close()
+
+
+def wait_for(process, kind):
+    for line in process.stdout:
+        message = decode_message(line)
+        if message and message["type"] == kind:
+            return message
+    raise AssertionError(f"no {kind} message; {process.stderr.read().decode()}")
+
+
+def finish(process):
+    messages = [decode_message(line) for line in process.stdout]
+    return process.wait(timeout=60), messages[-1] if messages else None
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+WHOLE = ["dose-0.100.nrrd", "dose-0.250.nrrd", "dose-0.500.nrrd", "dose-1.000.nrrd", "report.json", "uncertainty.nrrd"]
+
+
+def check_a_second_run_works(start, folder):
+    """It finds whatever an ended run left, ends well, and leaves what a run leaves."""
+    code, last = finish(start(overwrite=True, output=str(folder)))
+    assert (code, last["type"]) == (0, "done"), last
+    assert names_in(folder) == WHOLE
+
+
+def check_all_is_whole(folder):
+    """What stands under a final name can be read; anything else is a partial file, which the next run removes."""
+    for name in names_in(folder):
+        if name == "report.json":
+            json.loads((folder / name).read_text())
+        elif not PARTIAL.fullmatch(name):
+            assert read_volume(folder / name).voxels.shape == (24, 20, 20), name
+
+
+def kill_at_random_moments(start, folder, times):
+    """Kills after a random message and a random while: while loading, restoring, writing, or when all is over."""
+    moments = random.Random(5)
+    seen = set()
+    for _ in range(times):
+        process = start(overwrite=True)
+        first = ["status", "progress", "dose"][moments.randrange(3)]
+        wait_for(process, first)
+        time.sleep(moments.uniform(0, 0.6))
+        process.kill()
+        process.wait()
+        seen.update(names_in(folder))
+        check_all_is_whole(folder)
+    assert "dose-0.100.nrrd" in seen  # some kills came late enough to find results
+    check_a_second_run_works(start, folder)
+
+
+def test_killed_at_a_few_moments(start, tmp_path):
+    kill_at_random_moments(start, tmp_path / "out", 4)
+
+
+@pytest.mark.long
+def test_killed_at_fifty_random_moments(start, tmp_path):
+    kill_at_random_moments(start, tmp_path / "out", 50)
+
+
+KILLED_WHILE_WRITING = """
+import os, sys
+import MAPDiffLib.{module} as module
+def replace(source, target):
+    os.kill(os.getpid(), 9)
+module.os.replace = replace
+from MAPDiffLib.__main__ import main
+main(["worker", sys.argv[1]])
+"""
+
+
+def run_code(code, *arguments, **options):
+    """A Python process with this code; its standard input stays open until it has ended."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+    )  # fmt: skip
+    try:
+        output, log = process.stdout.read(), process.stderr.read()
+        return process.wait(timeout=60), output, log
+    finally:
+        process.kill()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            pipe.close()
+
+
+@POSIX
+@pytest.mark.parametrize("module", ["volume", "run"])
+def test_killed_between_the_last_byte_and_the_new_name(start, tmp_path, bundle, scan, module):
+    content = {"input": str(scan), "output": str(tmp_path / "out"), "bundle": bundle, "input_dose": 0.05}
+    job = tiny.write_job_file(tmp_path / "job.json", **content)
+    code, _, log = run_code(KILLED_WHILE_WRITING.format(module=module), job)
+    assert code == -signal.SIGKILL, log
+    assert any(PARTIAL.fullmatch(name) for name in names_in(tmp_path / "out"))
+    check_all_is_whole(tmp_path / "out")
+    check_a_second_run_works(start, tmp_path / "out")
+
+
+PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-m", "MAPDiffLib", "worker", sys.argv[1]], stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE)
+while b"progress" not in child.stdout.readline():
+    pass
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@POSIX
+def test_when_the_parent_is_killed_the_worker_ends_within_two_seconds(start, tmp_path, bundle, scan):
+    content = {"input": str(scan), "output": str(tmp_path / "out"), "bundle": bundle, **SLOW}
+    job = tiny.write_job_file(tmp_path / "job.json", **content)
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(job)], cwd=PROJECT, stdout=subprocess.PIPE)
+    with parent:
+        worker = int(parent.stdout.readline())
+        parent.kill()
+    ended = time.monotonic() + 2
+    while alive(worker) and time.monotonic() < ended:
+        time.sleep(0.05)
+    assert not alive(worker)
+    assert names_in(tmp_path / "out") == []
+
+
+def alive(pid):
+    """Whether a process still runs; one that has ended but was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 kB: one or two doses."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@POSIX
+def test_a_full_disk_is_said_and_leaves_only_whole_doses(start, small_disk, tmp_path):
+    code, last = finish(start(output=str(small_disk)))
+    assert (code, last["type"]) == (1, "error")
+    assert "disk full" in last["message"] or "No space" in last["message"]
+    assert set(names_in(small_disk)) < set(WHOLE[:4])  # no partial file, no report
+    check_all_is_whole(small_disk)
+    check_a_second_run_works(start, tmp_path / "elsewhere")
+
+
+def test_the_output_folder_removed_on_the_way_is_said_with_code_1(start, tmp_path):
+    process = start(**SLOW)
+    wait_for(process, "progress")
+    (tmp_path / "out").rmdir()
+    code, last = finish(process)
+    assert (code, last["type"]) == (1, "error")
+    assert "has gone meanwhile" in last["message"]
+    assert not (tmp_path / "out").exists()
+    check_a_second_run_works(start, tmp_path / "out")
+
+
+def test_an_input_deleted_after_the_start_is_no_longer_needed_once_it_is_read(start, scan, tmp_path):
+    process = start()
+    wait_for(process, "progress")
+    scan.unlink()
+    assert finish(process)[0] == 0
+    assert names_in(tmp_path / "out") == WHOLE
+
+
+def test_an_input_deleted_while_the_libraries_load_is_an_error_with_code_2(start, scan, tmp_path):
+    process = start()
+    while "Loading" not in wait_for(process, "status")["message"]:
+        pass
+    scan.unlink()  # torch takes a second to load, and the scan is read after it
+    code, last = finish(process)
+    assert code == 2 and "does not exist" in last["message"]
+    assert names_in(tmp_path / "out") == []
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_job_with_code_3(start, tmp_path, number):
+    process = start(**SLOW)
+    wait_for(process, "progress")
+    process.send_signal(number)
+    assert finish(process) == (3, {"type": "done", "status": "cancelled"})
+    assert names_in(tmp_path / "out") == []
+    check_a_second_run_works(start, tmp_path / "out")
+
+
+@pytest.mark.parametrize("pipe", ["stdin", "stdout"])
+def test_a_closed_pipe_ends_the_job_with_code_3(start, tmp_path, pipe):
+    process = start(**SLOW)
+    wait_for(process, "progress")
+    getattr(process, pipe).close()
+    assert process.wait(timeout=5) == 3
+    assert names_in(tmp_path / "out") == []
+    check_a_second_run_works(start, tmp_path / "out")
+
+
+@POSIX
+def test_the_second_of_two_runs_into_one_folder_is_refused_and_disturbs_nothing(start, tmp_path):
+    first = start(**SLOW)
+    wait_for(first, "progress")
+    code, last = finish(start(overwrite=True))
+    assert code == 2 and "another run is writing" in last["message"]
+    first.stdin.close()
+    assert first.wait(timeout=5) == 3
+    check_a_second_run_works(start, tmp_path / "out")
+
+
+def test_a_clock_that_jumps_changes_nothing(start, tmp_path):
+    """time.time goes back by an hour at every call, as a clock that is set does."""
+    (tmp_path / "site" / "sitecustomize.py").parent.mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "import itertools, time\nnow, hours = time.time, itertools.count()\n"
+        "time.time = lambda: now() - 3600 * next(hours)\n"
+    )
+    process = start(environment={"PYTHONPATH": str(tmp_path / "site")})
+    messages = [decode_message(line) for line in process.stdout]
+    assert process.wait(timeout=60) == 0
+    progress = [message for message in messages if message["type"] == "progress"]
+    assert all(0 <= message["remaining_s"] < 600 for message in progress)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert all(0 <= seconds < 600 for seconds in report["seconds"].values())
+
+
+@pytest.mark.parametrize("home", ["/proc", "/nonexistent/home"])
+def test_a_home_that_cannot_be_written_does_not_matter(start, tmp_path, home):
+    nothing = {name: "" for name in ("XDG_CACHE_HOME", "MAPDIFF_BUNDLES", "MPLCONFIGDIR")}
+    code, last = finish(start(environment={"HOME": home, **nothing}))
+    assert (code, last["type"]) == (0, "done"), last
+
+
+WITH_LITTLE_MEMORY = """
+import resource, sys
+import numpy as np, torch
+from MAPDiffLib import tiles
+from MAPDiffLib.device import Compute
+from MAPDiffLib.network import DenoisingUNet, NetworkConfig
+torch.set_num_threads(1)
+network = DenoisingUNet(NetworkConfig(widths=(32, 64), embedding=16))
+said = []
+shape = (128, 128, 128)
+body = torch.ones(shape, dtype=torch.bool)
+tiled = tiles.TiledNetwork(network, body, Compute(torch.device("cpu"), torch.float32), warn=said.append)
+tiled.edges = shape  # the whole volume at once: 1 GB
+x = torch.randn(shape)
+small = torch.randn(64, 64, 64)
+with torch.inference_mode():  # what the first call needs for itself is not the question
+    network(small[None, None], small[None, None], torch.tensor([0.5]), torch.tensor([0.05]))
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+limit = used + int(float(sys.argv[1]) * 1e6)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    result = tiled(x, x, 0.5, 0.05)
+    print("done", float((result - x).abs().max()), tiled.edges[0], len(said))
+except MemoryError as error:
+    print("refused", error)
+"""
+
+
+@POSIX
+def test_on_a_machine_with_too_little_memory_tiles_shrink_and_the_result_is_the_same():
+    code, output, log = run_code(WITH_LITTLE_MEMORY, 150)
+    assert code == 0, log
+    word, difference, edge, warnings = output.split()
+    assert word == "done" and float(difference) < 1e-5  # an untrained network returns its scan
+    assert int(edge) < 128 and int(warnings) > 0
+
+
+@POSIX
+def test_with_hardly_any_memory_the_error_says_what_to_do():
+    code, output, log = run_code(WITH_LITTLE_MEMORY, 12)
+    assert code == 0, log
+    assert output.startswith("refused not enough memory even for small tiles: close other programs")
+
+
+SILENT = """
+import sys, time
+import MAPDiffLib.worker as worker
+def run_job(job, report, cancelled):
+    report({"type": "progress", "fraction": 0.5, "stage": "full dose", "remaining_s": 9.0})
+    time.sleep(2.2)
+    return "report.json"
+worker.run_job = run_job
+sys.exit(worker.work(sys.argv[1]))
+"""
+
+
+def test_a_long_silence_is_filled_with_the_progress_and_less_time_remaining(tmp_path):
+    job = tiny.write_job_file(tmp_path / "job.json", input="scan.nrrd", output="out")
+    code, output, log = run_code(SILENT, job)
+    assert code == 0, log
+    messages = [decode_message(line) for line in output.splitlines()]
+    remaining = [message["remaining_s"] for message in messages if message["type"] == "progress"]
+    assert len(remaining) >= 3 and remaining == sorted(remaining, reverse=True)
+    assert 6.5 <= remaining[-1] <= 8.0
+    assert messages[-1]["type"] == "done"

@@ -1,0 +1,88 @@
+"""Any bytes where a scan, a job, a bundle or a message should be: read, or refused clearly, and nothing else."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from Testing.fuzz_targets import TARGETS, seeds
+
+PROJECT = Path(__file__).parent.parent
+TEXT = [b"0", b"-1", b"99999999999", b"1e400", b"nan", b"null", b"[]", b"{}", b'"', b"\n", b"\n\n", b"../", b"\xff\xfe"]
+NUMBERS = [bytes(8), b"\xff" * 8, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00\x00\xc0\x7f", b"\x00\x00\x80\xff"]
+
+
+def mutated(content: bytes, seed: int) -> bytes:
+    """The bytes with up to six changes, most of them in the first kilobyte, where headers are."""
+    draw, changed = random.Random(seed), bytearray(content)
+    for _ in range(draw.randint(1, 6)):
+        at = draw.randrange(1 + min(len(changed), draw.choice([64, 400, 1000, len(changed)])))
+        kind = draw.randrange(6)
+        if kind == 0:
+            changed[at : at + 1] = draw.randbytes(1)
+        elif kind == 1:
+            changed[at:at] = draw.choice(TEXT)
+        elif kind == 2:
+            piece = draw.choice(NUMBERS)
+            changed[at : at + len(piece)] = piece
+        elif kind == 3:
+            del changed[at : at + draw.choice([1, 2, 8, 100])]
+        elif kind == 4:
+            del changed[at:]
+        else:  # a number in the text becomes another
+            numbers = [m.span() for m in re.finditer(rb"\d+(\.\d+)?", bytes(changed[:2000]))]
+            if numbers:
+                a, b = draw.choice(numbers)
+                changed[a:b] = draw.choice(TEXT)
+    return bytes(changed)
+
+
+def check(name: str, examples: int) -> None:
+    seen = set()
+
+    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.integers(0, 2**63))
+    def feed(seed):
+        seen.add(TARGETS[name](mutated(seeds()[name], seed)) is None)
+
+    assert TARGETS[name](seeds()[name]) is None  # what is whole is accepted
+    feed()
+    assert False in seen  # and the changes do reach what is checked
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_hundred_damaged_files_of_each_kind_are_read_or_refused(name):
+    if name == "dicom":
+        pytest.importorskip("pydicom")
+    check(name, 100)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", TARGETS)
+def test_ten_thousand_damaged_files_of_each_kind_are_read_or_refused(name):
+    check(name, 10_000)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", TARGETS)
+def test_ten_thousand_files_of_each_kind_by_a_fuzzer_that_watches_the_code(name):
+    if importlib.util.find_spec("atheris") is None:
+        pytest.skip("pip install atheris")
+    command = [sys.executable, "-m", "Testing.fuzz_targets", name, "-runs=10000", "-max_len=4000", "-rss_limit_mb=4000"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@given(st.binary(max_size=2000), st.sampled_from(list(TARGETS)))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+def test_bytes_without_any_sense_are_refused(content, name):
+    if name != "dicom":
+        assert TARGETS[name](content) is not None

@@ -1,0 +1,1 @@
+"""Speed and memory of a whole-body restoration beside what a user would pick instead: `python -m bench --help`."""

@@ -1,0 +1,226 @@
+"""python -m bench: the speed table (Markdown), everything measured (JSON) and the growth plot, into one folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from bench import report
+from bench.choices import choices
+from bench.growth import exponent, growth
+from bench.limit import limit, profile
+from bench.rivals import Rival, rivals
+from bench.scans import DOSE, quadra_scan, small_scan
+from bench.timing import in_child, repeated, seconds_of, summary
+from bench.worker import progress, start_up
+from MAPDiffLib.bundle import Bundle, load_bundle
+from MAPDiffLib.device import choose_compute
+from MAPDiffLib.restore import RestoreOptions, restore
+from MAPDiffLib.volume import Volume, write_volume
+
+SCANS = {"small": small_scan, "quadra": quadra_scan}
+LIMIT_EDGE = {"cpu": 96, "cuda": 256}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures the chosen parts, one after the other; what is done is written after each."""
+    options = _parser().parse_args(arguments)
+    options.work = options.output / "work"  # scans and restorations; gone at the end
+    options.work.mkdir(parents=True, exist_ok=True)
+    try:
+        results = _measured(options)
+    finally:
+        shutil.rmtree(options.work)
+    print(report.table(results))
+    return 0
+
+
+def _measured(options: argparse.Namespace) -> dict:
+    bundle = load_bundle(options.bundle)
+    results = {"machine": machine(options), "options": {key: str(value) for key, value in vars(options).items()}}
+    for size in options.sizes:
+        scan, seconds = _timed(SCANS[size])
+        print(f"{size}: {scan.voxels.shape}, {int(scan.body.sum()):,} voxels of body, made in {seconds:.0f} s")
+        facts = {"shape_zyx": scan.voxels.shape, "spacing_mm": scan.spacing_mm, "body_voxels": int(scan.body.sum())}
+        results[size] = {"scan": facts}
+        for part in options.parts:
+            if size == options.sizes[0] or part not in ONCE:
+                results[size][part], seconds = _timed(lambda p=part, s=scan: PARTS[p](s, bundle, options))  # noqa: B023
+                print(f"{size}, {part}: {seconds:.0f} s", flush=True)
+                report.write(results, options.output)
+    return results
+
+
+def machine(options: argparse.Namespace) -> dict:
+    """What the figures were taken on."""
+    compute = choose_compute(options.device, "auto")
+    cuda = compute.device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(compute.device) if cuda else _processor(),
+        "threads": torch.get_num_threads(),
+        "load_at_start": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "precision": str(compute.dtype).removeprefix("torch."),
+        "layout": str(compute.layout).removeprefix("torch."),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cudnn": torch.backends.cudnn.version() if cuda else None,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _end_to_end(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
+    """`mapdiff restore` as a process: read, restore all doses, write; with its peak memory."""
+    path, results = options.work / "scan.nrrd", options.work / "restored"
+    write_volume(scan, path)
+    command = ["restore", str(path), "--output", str(results), "--bundle", options.bundle, "--overwrite"]
+    command += ["--input-dose", str(DOSE), "--device", options.device]
+    runs = [in_child("MAPDiffLib", *command)]
+    while len(runs) < options.repeats and sum(run["seconds"] for run in runs) < options.budget:
+        runs.append(in_child("MAPDiffLib", *command))
+    stages = json.loads((results / "report.json").read_text())["seconds"]
+    return {
+        **summary([run["seconds"] for run in runs]),
+        "peak_gb": max(run["peak_gb"] for run in runs),
+        "stages": stages,
+    }
+
+
+def _arrays(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
+    """All doses from array to arrays in this process, the body still to be found; on a GPU with its peak memory."""
+    found = {"all memory": _one_setting(scan, bundle, options, None)}
+    if options.device.startswith("cuda"):
+        found["4 GB"] = _one_setting(scan, bundle, options, 4.0)
+    return found
+
+
+def _one_setting(scan: Volume, bundle: Bundle, options: argparse.Namespace, limit_gb: float | None) -> dict:
+    chosen = RestoreOptions(input_dose=DOSE, device=options.device, gpu_memory_gb=limit_gb)
+    reports, messages = [], []
+
+    def run() -> None:
+        fresh = Volume(scan.voxels, scan.spacing_mm, units=scan.units)
+        steps = restore(fresh, bundle, chosen, report=messages.append)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                reports.append(end.value.report)
+                return
+
+    cuda = options.device.startswith("cuda")
+    if cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    taken = repeated(run, options.repeats, options.budget, options.device)
+    said = {
+        **summary(taken),
+        "all_seconds": taken,
+        "tile_edges": reports[-1]["tile_edges"],
+        "sampling": reports[-1]["sampling"],
+        "stages": reports[-1]["seconds"],
+        "warnings": sorted({m["message"] for m in messages if m["type"] == "warning"}),
+    }
+    if cuda:
+        free, total = torch.cuda.mem_get_info()
+        said["gpu_allocated_gb"] = torch.cuda.max_memory_allocated() / 1e9
+        said["gpu_reserved_gb"] = torch.cuda.max_memory_reserved() / 1e9
+        said["gpu_outside_torch_gb"] = (total - free - torch.cuda.memory_reserved()) / 1e9
+    return said
+
+
+def _rivals(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
+    compute = choose_compute(options.device, "auto")
+    found = {}
+    for rival in rivals(scan, bundle, compute):
+        if not isinstance(rival, Rival):
+            print(f"not run: {rival}")
+            found[rival] = None
+            continue
+        taken = repeated(rival.run, options.repeats, options.budget, options.device)
+        found[rival.name] = {**summary(taken, rival.units), "how": rival.how}
+    return found
+
+
+def _limit(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
+    compute = choose_compute(options.device, "auto")
+    edge = options.edge or LIMIT_EDGE[compute.device.type]
+    return limit(bundle, compute, edge, options.repeats, options.budget)
+
+
+def _choices(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
+    kind = options.device.partition(":")[0]
+    return choices(bundle, options.device, options.edge or LIMIT_EDGE[kind], options.repeats, options.budget)
+
+
+def _profile(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
+    chosen = RestoreOptions(input_dose=DOSE, device=options.device)
+    profile(scan, bundle, chosen)
+    return profile(scan, bundle, chosen)
+
+
+def _growth(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
+    points = growth(scan, options.bundle, options.work, options.device, max(1, options.repeats // 2))
+    return {"points": points, "body_exponent": exponent(points["body voxels"])}
+
+
+def _worker(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
+    path = options.work / "scan.nrrd"
+    write_volume(scan, path)
+    said = progress(path, options.work, options.bundle, options.device)
+    return {"start_up": start_up(options.repeats), "progress": said}
+
+
+PARTS: dict[str, Callable] = {
+    "arrays": _arrays,
+    "profile": _profile,
+    "limit": _limit,
+    "choices": _choices,
+    "rivals": _rivals,
+    "end-to-end": _end_to_end,
+    "worker": _worker,
+    "growth": _growth,
+}
+ONCE = ("limit", "choices", "worker", "growth")  # on the first size only
+
+
+def _timed(work: Callable):
+    result = []
+    seconds = seconds_of(lambda: result.append(work()))
+    return result[0], seconds
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    add = parser.add_argument
+    add("--output", type=Path, default=Path("demo/bench-speed"), help="folder (default: %(default)s)")
+    add("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
+    add("--sizes", nargs="+", choices=SCANS, default=["small"], help="scans, in this order (default: small)")
+    add("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure (default: all)")
+    add("--repeats", type=int, default=5, help="runs whose median counts (default: %(default)s)")
+    add("--budget", type=float, default=120.0, help="seconds after which no further run begins (default: %(default)s)")
+    add("--bundle", default="mapdiff-base")
+    add("--edge", type=int, help="of the cube that the limit is measured on (default: 96, on a GPU 256)")
+    return parser
+
+
+if __name__ == "__main__":
+    began = time.perf_counter()
+    code = main()
+    print(f"{time.perf_counter() - began:.0f} s in all")
+    sys.exit(code)

@@ -1,0 +1,54 @@
+"""What number format, layout and compiler are worth on this machine: seconds of one evaluation of the network."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+
+from bench.timing import repeated, seconds_of, summary
+from MAPDiffLib.bundle import Bundle
+from MAPDiffLib.device import DTYPES, LAYOUTS, choose_compute, fastest_on_cpu
+
+
+@torch.inference_mode()
+def choices(bundle: Bundle, device: str, edge: int, repeats: int, budget_s: float) -> dict[str, dict]:
+    """{choice: {"seconds", "first_s" with all that starts up, ...}}: a cube of `edge` voxels, each format and layout;
+    on a GPU also cuDNN's search, torch.compile and a CUDA graph around what the library chooses."""
+    chosen = choose_compute(device, "auto")
+    # Without its instructions bfloat16 takes minutes here: the library's own probe says whether it is worth a try.
+    cuda = chosen.device.type == "cuda"
+    dtypes = DTYPES.values() if cuda else {torch.float32: 1, fastest_on_cpu(tuple(DTYPES.values())).dtype: 1}
+    found = {}
+    for dtype in dtypes:
+        for layout in LAYOUTS:
+            name = f"{dtype}, {layout}".replace("torch.", "")
+            found[name] = _timed(_forward(bundle, chosen.device, dtype, layout, edge), device, repeats, budget_s)
+    if cuda:
+        forward = _forward(bundle, chosen.device, chosen.dtype, chosen.layout, edge)
+        torch.backends.cudnn.benchmark = True
+        found["with cuDNN's search"] = _timed(forward, device, repeats, budget_s)
+        torch.backends.cudnn.benchmark = False
+        found["as a CUDA graph"] = _timed(_graph(forward), device, repeats, budget_s)
+        found["with torch.compile"] = _timed(torch.compile(forward), device, repeats, budget_s)
+    return found
+
+
+def _forward(bundle: Bundle, device: torch.device, dtype: torch.dtype, layout: torch.memory_format, edge: int):
+    network = copy.deepcopy(bundle.network).to(device=device, dtype=dtype, memory_format=layout)
+    x = torch.zeros(1, 1, edge, edge, edge, device=device, dtype=dtype)
+    scalar = torch.tensor([0.5], device=device)
+    return lambda: network(x, x, scalar, scalar)
+
+
+def _graph(forward):
+    forward()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        forward()
+    return graph.replay
+
+
+def _timed(forward, device: str, repeats: int, budget_s: float) -> dict:
+    first = seconds_of(forward, device)
+    return {**summary(repeated(forward, repeats, budget_s, device)), "first_s": first}
