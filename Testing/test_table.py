@@ -1,6 +1,7 @@
 """The table's figures on volumes worked out by hand, its statistics, and whole tables of tiny cases."""
 
 import csv
+import importlib.util
 import json
 import sys
 from dataclasses import dataclass
@@ -453,3 +454,10 @@ def test_a_trained_rival_enters_the_table_as_it_was_saved(cases, tmp_path):
     assert (once.evaluations, twice.evaluations) == (1, 2)
     assert 0 < np.abs(once.images[1.0] - scan.voxels).max() < scan.voxels.max()
     assert not np.array_equal(once.images[1.0], twice.images[1.0])  # the second looks at the mirrored scan
+
+
+def test_a_package_that_is_missing_is_named_before_any_work(cases, tmp_path, capsys, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "bm4d" else find(name))
+    assert main(["evaluate", "--cases", str(cases[0].parent), "--output", str(tmp_path / "out")]) == 2
+    assert "bm4d" in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import platform
 from pathlib import Path
@@ -63,6 +64,7 @@ def choose_methods(options: argparse.Namespace) -> tuple[dict[str, Method], dict
     methods: dict[str, Method] = {"input": Unprocessed()}
     methods |= {f"Gaussian {width:g} mm": Gaussian(width) for width in GAUSSIAN_WIDTHS_MM}
     if not options.no_classical:
+        _check_installed("skimage", "bm4d")
         methods |= {f"non-local means x {strength:g}": NonLocalMeans(strength) for strength in STRENGTHS}
         methods |= {f"BM4D x {strength:g}": BM4D(strength) for strength in STRENGTHS}
     for words in options.rival:
@@ -78,6 +80,13 @@ def choose_methods(options: argparse.Namespace) -> tuple[dict[str, Method], dict
         bundles[f"{OURS} ({load_bundle(folder).name})"] = folder
     methods |= {name: Bundled(folder, **where) for name, folder in bundles.items()}
     return methods, bundles
+
+
+def _check_installed(*modules: str) -> None:
+    """InputError before hours of work, not in their middle."""
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise InputError(f'{missing} are not installed: pip install "mapdiff[rivals]", or give --no-classical')
 
 
 def _rival(words: list[str], where: dict[str, str]) -> tuple[str, Sampled]:
