@@ -12,6 +12,7 @@ from MAPDiffLib.intensity import BODY_MEAN_SUV
 from MAPDiffLib.network import DenoisingUNet
 from training.casefile import read_facts
 from training.config import TrainConfig
+from training.datasets import FINEST_ZOOM
 from training.fit import fit_uncertainty, fit_weights, measure
 from training.train import load_run
 
@@ -39,7 +40,7 @@ def export_bundle(
         "anchors": [dataclasses.asdict(a) for a in config.anchors if a.dose in path.values()],
         "sampling": sampling,
         "input_doses": sorted(config.input_doses),
-        "spacing_range_mm": [round(min(spacings), 2), round(max(spacings), 2)],
+        "spacing_range_mm": [round(min(spacings) / (FINEST_ZOOM if config.zoomed else 1), 2), round(max(spacings), 2)],
         "intensity": {"transform": "log1p", "body_mean": BODY_MEAN_SUV},
         "dose_estimate": json.loads(calibration.read_text())["dose_estimate"],
         "training_data": {

@@ -7,7 +7,6 @@ the same global batch and a resumed run continues exactly where the killed one w
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from pathlib import Path
@@ -15,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 
 from MAPDiffLib.errors import InputError
@@ -23,6 +21,7 @@ from MAPDiffLib.network import DenoisingUNet
 from training.config import TrainConfig
 from training.datasets import Batch, PatchSource, batches
 from training.loss import Loss, anchored_loss
+from training.optimisation import AveragedWeights, rate
 
 CHECKPOINT, CONFIG, LOG = "last.ckpt", "config.json", "train.log.jsonl"
 
@@ -48,10 +47,10 @@ def train(
     network = DenoisingUNet(config.network).to(memory_format=torch.channels_last_3d)
     if start_from is not None:
         network.load_state_dict(averaged_weights(start_from))
-    average = AveragedModel(network, multi_avg_fn=_ema(config.ema_decay)).to(fabric.device)
+    average = AveragedWeights(network.to(fabric.device), config.ema_decay)
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-4, betas=(0.9, 0.99))
     model, optimizer = fabric.setup(network, optimizer)
-    state = {"model": model, "average": average, "optimizer": optimizer, "iteration": 0}
+    state = {"model": model, "average": average.module, "optimizer": optimizer, "iteration": 0}
     checkpoint = output / CHECKPOINT
     if checkpoint.exists():
         fabric.load(checkpoint, state)
@@ -65,13 +64,14 @@ def train(
         started = time.monotonic()
         batch = next(feed)
         waited = time.monotonic() - started
-        _set_rate(optimizer, config, iteration)
+        for group in optimizer.param_groups:
+            group["lr"] = rate(config, iteration)
         optimizer.zero_grad(set_to_none=True)
         losses = step(fabric, model, config, batch, iteration, items)
         fabric.clip_gradients(model, optimizer, max_norm=config.gradient_clip)
         optimizer.step()
-        average.update_parameters(network)
         state["iteration"] = iteration + 1
+        average.update(network, iteration + 1)
         if log:
             log.add(iteration, losses, optimizer.param_groups[0]["lr"], time.monotonic() - started, waited)
         if state["iteration"] % config.checkpoint_every == 0 or state["iteration"] == config.iterations:
@@ -89,8 +89,7 @@ def load_run(folder: Path) -> tuple[DenoisingUNet, TrainConfig]:
 
 def averaged_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     """The exponentially averaged weights of a checkpoint, by the network's own names."""
-    average = torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]
-    return {name.removeprefix("module."): value for name, value in average.items() if name.startswith("module.")}
+    return torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]
 
 
 def draw_timesteps(config: TrainConfig, iteration: int, items: list[int]) -> torch.Tensor:
@@ -162,24 +161,6 @@ def _path_step(fabric, model, config: TrainConfig, batch: Batch, iteration: int,
         batch, noise = batch.first(going_on), noise[:going_on]
         x_t = diffusion.step(x_t[:going_on], losses[-1].x0_hat[:going_on].detach(), t[:going_on], stop)
         t = stop
-
-
-def _set_rate(optimizer, config: TrainConfig, iteration: int) -> None:
-    """Linear warm-up, then a half cosine down to 2 % of the rate."""
-    warm = min(1.0, (iteration + 1) / max(1, config.warmup))
-    fall = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * iteration / config.iterations))
-    for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * warm * fall
-
-
-def _ema(decay: float):
-    """Exponential moving average whose memory grows with the run, so that the start does not linger."""
-
-    def update(averaged, current, count):
-        rate = min(decay, (1 + float(count)) / (10 + float(count)))
-        torch._foreach_lerp_(averaged, current, 1 - rate)
-
-    return torch.no_grad()(update)
 
 
 def _save(fabric: Fabric, checkpoint: Path, state: dict) -> None:

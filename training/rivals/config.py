@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from MAPDiffLib.errors import InputError
 from training.config import TrainConfig
 
+WIDTHS = {"unet": 24, "gan": 24, "swinunetr": 12}  # 3.2, 3.2 and 4.1 million parameters
 STRIDES = {"unet": 16, "swinunetr": 32, "gan": 16}  # four halvings; the transformer has five
 # Smaller ones leave the discriminator no voxel to judge and the transformer's instance normalisation nothing to norm.
 SMALLEST_PATCH = {"unet": 16, "swinunetr": 64, "gan": 32}
@@ -31,6 +32,7 @@ class RivalConfig:
     width: int | None = None
     adversarial: float = 0.01
     input_doses: dict[float, float] = field(default_factory=_our_doses)
+    zoomed: float = 0.25
     patch: int = 64
     batch: int = 8
     iterations: int = 2000
@@ -54,6 +56,11 @@ class RivalConfig:
     def stride(self) -> int:
         """Edge lengths must be multiples of this many voxels."""
         return STRIDES[self.name]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels as our own network counts them, whose first level holds 2 x 2 x 2 voxels: the memory of a tile."""
+        return (8 * (self.width or WIDTHS[self.name]),)
 
     @property
     def voxels_seen(self) -> int:

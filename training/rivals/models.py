@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from MAPDiffLib.errors import InputError
-from training.rivals.config import RivalConfig
+from training.rivals.config import WIDTHS, RivalConfig
 
 INPUTS = 2  # the scan and its dose
-WIDTHS = {"unet": 24, "gan": 24, "swinunetr": 12}  # 3.2, 3.2 and 4.1 million parameters
 
 
 class OnePass(nn.Module):

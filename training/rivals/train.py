@@ -12,12 +12,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from MAPDiffLib.device import choose_compute
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.plan import choose_device
-from training.datasets import PatchSource
+from training.datasets import PatchSource, batches
 from training.optimisation import AveragedWeights, rate
 from training.rivals.config import RivalConfig
-from training.rivals.feed import batches
 from training.rivals.models import OnePass, parameters
 from training.rivals.objectives import objective
 from training.rivals.saved import save_rival
@@ -31,13 +30,10 @@ def train_rival(
 ) -> Path:
     """Train to config.iterations in folder `output`, resuming from its checkpoint; returns the folder, a whole rival.
 
-    `workers`: processes that make patches; None for one per core on a GPU, none on the CPU. InputError when `output`
-    holds a run of another configuration.
+    `workers` as in datasets.batches. InputError when `output` holds a run of another configuration.
     """
-    place, _ = choose_device(device, "auto")
+    place = choose_compute(device, "float32").device
     on_gpu = place.type == "cuda"
-    if workers is None:
-        workers = min(16, os.cpu_count() or 1) if on_gpu else 0
     _claim_folder(config, output)
     torch.manual_seed(config.seed)
     torch.backends.cudnn.benchmark = on_gpu
@@ -49,7 +45,7 @@ def train_rival(
     state = _State(output / CHECKPOINT, learner, average.module)
     state.load(place)
     autocast = partial(torch.autocast, "cuda", torch.bfloat16) if on_gpu else nullcontext
-    source = PatchSource(cases, config.patch, config.input_doses, config.seed)
+    source = PatchSource(cases, config.patch, config.input_doses, config.seed, config.zoomed, place)
     log = _Log(output, config, parameters(network), state.iteration)
     remaining = range(state.iteration, config.iterations)
     for batch in batches(source, range(config.batch), remaining, place, workers):

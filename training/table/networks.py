@@ -10,11 +10,11 @@ import torch
 
 from MAPDiffLib.bodybox import BodyBox
 from MAPDiffLib.bundle import Bundle, load_bundle
+from MAPDiffLib.device import choose_compute
 from MAPDiffLib.diffusion import Diffusion, ancestral_sampler, deterministic_sampler
 from MAPDiffLib.doses import ANCHOR_DOSES
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.intensity import Intensity
-from MAPDiffLib.plan import choose_device
 from MAPDiffLib.restore import RestoreOptions, restore
 from MAPDiffLib.sampling import MIRRORS, draw_noise
 from MAPDiffLib.tiles import HALO, TiledNetwork
@@ -77,16 +77,15 @@ class Sampled:
         network, diffusion, tile = _network(self.folder)
         body = body_mask(scan.voxels, scan.spacing_mm)
         box = BodyBox.around(body, network.config.stride)
-        device, dtype = choose_device(self.device, self.precision)
-        tiled = TiledNetwork(network, box.cut(body), device, dtype, tile)
+        tiled = TiledNetwork(network, box.cut(body), choose_compute(self.device, self.precision), tile)
         intensity = Intensity.of_scan(scan.voxels, body)
-        condition = intensity.to_network(box.cut(scan.voxels))
+        condition = intensity.to_network(box.cut(scan.voxels).to(tiled.home))
         total = sum(
             intensity.to_physical(self._sample(number, tiled, diffusion, condition, dose))
             for number in range(self.samples)
         )
         full, inside = scan.voxels.copy(), body[box.slices]
-        full[box.slices][inside] = box.trim((total / self.samples).cpu().numpy())[inside]
+        full[box.slices][inside] = box.trim((total / self.samples).cpu()).numpy()[inside]
         return Result(with_mixes(scan.voxels, dose, full), None, len(self.path(diffusion.timesteps)) * self.samples)
 
     def path(self, total: int) -> list[int]:
@@ -106,7 +105,8 @@ class Sampled:
             return torch.where(tiled.body, x0_hat, condition)
 
         timesteps = self.path(diffusion.timesteps)
-        state = diffusion.noised(condition, timesteps[0], draw_noise(condition.shape, seed=0, number=number))
+        noise = draw_noise(condition.shape, seed=0, number=number).to(tiled.home)
+        state = diffusion.noised(condition, timesteps[0], noise)
         if self.stochastic:
             generator = torch.Generator().manual_seed(number)
             *_, (_, x0_hat) = ancestral_sampler(diffusion, denoise, state, timesteps, generator)
