@@ -8,10 +8,9 @@ import torch
 
 from MAPDiffLib.errors import InputError
 from Testing.tiny import tiny_case
-from training.datasets import PatchSource
+from training.datasets import PatchSource, batches
 from training.optimisation import AveragedWeights, rate
 from training.rivals.config import SMALLEST_PATCH, STRIDES, RivalConfig
-from training.rivals.feed import batches
 from training.rivals.models import OnePass, parameters
 from training.rivals.objectives import weighted_mean
 from training.rivals.saved import FACTS, WEIGHTS, load_rival
@@ -90,14 +89,6 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(name, cases, tmp_pat
     for key, value in whole.named_parameters():
         assert torch.allclose(resumed.get_parameter(key), value, atol=1e-6), key
 
-
-def test_worker_processes_make_the_very_batches_of_the_source(cases):
-    source = PatchSource(cases, 16, {0.05: 1.0}, seed=0)
-    alone, helped = (list(batches(source, range(2), range(1, 4), torch.device("cpu"), n)) for n in (0, 1))
-    assert len(alone) == len(helped) == 3
-    for number, (a, b) in enumerate(zip(alone, helped, strict=True), start=1):
-        for name, value in vars(source.batch(number, range(2))).items():
-            assert torch.equal(value, getattr(a, name)) and torch.equal(value, getattr(b, name)), name
 
 
 def test_the_weighted_mean_is_per_patch_and_worked_by_hand():

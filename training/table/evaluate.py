@@ -115,12 +115,19 @@ def _facts(cases: list[Path], methods: dict[str, Method], options: argparse.Name
     """What the figures were measured on and with."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() and options.device != "cpu" else None
     return {
-        "cases": [str(case) for case in cases],
+        "cases": [f"{case.parent.name}/{case.name}" for case in cases],
         "input_doses": list(options.input_doses),
-        "methods": {name: repr(method) for name, method in methods.items()},
+        "methods": {name: _settings(method) for name, method in methods.items()},
         "psnr_peaks": ["maximum of the real full dose in the body (psnr_max)", f"SUV {PEAK_SUV:g} (psnr)"],
         "reference": "the real full-dose scan, inside its body mask",
         "mapdiff": __version__,
         "torch": torch.__version__,
         "device": gpu or platform.processor() or platform.machine(),
     }
+
+
+def _settings(method: Method) -> str:
+    """A method with its settings, its folder by name alone."""
+    if hasattr(method, "folder"):
+        method = dataclasses.replace(method, folder=Path(Path(method.folder).name))
+    return repr(method)
