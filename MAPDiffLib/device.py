@@ -13,7 +13,8 @@ from MAPDiffLib.errors import InputError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LAYOUTS = (torch.channels_last_3d, torch.contiguous_format)
-VOXELS_PER_TILE = 2_000_000  # on a CPU, about 0.5 GB of activations in float32
+# Voxels of a tile, each about 0.25 KB: a third of the volume between these bounds, since small tiles are mostly halo.
+SMALLEST_ON_CPU, LARGEST_ON_CPU = 3_000_000, 10_000_000
 LARGEST_TILE = 100_000_000  # voxels: the widest activation keeps under the 2^31 elements that cuDNN can index
 BYTES_PER_VOXEL = 500  # of a tile on a GPU, float32, with cuDNN's workspace
 CONTEXT_BYTES = 600_000_000  # CUDA's own, outside torch's allocator
@@ -90,7 +91,7 @@ def share_memory(compute: Compute, voxels: int, volumes: int, width: int, limit_
     `width`: of the network's first level. `limit_gb`: what all of it may take of a GPU; it is then held to that.
     """
     if compute.device.type == "cpu":
-        return Memory(compute.device, VOXELS_PER_TILE)
+        return Memory(compute.device, min(max(voxels // 3, SMALLEST_ON_CPU), LARGEST_ON_CPU))
     free, total = torch.cuda.mem_get_info(compute.device)
     cached = torch.cuda.memory_reserved(compute.device) - torch.cuda.memory_allocated(compute.device)
     asked = total if limit_gb is None else max(int(limit_gb * 1e9) - CONTEXT_BYTES, 0)

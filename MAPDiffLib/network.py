@@ -38,6 +38,20 @@ class NetworkConfig:
         """Edge lengths must be multiples of this many voxels."""
         return STEM * 2 ** (len(self.widths) - 1)
 
+    @property
+    def reach(self) -> int:
+        """How many voxels away an input can lie that still changes an output; a multiple of `stride`.
+
+        Walked from an output back to the inputs: two 3 x 3 x 3 convolutions per block and one each in head and stem, of
+        voxels that grow from level to level; going down a level, a voxel touched is taken in whole.
+        """
+        edges = [STEM * 2**level for level in range(len(self.widths))]
+        voxels = edges[0]  # head
+        for edge in edges:
+            voxels = -(-voxels // edge) * edge + 2 * self.blocks * edge
+        voxels += sum(2 * self.blocks * edge for edge in edges[:-1]) + edges[0]  # encoder and stem
+        return -(-voxels // self.stride) * self.stride
+
 
 class DenoisingUNet(nn.Module):
     """(x_t, scan, t, dose) -> prediction, all [batch, 1, z, y, x] in network units, edges multiples of `stride`."""

@@ -1,7 +1,7 @@
 """A network over a whole volume, tile by tile: memory is bounded by a tile, air is skipped, the result is seamless.
 
-A tile is a core plus a halo of context; only the core is kept. Cores start at multiples of the network's stride, so
-that every tile sees the same down-sampling lattice as the whole volume would.
+A tile is a core plus a halo of context, as far as the reach of the network; only the core is kept. Cores start at
+multiples of its stride, so that every tile sees the same down-sampling lattice as the whole volume would.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
-from MAPDiffLib.device import VOXELS_PER_TILE, Compute, out_of_memory, share_memory
+from MAPDiffLib.device import Compute, out_of_memory, share_memory
 from MAPDiffLib.errors import Cancelled, InputError
 
-HALO = 32  # voxels: on a whole-body scan 64-voxel tiles then differ from the whole by 0.02 % of the body mean at most
 SMALLEST_EDGE = 32
 
 
@@ -42,7 +41,7 @@ class Tile:
         return depth * height * width
 
 
-def tile_volume(shape: tuple[int, int, int], edges: tuple[int, int, int], halo: int = HALO) -> list[Tile]:
+def tile_volume(shape: tuple[int, int, int], edges: tuple[int, int, int], halo: int) -> list[Tile]:
     """Tiles that cover `shape` exactly once with their cores, in z, y, x order."""
     spans = [[(a, min(a + edge, n)) for a in range(0, n, edge)] for n, edge in zip(shape, edges, strict=True)]
     return [
@@ -57,7 +56,7 @@ def tile_volume(shape: tuple[int, int, int], edges: tuple[int, int, int], halo: 
 
 
 def fitting_edges(
-    shape: tuple[int, int, int], stride: int, voxels: int = VOXELS_PER_TILE, halo: int = HALO
+    shape: tuple[int, int, int], stride: int, voxels: int, halo: int
 ) -> tuple[int, int, int]:
     """Edges of the fewest, even tiles whose context stays under `voxels`: the longest edge is cut first."""
     parts = [1, 1, 1]
@@ -104,7 +103,7 @@ class TiledNetwork:
         self.device, self.dtype, self.warn = compute.device, compute.dtype, warn
         memory = share_memory(compute, body.numel(), volumes, network.config.widths[0], limit_gb)
         self.home, self.body = memory.home, body.to(memory.home)
-        automatic = fitting_edges(body.shape, stride, memory.tile_voxels)
+        automatic = fitting_edges(body.shape, stride, memory.tile_voxels, network.config.reach)
         self.edges = automatic if tile is None else (_round_up(tile, stride),) * 3
 
     @torch.inference_mode()
@@ -142,7 +141,8 @@ class TiledNetwork:
     def _evaluate(self, x_t, scan, t, dose, report, cancelled, mirrored) -> torch.Tensor:
         output = torch.zeros_like(x_t)
         body = self.body.flip(mirrored)
-        tiles = [tile for tile in tile_volume(tuple(body.shape), self.edges) if body[tile.core].any()]
+        every = tile_volume(tuple(body.shape), self.edges, self.network.config.reach)
+        tiles = [tile for tile in every if body[tile.core].any()]
         total, done = sum(tile.voxels for tile in tiles), 0
         scalars = [torch.tensor([value], device=self.device, dtype=torch.float32) for value in (t, dose)]
         for tile in tiles:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -166,10 +170,10 @@ def _read_file(path: Path) -> tuple[sitk.Image, str, dict[str, str]]:
         raise InputError(f"{path} is empty (0 bytes): copy or export it again.")
     headers.check_first(path, suffix)
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     reader.SetImageIO(headers.IMAGE_IO[suffix])
     reader.SetOutputPixelType(sitk.sitkFloat32)
-    with headers.quiet():
+    with headers.quiet(), _away_from_its_twin(path, suffix) as file:
+        reader.SetFileName(str(file))
         try:
             reader.ReadImageInformation()
             _check_layout(reader, path)
@@ -186,6 +190,21 @@ def _read_file(path: Path) -> tuple[sitk.Image, str, dict[str, str]]:
     units = found.get("units") or (noted.group(1) if noted else "unknown")
     kept = {key: found[key] for key in KEPT_METADATA if found.get(key)}
     return image, units, kept | ({headers.SOURCE_GEOMETRY: geometry} if geometry else {})
+
+
+@contextmanager
+def _away_from_its_twin(path: Path, suffix: str) -> Iterator[Path]:
+    """The file, under a path beside which there is no scan.nii: the NIfTI library would read that for scan.nii.gz."""
+    if suffix != ".nii.gz" or not path.with_suffix("").exists():
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        alone = Path(folder) / path.name
+        try:
+            alone.symlink_to(path.resolve())
+        except OSError:  # Windows, without the right to
+            shutil.copyfile(path, alone)
+        yield alone
 
 
 def _check_layout(reader: sitk.ImageFileReader, path: Path) -> None:

@@ -19,6 +19,7 @@ from MAPDiffLib.job import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_FAILE
 from MAPDiffLib.run import cancel_on_signals, run_job
 
 SILENCE_S = 0.7  # after which the progress is said again
+OUT_OF_MEMORY = ("can't allocate memory", "can't start new thread")
 
 
 def work(job_path: str) -> int:
@@ -46,8 +47,8 @@ def _run(job_path: str, channel: TextIO, cancelled: threading.Event) -> int:
 
 
 def _failure(error: Exception) -> str:
-    """What happened, for the user; torch says that the main memory is full with a plain RuntimeError."""
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    """What happened, for the user; torch and Python say with a plain RuntimeError that the main memory is full."""
+    if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
         return (
             "Memory ran out. The doses that had arrived stay. Close other programs, or choose fewer samples, and start "
             "again."

@@ -75,3 +75,27 @@ def test_the_default_network_fits_the_bundle_limit():
 def test_configurations_that_cannot_work_are_refused(wrong):
     with pytest.raises(ValueError, match="needed"):
         NetworkConfig(**wrong)
+
+
+@pytest.mark.parametrize(("widths", "blocks"), [((4, 8), 1), ((4, 4, 4), 1), ((4, 4), 2)])
+def test_what_lies_beyond_the_reach_changes_nothing_and_what_lies_within_does(widths, blocks):
+    config = NetworkConfig(widths=widths, blocks=blocks, embedding=16)
+    network = DenoisingUNet(config).double().eval()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.3
+    length, core = 2 * config.reach + config.stride, slice(config.reach, config.reach + config.stride)
+    scan = torch.randn(1, 1, length + 2 * config.stride, config.stride, config.stride, dtype=torch.float64)
+    t = dose = torch.full((1,), 0.5, dtype=torch.float64)
+
+    def of_a_part(start: int) -> torch.Tensor:
+        """The same core, seen with its halo from `start` on."""
+        part = scan[:, :, start : 2 * config.stride + length]
+        with torch.inference_mode():
+            output = network(part, part, t, dose)
+        first = config.stride + core.start - start
+        return output[:, :, first : first + config.stride]
+
+    whole, enough, short = of_a_part(0), of_a_part(config.stride), of_a_part(2 * config.stride)
+    assert torch.allclose(whole, enough, rtol=1e-10)
+    assert not torch.allclose(whole, short, rtol=1e-10)

@@ -78,9 +78,9 @@ def test_cancel_is_noticed_between_two_tiles():
 
 
 def test_automatic_tiles_stay_under_the_budget_and_are_as_few_as_that_allows():
-    assert fitting_edges((128, 64, 96), 8) == (128, 64, 96)
-    edges = fitting_edges((600, 200, 400), 8, voxels=2_000_000)
-    tiles = tile_volume((600, 200, 400), edges)
+    assert fitting_edges((128, 64, 96), 8, voxels=1_000_000, halo=48) == (128, 64, 96)
+    edges = fitting_edges((600, 200, 400), 8, voxels=2_000_000, halo=32)
+    tiles = tile_volume((600, 200, 400), edges, halo=32)
     assert max(tile.voxels for tile in tiles) <= 2_000_000
     assert all(edge % 8 == 0 for edge in edges)
 

@@ -299,3 +299,11 @@ def test_air_alone_is_refused():
 
 def test_a_spacing_of_zero_is_refused():
     assert "spacing" in refusal(check_volume, volume(spacing_mm=(4.0, 0.0, 4.0)), "scan.nrrd")
+
+
+def test_a_compressed_scan_is_not_taken_for_the_uncompressed_one_beside_it(tmp_path):
+    """The NIfTI library looks for scan.nii first, whichever of the two it is asked for."""
+    for name, level in (("scan.nii", 1.0), ("scan.nii.gz", 2.0)):
+        write_volume(Volume(np.full((4, 5, 6), level, np.float32), (2.0, 2.0, 2.0)), tmp_path / name)
+    assert read_volume(tmp_path / "scan.nii.gz").voxels.mean() == 2.0
+    assert read_volume(tmp_path / "scan.nii").voxels.mean() == 1.0

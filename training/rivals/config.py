@@ -63,6 +63,11 @@ class RivalConfig:
         return (8 * (self.width or WIDTHS[self.name]),)
 
     @property
+    def reach(self) -> int:
+        """Halo of the tiles in voxels; these networks see farther, but hardly look there."""
+        return 32
+
+    @property
     def voxels_seen(self) -> int:
         """Voxels of all patches of the whole training: what is kept equal between rivals."""
         return self.iterations * self.batch * self.patch**3

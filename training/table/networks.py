@@ -17,7 +17,7 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.intensity import Intensity
 from MAPDiffLib.restore import RestoreOptions, restore
 from MAPDiffLib.sampling import MIRRORS, draw_noise
-from MAPDiffLib.tiles import HALO, TiledNetwork
+from MAPDiffLib.tiles import TiledNetwork
 from MAPDiffLib.volume import Volume, body_mask
 from training.rivals.saved import FACTS, load_rival
 from training.table.method import Result, with_mixes
@@ -139,7 +139,7 @@ def _network(folder: Path) -> tuple[torch.nn.Module, Diffusion, int | None]:
         network, _ = load_rival(folder)
         # Instance normalisation measures what it is shown: tiles as near to the training's patches as the halo allows.
         normalised = network.config.name == "swinunetr"
-        tile = max(network.config.patch - 2 * HALO, HALO) if normalised else None
+        tile = max(network.config.patch - 2 * network.config.reach, network.config.reach) if normalised else None
         return network, Diffusion(prediction="x0"), tile
     from training.train import CHECKPOINT, load_run
 

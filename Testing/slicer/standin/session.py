@@ -194,6 +194,8 @@ class StandIn:
         for name in set(sys.modules) - set(self._before):
             if self._is_ours(name):
                 del sys.modules[name]
+        # A reload gives the library new classes; other tests hold the old ones.
+        sys.modules.update({name: module for name, module in self._before.items() if name.startswith("MAPDiffLib")})
         sys.path[:] = self._path
         gc.collect()
 
@@ -201,7 +203,7 @@ class StandIn:
     def _is_ours(name):
         """Modules that must not outlive the stand-in: those it placed, and the panel's, which hold on to them."""
         file = getattr(sys.modules[name], "__file__", None) or ""
-        placed = name.split(".")[0] in ("qt", "ctk", "slicer", "PyTorchUtils", "SampleData")
+        placed = name.split(".")[0] in ("qt", "ctk", "slicer", "PyTorchUtils", "SampleData", "MAPDiffLib")
         return placed or Path(file).is_relative_to(PROJECT / "MAPDiff")
 
 
