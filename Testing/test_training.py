@@ -195,7 +195,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(cases, tmp_path):
         assert torch.allclose(resumed[name], value, atol=1e-6), name
 
 
-@pytest.mark.parametrize("path_share", [0.0, 0.5])
+@pytest.mark.parametrize("path_share", [pytest.param(0.0, marks=pytest.mark.long), 0.5])
 def test_two_processes_under_torchrun_train_what_one_process_does(cases, tmp_path, path_share):
     config = replace(TINY, path_share=path_share)
     alone = averaged_weights(train(config, cases, tmp_path / "alone"))

@@ -84,7 +84,7 @@ def unhurt(run_folder):
     return averaged_weights(train(CONFIG, find_cases(run_folder / "cases"), run_folder / "unhurt"))
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_a_killed_process_ends_the_run_and_the_next_one_goes_on_from_the_last_checkpoint(run_folder, unhurt, rank):
     output = run_folder / f"hurt-{rank}"
     process = start(run_folder, output)

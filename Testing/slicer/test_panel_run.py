@@ -176,7 +176,8 @@ def test_a_worker_that_does_not_listen_is_ended_with_its_children(panel, applica
     assert not any(map(alive, pids)) and leftovers(application) == []
 
 
-@pytest.mark.parametrize("number", range(20))
+# A few on every run, all twenty with `make test-long`.
+@pytest.mark.parametrize("number", [n if n < 7 else pytest.param(n, marks=pytest.mark.long) for n in range(20)])
 def test_a_worker_killed_at_any_moment_leaves_whole_doses_and_one_message(panel, application, number):
     """A third of the moments lie before the first progress (loading), the others at a random fraction of it."""
     import slicer
@@ -353,7 +354,9 @@ def test_a_worker_without_memory_says_so_and_what_to_do(panel, application, monk
     panel.ui.denoiseButton.click()
     assert standin.pump(lambda: not panel.logic.running, SECONDS)
     assert panel.ui.statusLabel.text.startswith("Memory ran out."), panel.ui.statusLabel.text
-    assert "fewer samples" in panel.ui.statusLabel.text and "allocate" in panel.ui.detailsText.toPlainText()
+    assert "fewer samples" in panel.ui.statusLabel.text
+    # Which of the two comes first is the machine's affair.
+    assert any(words in panel.ui.detailsText.toPlainText() for words in ("allocate", "start new thread"))
     assert result_nodes(application.scene) == [] and leftovers(application) == []
     assert panel.ui.denoiseButton.enabled and panel.ui.denoiseButton.text == "Denoise"
 
