@@ -81,16 +81,18 @@ class ResultSection:
             self.refresh()
 
     def doseArrived(self, resultID: str, dose: float) -> None:
-        """A run has a new dose: shown at once, unless the user is looking at another one."""
+        """A run has a new dose: shown at once, the first one beside the input, unless the user looks at another one."""
         if self._parameters is None:
             return
+        own = not self.views.changed  # the views are as the user arranged them
         if self._parameters.result != resultID:
             self._parameters.result, self.touched = resultID, False
         keep = self._currentDose() if self.touched else None
         self.refresh()
         if self.result is not None:
+            first = len(self.result.stops) == 2  # the scan and this dose
             self._moveTo(positionOf(self.result, dose if keep is None else keep))
-            self._show()
+            self._arrange(views.PAIR if own and first else self.views.kind)
 
     def step(self, direction: int) -> None:
         """To the next (1) or previous (-1) dose."""
