@@ -7,9 +7,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -20,7 +18,7 @@ from pathlib import Path
 from MAPDiffLib.errors import Cancelled, InputError
 from MAPDiffLib.folder import make_folder, sole_writer
 from MAPDiffLib.job import REPORT_FILE, Job, dose_label
-from MAPDiffLib.run import run_job, write_json
+from MAPDiffLib.run import run_job, write_csv, write_json
 
 FAILURE_FILE, SUMMARY_FILE = "failure.json", "summary.csv"
 COLUMNS = (
@@ -59,7 +57,7 @@ def restore_batch(
                     progress(Path(job.output).name, "done" if error is None else _reason(error))
         finally:
             rows = [_row(job) for job in jobs]
-            _write_summary(rows, output / SUMMARY_FILE)
+            write_csv(rows, COLUMNS, output / SUMMARY_FILE)
     return rows
 
 
@@ -145,12 +143,3 @@ def _read(path: Path) -> dict:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-
-
-def _write_summary(rows: list[dict], path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(partial, path)

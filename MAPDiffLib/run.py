@@ -5,13 +5,14 @@ Nothing heavy is imported before it is needed: a job that cannot work is refused
 
 from __future__ import annotations
 
+import csv
 import importlib
 import json
 import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields
@@ -163,6 +164,19 @@ def write_json(content: dict, path: Path) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def write_csv(rows: list[dict], columns: Sequence[str], path: Path) -> None:
+    """Writes a table whole under a temporary name, then renames it."""
+    partial = path.parent / f".{path.name}.partial"
+    try:
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _waiting(cancelled: Callable[[], bool], function: Callable, *arguments):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -17,8 +18,8 @@ from MAPDiffLib.folder import PARTIAL
 from MAPDiffLib.job import decode_message
 from MAPDiffLib.volume import read_volume
 from Testing import tiny
+from Testing.workers import PROJECT, worker_processes
 
-PROJECT = Path(__file__).parent.parent
 SLOW = {"steps": 200, "samples": 16, "input_dose": 0.05}  # a minute, unless it is ended
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX signals, mounts and limits")
 
@@ -35,26 +36,16 @@ def scan(tmp_path):
 
 @pytest.fixture
 def start(tmp_path, bundle, scan):
-    """Starts a worker; whatever still runs at the end of the test is killed."""
-    running = []
+    """Starts a worker on the scan; whatever still runs at the end of the test is killed."""
+    begun = itertools.count()
+    with worker_processes() as begin:
 
-    def begin(environment=(), before=None, **content):
-        content = {"input": str(scan), "bundle": bundle, "output": str(tmp_path / "out"), "input_dose": 0.05, **content}
-        job = tiny.write_job_file(tmp_path / f"job-{len(running)}.json", **content)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "MAPDiffLib", "worker", str(job)],
-            cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **dict(environment)}, preexec_fn=before,
-        )  # fmt: skip
-        running.append(process)
-        return process
+        def on_the_scan(environment=(), **content):
+            usual = {"input": str(scan), "bundle": bundle, "output": str(tmp_path / "out"), "input_dose": 0.05}
+            job = tiny.write_job_file(tmp_path / f"job-{next(begun)}.json", **{**usual, **content})
+            return begin(job, environment=environment)
 
-    yield begin
-    for process in running:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            pipe.close()
+        yield on_the_scan
 
 
 def wait_for(process, kind):
@@ -327,7 +318,7 @@ except MemoryError as error:
 
 @POSIX
 def test_on_a_machine_with_too_little_memory_tiles_shrink_and_the_result_is_the_same():
-    code, output, log = run_code(WITH_LITTLE_MEMORY, 150)
+    code, output, log = run_code(WITH_LITTLE_MEMORY, 100)
     assert code == 0, log
     word, difference, edge, warnings = output.split()
     assert word == "done" and float(difference) < 1e-5  # an untrained network returns its scan

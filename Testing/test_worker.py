@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,8 +13,8 @@ from MAPDiffLib.folder import earlier_results
 from MAPDiffLib.job import decode_message, read_job
 from MAPDiffLib.volume import read_volume
 from Testing import tiny
+from Testing.workers import worker_processes
 
-PROJECT = Path(__file__).parent.parent
 LONG = {"steps": 500, "samples": 64, "input_dose": 0.05}  # minutes, unless it is cancelled
 
 
@@ -34,24 +31,13 @@ def scan(tmp_path_factory):
 @pytest.fixture
 def start(tmp_path):
     """Starts a worker on a job.json of the given content; whatever still runs at the end of the test is killed."""
-    running = []
+    with worker_processes() as begin:
 
-    def begin(*, launch=("-m", "MAPDiffLib"), preexec=None, environment=(), **content):
-        path = tiny.write_job_file(tmp_path / "job.json", **{"output": str(tmp_path / "out"), **content})
-        process = subprocess.Popen(
-            [sys.executable, *launch, "worker", str(path)],
-            cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **dict(environment)}, preexec_fn=preexec,
-        )  # fmt: skip
-        running.append(process)
-        return process
+        def on_content(*, launch=("-m", "MAPDiffLib"), preexec=None, environment=(), **content):
+            job = tiny.write_job_file(tmp_path / "job.json", **{"output": str(tmp_path / "out"), **content})
+            return begin(job, launch, environment, preexec)
 
-    yield begin
-    for process in running:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            pipe.close()
+        yield on_content
 
 
 def finish(process):

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import multiprocessing
 import os
@@ -19,7 +18,7 @@ from pathlib import Path
 from MAPDiffLib.doses import dose_label, mix
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.folder import make_folder, sole_writer
-from MAPDiffLib.run import write_json
+from MAPDiffLib.run import write_csv, write_json
 from MAPDiffLib.volume import read_volume, write_volume
 from training.casefile import CASE_FILE
 from training.datasets import dose_file
@@ -54,7 +53,7 @@ def prepare_udpet(root: Path, output: Path, jobs: int = 1, retry: bool = False) 
         waiting = [subject for subject in subjects if not _is_settled(subject, output, retry)]
         _prepare_all(waiting, output, jobs)
         rows = [json.loads(_outcome_file(subject, output).read_text(encoding="utf-8")) for subject in subjects]
-        write_table(rows, output / TABLE_FILE)
+        write_csv(rows, COLUMNS, output / TABLE_FILE)
     return rows
 
 
@@ -69,16 +68,6 @@ def summary(rows: list[dict]) -> str:
     if derived:
         lines.append(f"  {derived} lack the 1/2 dose: computed from 1/4 and full, to train on and not to judge by")
     return "\n".join(lines)
-
-
-def write_table(rows: list[dict], path: Path) -> None:
-    """subjects.csv, whole under another name first."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(partial, path)
 
 
 def _prepare_all(subjects: list[Subject], output: Path, jobs: int) -> None:
