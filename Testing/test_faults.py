@@ -297,12 +297,12 @@ from MAPDiffLib.network import DenoisingUNet, NetworkConfig
 torch.set_num_threads(1)
 network = DenoisingUNet(NetworkConfig(widths=(32, 64), embedding=16))
 said = []
-shape = (128, 128, 128)
+shape = (1024, 64, 64)  # long: the smallest tile is a tenth of it
 body = torch.ones(shape, dtype=torch.bool)
 tiled = tiles.TiledNetwork(network, body, Compute(torch.device("cpu"), torch.float32), warn=said.append)
-tiled.edges = shape  # the whole volume at once: 1 GB
+tiled.edges = shape  # the whole volume at once
 x = torch.randn(shape)
-small = torch.randn(64, 64, 64)
+small = torch.randn(64 + 2 * network.config.reach, 64, 64)  # the smallest tile and its halo
 with torch.inference_mode():  # what the first call needs for itself is not the question
     network(small[None, None], small[None, None], torch.tensor([0.5]), torch.tensor([0.05]))
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
@@ -318,11 +318,18 @@ except MemoryError as error:
 
 @POSIX
 def test_on_a_machine_with_too_little_memory_tiles_shrink_and_the_result_is_the_same():
-    code, output, log = run_code(WITH_LITTLE_MEMORY, 100)
-    assert code == 0, log
-    word, difference, edge, warnings = output.split()
-    assert word == "done" and float(difference) < 1e-5  # an untrained network returns its scan
-    assert int(edge) < 128 and int(warnings) > 0
+    """How much a process needs besides its arrays differs from machine to machine: the limit is
+    raised until small tiles fit; under each, the answer is a clear refusal or the whole result."""
+    for limit in (100, 125, 160, 200, 250, 310, 400, 500):
+        code, output, log = run_code(WITH_LITTLE_MEMORY, limit)
+        assert code == 0, log
+        if output.startswith("refused not enough memory even for small tiles"):
+            continue
+        word, difference, edge, warnings = output.split()
+        assert word == "done" and float(difference) < 1e-5  # an untrained network returns its scan
+        assert int(edge) < 1024 and int(warnings) > 0
+        return
+    pytest.fail("small tiles fitted under none of the limits")
 
 
 @POSIX
