@@ -140,6 +140,17 @@ class Batch:
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in vars(self).values()))
 
 
+@dataclass(frozen=True)
+class _Draw:
+    """One patch: its case, input dose, window ((start, stop) per axis), mirrored axes, and what counts as SUV 1."""
+
+    case: int
+    dose: float
+    window: list[tuple[int, int]]
+    flips: list[int]
+    scale: float
+
+
 class PatchSource:
     """Random patches of random cases; item k of iteration i is the same on every run and any number of processes.
 
@@ -164,6 +175,7 @@ class PatchSource:
         self.bodies = [torch.from_numpy(case.body).to(self.device) for case in self.cases]
         self.input_doses = list(input_doses)
         self.shares = np.array(list(input_doses.values())) / sum(input_doses.values())
+        self.wanted = {dose: self._wanted(dose) for dose in input_doses}
 
     def _fits(self, device: torch.device) -> bool:
         free, _ = torch.cuda.mem_get_info(device)
@@ -171,28 +183,37 @@ class PatchSource:
 
     def batch(self, iteration: int, items: Sequence[int]) -> Batch:
         """The patches numbered `items` of the global batch of this iteration."""
-        parts = [self._draw(np.random.default_rng([self.seed, iteration, item])) for item in items]
-        scan, ladder, weight, dose = (torch.stack(column) for column in zip(*parts, strict=True))
-        return Batch(scan, ladder, weight, dose)
+        draws = [self._draw(np.random.default_rng([self.seed, iteration, item])) for item in items]
+        # What can be done for the whole batch at once is: on a GPU a hundred small steps per patch would cost more
+        # than the training step itself.
+        suv = torch.zeros((len(items), 1 + len(ANCHOR_DOSES), *(self.patch,) * 3), device=self.device)
+        body = torch.zeros((len(items), 1, *(self.patch,) * 3), device=self.device)
+        for k, draw in enumerate(draws):
+            self._cut(self.doses[draw.case], draw, suv[k], self.wanted[draw.dose])
+            self._cut(self.bodies[draw.case][None], draw, body[k])
+        scale = torch.tensor([draw.scale for draw in draws])[:, None, None, None, None].to(self.device)
+        values = Intensity(scale).to_network(suv)
+        # A function of the scan alone: weights that knew the target would bias the estimate.
+        weight = (1 + suv[:, :1].clamp(min=0)).pow(WEIGHT_POWER).clamp(max=WEIGHT_LIMIT)
+        weight = torch.where(body > 0.5, weight, AIR_WEIGHT)
+        return Batch(values[:, :1], values[:, 1:], weight, torch.tensor([draw.dose for draw in draws]))
 
-    def _draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
+    def _wanted(self, dose: float) -> torch.Tensor:
+        """Which of ALL_DOSES a patch of this input dose needs: its own and the anchors', int [1 + anchors].
+
+        An anchor at or below the input's own dose teaches nothing: the next one above stands in for it.
+        """
+        above = [min(d for d in ANCHOR_DOSES if d >= max(anchor, dose * 1.01)) for anchor in ANCHOR_DOSES]
+        return torch.tensor([ALL_DOSES.index(d) for d in (dose, *above)], device=self.device)
+
+    def _draw(self, rng: np.random.Generator) -> _Draw:
         number = int(rng.integers(len(self.cases)))
         case = self.cases[number]
         dose = float(rng.choice(self.input_doses, p=self.shares))
         zoom = rng.uniform(1.0, FINEST_ZOOM) if rng.random() < self.zoomed else 1.0
         window = self._window(case, rng, round(self.patch / zoom))
         flips = [axis for axis in (1, 2, 3) if rng.random() < 0.5]
-        index = ALL_DOSES.index(dose)
-        intensity = Intensity(scale=case.body_means[index] / BODY_MEAN_SUV)
-        # An anchor at or below the input's own dose teaches nothing: the next one above stands in for it.
-        above = [min(d for d in ANCHOR_DOSES if d >= max(anchor, dose * 1.01)) for anchor in ANCHOR_DOSES]
-        wanted = [index, *(ALL_DOSES.index(d) for d in above)]
-        suv = self._cut(self.doses[number], wanted, window, flips)
-        body = self._cut(self.bodies[number][None], [0], window, flips)
-        values = intensity.to_network(suv)
-        # A function of the scan alone: weights that knew the target would bias the estimate.
-        weight = (1 + suv[:1].clamp(min=0)).pow(WEIGHT_POWER).clamp(max=WEIGHT_LIMIT)
-        return values[:1], values[1:], torch.where(body > 0.5, weight, AIR_WEIGHT), torch.tensor(dose)
+        return _Draw(number, dose, window, flips, case.body_means[ALL_DOSES.index(dose)] / BODY_MEAN_SUV)
 
     def _window(self, case: CachedCase, rng: np.random.Generator, edge: int) -> list[tuple[int, int]]:
         """(start, stop) per axis around a random body voxel, pushed inside the volume where it fits."""
@@ -206,15 +227,17 @@ class PatchSource:
         ]
         return [(start, start + edge) for start in starts]
 
-    def _cut(self, array: torch.Tensor, channels: list[int], window, flips: list[int]) -> torch.Tensor:
-        """Channels of [c, z, y, x] in a window that may reach past the end, mirrored, enlarged to the patch."""
-        (z0, z1), (y0, y1), (x0, x1) = window
-        block = torch.stack([array[c, z0:z1, y0:y1, x0:x1] for c in channels]).float()
-        missing = [n for (a, b), size in zip(window, block.shape[1:], strict=True) for n in (b - a - size, 0)]
-        block = functional.pad(block, missing[::-1]).flip(flips)
-        if block.shape[-1] == self.patch:
-            return block
-        return functional.interpolate(block[None], size=(self.patch,) * 3, mode="trilinear")[0]
+    def _cut(self, array: torch.Tensor, draw: _Draw, out: torch.Tensor, channels: torch.Tensor | None = None) -> None:
+        """The window of [c, z, y, x], mirrored and enlarged to the patch, into `out`; past the end `out` stays zero."""
+        block = array[(slice(None), *(slice(a, b) for a, b in draw.window))]
+        if channels is not None:
+            block = block.index_select(0, channels)
+        edges = [b - a for a, b in draw.window]
+        if edges != list(block.shape[1:]) or edges[0] != self.patch:
+            missing = [n for edge, size in zip(edges, block.shape[1:], strict=True) for n in (edge - size, 0)]
+            block = functional.pad(block.float(), missing[::-1])
+            block = functional.interpolate(block[None], size=(self.patch,) * 3, mode="trilinear")[0]
+        out.copy_(block.flip(draw.flips))
 
 
 class _Iterations(Dataset):
