@@ -1,6 +1,6 @@
 """Volume -> each dose as it is ready.
 
-body mask -> intensity.to_network -> samples along the anchors' timesteps -> each dose: anchored estimate and
+body mask -> intensity.to_network -> mean of samples -> along the anchors' timesteps -> each dose: anchored estimate and
 closed-form mix, weighted as validation decided -> mean-activity guard -> the scan's own units and geometry
 """
 
@@ -23,7 +23,7 @@ from MAPDiffLib.guard import GuardReport, guard_activity
 from MAPDiffLib.intensity import Intensity
 from MAPDiffLib.job import RESEARCH_USE
 from MAPDiffLib.plan import Plan
-from MAPDiffLib.sampling import sample_means
+from MAPDiffLib.sampling import evaluate_path, evaluations_of
 from MAPDiffLib.tiles import TiledNetwork
 from MAPDiffLib.volume import Volume
 
@@ -118,7 +118,7 @@ def restore(
     way = setting.way
     clock.lap("prepare")
     progress = _Progress(report, way)
-    evaluations = sample_means(
+    evaluations = evaluate_path(
         setting.network, Diffusion(**bundle.manifest["diffusion"]), setting.box.pad(setting.scan), setting.intensity,
         way.input_dose, way.timesteps, way.samples, options.seed, progress.add, cancelled,
     )  # fmt: skip
@@ -129,7 +129,7 @@ def restore(
     below, lower = way.input_dose, setting.scan  # the nearest dose below, for doses between two anchors
     spread = None
     for evaluation in evaluations:
-        estimates.append(setting.box.trim(evaluation.mean))
+        estimates.append(setting.box.trim(evaluation.x0_hat))
         spread = evaluation.spread
         anchor = way.anchor_at(evaluation.t)
         if anchor is None:
@@ -165,7 +165,7 @@ def _prepare(volume: Volume, bundle: Bundle, options: RestoreOptions, report: Re
         report({"type": "warning", "message": message})
 
     # What the sampler and the estimates hold, and as much again for what they pass through while they are made.
-    held = 2 * (way.samples + len(way.timesteps)) + 8
+    held = 2 * len(way.timesteps) + 14
     network = TiledNetwork(
         bundle.network, box.cut(body), compute, options.tile, warn, held, options.gpu_memory_gb
     )  # fmt: skip
@@ -191,7 +191,12 @@ def _summary(setting: _Setting, bundle: Bundle, options: RestoreOptions, clock: 
         "torch": torch.__version__,
         "bundle": {"name": bundle.name, "sha256": bundle.sha256},
         "input": _input_facts(setting),
-        "sampling": {"timesteps": list(way.timesteps), "samples": way.samples, "seed": options.seed},
+        "sampling": {
+            "timesteps": list(way.timesteps),
+            "samples": way.samples,
+            "evaluations": evaluations_of(way.timesteps, way.samples),
+            "seed": options.seed,
+        },
         "device": str(network.device),
         "precision": str(network.dtype).removeprefix("torch."),
         "tile_edges": list(network.edges),

@@ -128,7 +128,7 @@ def test_the_first_dose_comes_before_the_later_evaluations_run(volume, bundle):
     fractions = []
     steps = restore(volume, bundle, GIVEN, report=lambda event: fractions.append(event.get("fraction", 0)))
     assert next(steps).dose == 0.1
-    assert max(fractions) == pytest.approx(2 / 5)
+    assert max(fractions) == pytest.approx(3 / 6)  # two samples and the first anchor, of six evaluations
     steps.close()
 
 
@@ -168,7 +168,7 @@ def test_a_dose_between_two_anchors_is_their_mix(result, volume, bundle):
 def test_the_report_names_everything_that_made_the_result(result, volume):
     report = result[1].report
     assert report["bundle"] == {"name": "shaken", "sha256": "0" * 64}
-    assert report["sampling"] == {"timesteps": [999, 150, 90, 50, 25], "samples": 2, "seed": 3}
+    assert report["sampling"] == {"timesteps": [999, 150, 90, 50, 25], "samples": 2, "evaluations": 6, "seed": 3}
     assert report["input"]["dose_used"] == 0.05 and report["input"]["units"] == "BQML"
     assert 0 < report["input"]["dose_estimated"]["low"] < report["input"]["dose_estimated"]["high"] <= 1
     assert set(report["doses"]) == {"0.1", "0.25", "0.5", "1"}
