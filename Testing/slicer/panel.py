@@ -9,7 +9,7 @@ import pytest
 
 MODULE = "MAPDiff/MAPDiff.py"
 SPACING, ORIGIN = (8.1, 7.9, 25 / 3), (1 / 3, 2 / 7, -100 / 11)
-LONG = {"steps": 500, "samples": 64, "inputDose": 0.05}  # minutes, unless it is cancelled
+LONG = {"steps": 900, "samples": 64, "inputDose": 0.05}  # long enough to be cancelled
 
 
 def scan_voxels() -> np.ndarray:
