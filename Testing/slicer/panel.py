@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 MODULE = "MAPDiff/MAPDiff.py"
 SPACING, ORIGIN = (8.1, 7.9, 25 / 3), (1 / 3, 2 / 7, -100 / 11)
+SECONDS = 300  # at most; a machine that is busy with other things takes long to load torch
 LONG = {"steps": 900, "samples": 64, "inputDose": 0.05}  # long enough to be cancelled
 
 
@@ -177,3 +179,11 @@ def leftovers(application) -> list[str]:
     import slicer
 
     return sorted(path.name for path in Path(slicer.app.temporaryPath).glob("MAPDiff-*"))
+
+
+def alive(pid: int) -> bool:
+    """A process that is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
