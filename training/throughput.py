@@ -29,7 +29,9 @@ class Throughput:
         lines = [f"training step on {self.device}: {self.step:.2f} samples/s"]
         for workers, rate in self.loader.items():
             enough = "enough" if rate > self.step else "too slow"
-            lines.append(f"loader, {workers} workers: {rate:.2f} samples/s, {rate / self.step:.1f} x the step: {enough}")
+            lines.append(
+                f"loader, {workers} workers: {rate:.2f} samples/s, {rate / self.step:.1f} x the step: {enough}"
+            )
         return "\n".join(lines)
 
 
