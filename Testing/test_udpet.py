@@ -2,7 +2,11 @@
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +28,8 @@ from training.udpet_testset import suv_factor
 pytest.importorskip("pydicom")
 from Testing import tiny  # noqa: E402
 from Testing import udpet_tree as tree  # noqa: E402
+
+PROJECT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
@@ -280,6 +286,66 @@ def test_what_a_killed_run_left_half_done_is_done_again_whole(tmp_path):
     (output / "outcomes" / "one.json").unlink()
     prepare_udpet(tmp_path / "root", output)
     assert not half.exists() and find_cases(output) == [case]
+
+
+def many_subjects(root: Path, count: int) -> set[str]:
+    """Both layouts in turn; every tenth subject lacks a dose. Returns the names of those."""
+    incomplete = set()
+    for number in range(count):
+        name, person = f"subject-{number:03d}", tree.Person(number)
+        make, folders = ((tree.bern_subject, tree.BERN), (tree.shanghai_subject, tree.SHANGHAI))[number % 2]
+        if number % 10 == 9:
+            folders = {factor: folder for factor, folder in folders.items() if factor != 20}
+            incomplete.add(name)
+        make(root, name, person, folders)
+    return incomplete
+
+
+def prepare_watched(root: Path, output: Path, jobs: int) -> tuple[str, float, float]:
+    """The real command: what it printed, the peak memory of its own process and of the greatest job, in MB."""
+    command = [sys.executable, "-m", "training", "prepare-udpet", str(root), "--output", str(output)]
+    process = subprocess.Popen(
+        [*command, "--jobs", str(jobs)], cwd=PROJECT, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    peaks = {}
+    while process.poll() is None:
+        for status in Path("/proc").glob("[0-9]*/status"):
+            try:
+                lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+            except OSError:  # it ended
+                continue
+            pid = int(status.parent.name)
+            if "VmHWM" in lines and (pid == process.pid or int(lines["PPid"]) == process.pid):
+                peaks[pid] = int(lines["VmHWM"].split()[0]) / 1024
+        time.sleep(0.05)
+    assert process.returncode == 0
+    own = peaks.pop(process.pid)
+    assert len(peaks) >= jobs
+    return process.stdout.read(), own, max(peaks.values())
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measures memory through /proc")
+@pytest.mark.parametrize(("few", "many"), [(2, 10), pytest.param(10, 100, marks=pytest.mark.long)])
+def test_memory_does_not_grow_with_the_number_of_subjects_and_none_is_dropped(tmp_path, monkeypatch, few, many):
+    """A subject holds 9 MB of voxels here: what kept them would grow by that for each, shared among two jobs."""
+    monkeypatch.setattr(tree, "SHAPE", (12, 160, 160))
+    peaks = []
+    for count in (few, many):
+        root, output = tmp_path / f"in-{count}", tmp_path / f"out-{count}"
+        incomplete = many_subjects(root, count)
+        printed, *peak = prepare_watched(root, output, jobs=2)
+        peaks.append(peak)
+        assert f"{count} subjects: {count - len(incomplete)} prepared, {len(incomplete)} excluded" in printed
+        with (output / TABLE_FILE).open(newline="") as file:
+            status = {row["subject"]: row["status"] for row in csv.DictReader(file)}
+        everyone = {f"subject-{number:03d}" for number in range(count)}
+        assert status == {name: "excluded" if name in incomplete else "prepared" for name in everyone}
+        assert {case.name for case in find_cases(output)} == everyone - incomplete
+        shutil.rmtree(root)
+    print(f"peak MB of command and greatest job: {few} subjects {peaks[0]}, {many} subjects {peaks[1]}")
+    for fewer, more in zip(*peaks, strict=True):
+        assert more - fewer < 20, peaks
 
 
 def test_a_folder_without_udpet_data_is_refused(tmp_path):
