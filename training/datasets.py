@@ -27,13 +27,15 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.intensity import BODY_MEAN_SUV, Intensity
 from MAPDiffLib.volume import Volume, body_mask, read_volume
 
-DOSES_CACHE, BODY_CACHE, FACTS_CACHE = "cache-doses.npy", "cache-body.npy", "cache.json"
+DOSES_CACHE, BODY_CACHE, FACTS_CACHE = "cache-doses.npy", "cache-body.npy", "cache-facts.json"
+BODY_CENTRES, HOT_CENTRES = "cache-body-centres.npy", "cache-hot-centres.npy"
 CPU = torch.device("cpu")
 MARGIN = 4  # voxels of air kept around the body
 AIR_WEIGHT = 0.05  # air is passed through by the restoration, so it hardly matters to the loss
 # A log1p error of a hot voxel is a large error in SUV: the loss counts it with (1 + SUV)^1.5, up to this weight.
 WEIGHT_POWER, WEIGHT_LIMIT = 1.5, 30.0
 HOT_SUV, HOT_SHARE = 3.0, 0.25  # a quarter of the patches is drawn around hot voxels, which are rare
+MOST_CENTRES = 10_000  # kept per case and kind, in memory: patches are placed around them with room to spare
 FINEST_ZOOM = 2.4  # 4 mm voxels to 1.7 mm
 ALL_DOSES = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -72,12 +74,12 @@ class CachedCase:
 
     @cached_property
     def doses(self) -> np.ndarray:
-        return np.load(self.folder / DOSES_CACHE, mmap_mode="c")  # never written to, but torch asks for it
+        return _mapped(self.folder / DOSES_CACHE)
 
     @cached_property
     def body(self) -> np.ndarray:
         """Body mask bool [z, y, x]."""
-        return np.load(self.folder / BODY_CACHE, mmap_mode="c")
+        return _mapped(self.folder / BODY_CACHE)
 
     @cached_property
     def body_means(self) -> list[float]:
@@ -87,28 +89,61 @@ class CachedCase:
     @cached_property
     def body_voxels(self) -> np.ndarray:
         """Flat indices of body voxels, thinned: patch centres are drawn from them."""
-        return np.flatnonzero(self.body)[::7]
+        return np.load(self.folder / BODY_CENTRES)
 
     @cached_property
     def hot_voxels(self) -> np.ndarray:
         """Flat indices of the body voxels with high uptake at full dose, thinned."""
-        return np.flatnonzero(self.body & (self.doses[-1] > HOT_SUV))[::3]
+        return np.load(self.folder / HOT_CENTRES)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """The array of a .npy file, left on the disk. torch's mapping needs no open file, as numpy's does: there are more
+    cases than files that a process may open."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        start = file.tell()
+    storage = torch.UntypedStorage.from_file(str(path), False, path.stat().st_size)
+    return torch.empty(0, dtype=torch.uint8).set_(storage).numpy()[start:].view(dtype).reshape(shape)
 
 
 def _write_cache(case: Path) -> None:
+    """One dose in memory at a time, whatever their number."""
     full = read_dose(case, 1.0)
     body = body_mask(full.voxels, full.spacing_mm)
     box = tuple(
         slice(max(0, hits[0] - MARGIN), hits[-1] + 1 + MARGIN)
         for hits in (np.flatnonzero(body.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
     )
-    scans = [read_dose(case, dose).voxels for dose in ALL_DOSES]
-    means = [float(scan[body].mean(dtype=np.float64)) for scan in scans]
-    stacked = np.stack([scan[box] for scan in scans]).astype(np.float16)
-    _write_whole(case / DOSES_CACHE, lambda file: np.save(file, stacked))
-    _write_whole(case / BODY_CACHE, lambda file: np.save(file, body[box]))
+    inside = body[box]
+    hot = inside & (full.voxels[box] > HOT_SUV)
+    del full
+    means = []
+
+    def write_doses(file: BinaryIO) -> None:
+        header = {"descr": "<f2", "fortran_order": False, "shape": (len(ALL_DOSES), *inside.shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+        means.extend(_append(read_dose(case, dose).voxels, body, box, file) for dose in ALL_DOSES)
+
+    _write_whole(case / DOSES_CACHE, write_doses)
+    _write_whole(case / BODY_CACHE, lambda file: np.save(file, inside))
+    _write_whole(case / BODY_CENTRES, lambda file: np.save(file, _thinned(inside, 7)))
+    _write_whole(case / HOT_CENTRES, lambda file: np.save(file, _thinned(hot, 3)))
     facts = json.dumps({"body_means": means}).encode()
     _write_whole(case / FACTS_CACHE, lambda file: file.write(facts))  # last: its presence means that all are whole
+
+
+def _append(voxels: np.ndarray, body: np.ndarray, box: tuple[slice, ...], file: BinaryIO) -> float:
+    """Writes the box of a scan; returns its mean in the body."""
+    file.write(voxels[box].astype("<f2", order="C"))
+    return float(voxels[body].mean(dtype=np.float64))
+
+
+def _thinned(mask: np.ndarray, step: int) -> np.ndarray:
+    """Flat indices of every `step`-th voxel of a mask, or of fewer, evenly: at most MOST_CENTRES."""
+    voxels = np.flatnonzero(mask)
+    return voxels[:: max(step, -(-len(voxels) // MOST_CENTRES))].astype(np.min_scalar_type(mask.size))
 
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
