@@ -153,6 +153,7 @@ def test_fifty_scans_five_of_them_broken_and_two_kills_on_the_way(bundle, tmp_pa
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measures memory through /proc")
+@pytest.mark.long
 def test_memory_is_that_of_two_scans_however_many_there_are(bundle, tmp_path):
     """A scan with its results holds 8 MB here: what kept them would grow by that for each."""
     z, y, x = np.mgrid[:88, :64, :64]

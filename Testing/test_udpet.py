@@ -316,8 +316,8 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="fi
 
 
 @needs_proc
-@pytest.mark.parametrize(("few", "many"), [(2, 10), pytest.param(10, 100, marks=pytest.mark.long)])
-def test_memory_does_not_grow_with_the_number_of_subjects_and_none_is_dropped(tmp_path, monkeypatch, few, many):
+@pytest.mark.long
+def test_memory_does_not_grow_with_the_number_of_subjects_and_none_is_dropped(tmp_path, monkeypatch, few=10, many=100):
     """A subject holds 3 MB of voxels here: what kept them would grow by that for each, shared among two jobs."""
     monkeypatch.setattr(tree, "SHAPE", (12, 96, 96))
     peaks = []
