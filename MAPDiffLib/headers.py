@@ -34,6 +34,7 @@ NIFTI_SIZE = 348
 NIFTI_PIXDIM, NIFTI_UNITS, NIFTI_FORMS = slice(76, 92), slice(123, 124), slice(252, 328)
 NIFTI_GEOMETRY = "4f1B2h18f"  # pixdim 0..3, xyzt_units, qform and sform codes, quaternion, offsets, three rows
 SPACING_MM = (0.01, 100.0)  # from microscopy to slabs; beyond it a number is a fault, and grids in mm explode
+MOST_PACKED = 1032  # bytes out of one byte in: deflate cannot do more
 NRRD_GEOMETRY = ("space:", "space dimension:", "space directions:", "space origin:", "spacings:", "axis mins:")
 
 
@@ -65,6 +66,15 @@ def check_spacing(spacing_mm: tuple[float, ...], name: str | Path) -> None:
         )
 
 
+def check_claim(claimed: int, most: int, path: str | Path) -> None:
+    """Raises InputError for a file that announces more bytes of voxels than it can hold."""
+    if claimed > most:
+        raise InputError(
+            f"{path} is cut short or damaged: its header announces {claimed} bytes of voxels, and it can hold at most "
+            f"{most}. Copy or export it again."
+        )
+
+
 def check_first(path: Path, suffix: str) -> None:
     """Checks what crashes SimpleITK or keeps it busy for minutes as soon as it looks at a header."""
     if suffix in (".mha", ".mhd"):
@@ -73,18 +83,25 @@ def check_first(path: Path, suffix: str) -> None:
             raise InputError(f"{path} says NDims = {dimensions[:20]!r}: it is damaged. Copy or export it again.")
 
 
-def check_header(path: Path, suffix: str) -> str:
-    """Checks what SimpleITK would let pass and returns the geometry in the file's own numbers ("" where not needed)."""
+def check_header(path: Path, suffix: str, claimed: int) -> str:
+    """Checks what SimpleITK would let pass and returns the geometry in the file's own numbers ("" where not needed).
+
+    claimed: bytes of voxels that the header announces; SimpleITK takes the memory for them before it looks.
+    """
     if suffix.startswith(".nii"):
         return _check_nifti(path)
     if suffix in (".mha", ".mhd"):
         fields = _header_fields(path, "=")
         _need_spacing(fields, ("elementspacing", "elementsize"), path)
         if fields.get("compresseddata", "").lower() == "true":
-            _check_compressed(path, fields.get("elementdatafile", ""))
+            _check_compressed(path, fields.get("elementdatafile", ""), claimed)
         return ""
     fields = _header_fields(path, ":")
     _need_spacing(fields, ("space directions", "spacings"), path)
+    beside = path.parent / fields.get("data file", fields.get("datafile", path.name))
+    if beside.is_file():  # else several files, which SimpleITK opens one by one, or none
+        packing = 1 if fields.get("encoding") == "raw" else MOST_PACKED
+        check_claim(claimed, packing * beside.stat().st_size, path)
     kept = [f"{key}: {value}" for key, value in fields.items() if f"{key}:" in NRRD_GEOMETRY]
     return "nrrd " + "\n".join(kept)
 
@@ -139,19 +156,19 @@ def _image_geometry(image: sitk.Image | sitk.ImageFileReader) -> tuple[float, ..
     return tuple(image.GetSpacing()) + tuple(image.GetOrigin()) + tuple(image.GetDirection())
 
 
-def _check_compressed(path: Path, beside: str) -> None:
-    """A damaged zlib stream of a MetaImage is something that SimpleITK only prints about."""
+def _check_compressed(path: Path, beside: str, claimed: int) -> None:
+    """A zlib stream of a MetaImage that is damaged or too short is something that SimpleITK only prints about."""
     local = beside.upper() == "LOCAL"
-    stream = zlib.decompressobj()
+    stream, inflated = zlib.decompressobj(), 0
     try:
         with (path if local else path.parent / beside).open("rb") as file:
             while local and not file.readline(1 << 16).lower().startswith(b"elementdatafile"):
                 pass
             while (block := file.read(1 << 20)) and not stream.eof:
                 while block:
-                    stream.decompress(block, 1 << 22)  # a part at a time: a small file may hold gigabytes
+                    inflated += len(stream.decompress(block, 1 << 22))  # in parts: a small file may hold gigabytes
                     block = stream.unconsumed_tail
-        damaged = not stream.eof
+        damaged = not stream.eof or inflated < claimed
     except (zlib.error, OSError, ValueError):  # ValueError: a name with a null byte
         damaged = True
     if damaged:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import pickle
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,11 @@ SCANS = {  # name of the file -> (content, words)
     "minus-dims.nii": (nifti(dims=(3, 2, -3, 4, 1, 1, 1, 1)), "single slice"),
     "cut.nii": (nifti()[:-1], "ends early"),
     "huge.nii": (nifti(dims=(3, 30000, 30000, 30000, 1, 1, 1, 1)), "ends early"),
-    "huge.nrrd": (nrrd(sizes="100000 100000 100000"), "could not be read"),
+    "huge.nrrd": (nrrd(sizes="100000 100000 100000"), "announces"),
+    "claims.nrrd": (nrrd(sizes="1500 1500 1500"), "announces 13500000000 bytes"),
+    "claims-packed.nrrd": (nrrd(gzip.compress(VOXELS), sizes="1500 1500 1500", encoding="gzip"), "announces"),
+    "claims-packed.mha": (mha(zlib.compress(VOXELS), CompressedData="True", DimSize="1500 1500 1500"), "cut short"),
+    "more-than-packed.mha": (mha(zlib.compress(VOXELS), CompressedData="True", DimSize="2 3 5"), "cut short"),
     "huge.mha": (mha(DimSize="100000 100000 100000"), "could not be read"),
     "offset-nan.nii": (nifti(offset=float("nan")), "voxels begin at byte"),
     "offset-minus.nii": (nifti(offset=-5.0), "voxels begin at byte"),
