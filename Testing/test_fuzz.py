@@ -45,8 +45,14 @@ def mutated(content: bytes, seed: int) -> bytes:
     return bytes(changed)
 
 
+def peak_mb() -> float:
+    """The most memory that this process has had; 0 where /proc does not say."""
+    status = Path("/proc/self/status")
+    return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 1000 if status.exists() else 0.0
+
+
 def check(name: str, examples: int) -> None:
-    seen = set()
+    seen, before = set(), peak_mb()
 
     @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(st.integers(0, 2**63))
@@ -56,6 +62,7 @@ def check(name: str, examples: int) -> None:
     assert TARGETS[name](seeds()[name]) is None  # what is whole is accepted
     feed()
     assert False in seen  # and the changes do reach what is checked
+    assert peak_mb() - before < 300  # no length in a file of kilobytes is believed
 
 
 @pytest.mark.parametrize("name", TARGETS)
