@@ -35,6 +35,7 @@ NIFTI_PIXDIM, NIFTI_UNITS, NIFTI_FORMS = slice(76, 92), slice(123, 124), slice(2
 NIFTI_GEOMETRY = "4f1B2h18f"  # pixdim 0..3, xyzt_units, qform and sform codes, quaternion, offsets, three rows
 SPACING_MM = (0.01, 100.0)  # from microscopy to slabs; beyond it a number is a fault, and grids in mm explode
 MOST_PACKED = 1032  # bytes out of one byte in: deflate cannot do more
+LONGEST_LINE, LONGEST_NAME = 500, 250  # teem's error texts and MetaIO's names have room for no more, and crash
 NRRD_GEOMETRY = ("space:", "space dimension:", "space directions:", "space origin:", "spacings:", "axis mins:")
 
 
@@ -78,9 +79,24 @@ def check_claim(claimed: int, most: int, path: str | Path) -> None:
 def check_first(path: Path, suffix: str) -> None:
     """Checks what crashes SimpleITK or keeps it busy for minutes as soon as it looks at a header."""
     if suffix in (".mha", ".mhd"):
-        dimensions = _header_fields(path, "=").get("ndims", "")
+        fields = _header_fields(path, "=")
+        dimensions = fields.get("ndims", "")
         if dimensions and not re.fullmatch(r"\d{1,2}", dimensions):
             raise InputError(f"{path} says NDims = {dimensions[:20]!r}: it is damaged. Copy or export it again.")
+        _check_length(fields.get("name", ""), LONGEST_NAME, path)
+    elif IMAGE_IO[suffix] == "NrrdImageIO":
+        lines = _header_lines(path)
+        for line in lines if next(lines, "").startswith("NRRD") else ():
+            free_text = line.startswith(("#", "content:")) or ":" not in line.partition(":=")[0] and ":=" in line
+            _check_length("" if free_text else line, LONGEST_LINE, path)
+
+
+def _check_length(text: str, longest: int, path: Path) -> None:
+    if len(text) > longest:
+        raise InputError(
+            f"{path} has a header field of {len(text)} characters ({text[:20]!r}...), where at most {longest} make "
+            "sense: it is damaged. Copy or export it again."
+        )
 
 
 def check_header(path: Path, suffix: str, claimed: int) -> str:
@@ -218,17 +234,20 @@ def _with_nrrd_geometry(written: bytes, text: str) -> bytes:
     return "\n".join(lines).encode("latin-1") + b"\n\n" + voxels
 
 
+def _header_lines(path: Path) -> Iterator[str]:
+    """The lines before the voxels: up to an empty one (NRRD) or the one that names the voxels' file (MetaImage)."""
+    with path.open("rb") as file:
+        for line in iter(lambda: file.readline(1 << 20), b""):
+            text = line.decode("latin-1").rstrip("\r\n")
+            yield text
+            if not text or text.lower().startswith("elementdatafile"):
+                return
+
+
 def _header_fields(path: Path, separator: str) -> dict[str, str]:
     """The `key: value` (NRRD) or `key = value` (MetaImage) lines before the voxels, keys in small letters."""
-    with path.open("rb") as file:
-        text = file.read(1 << 16).decode("latin-1").replace("\r\n", "\n")
-    fields = {}
-    for line in text.partition("\n\n")[0].split("\n"):
-        key, _, value = line.partition(separator)
-        fields[key.strip().lower()] = value.strip()
-        if "elementdatafile" in fields:
-            break
-    return fields
+    pairs = (line.partition(separator) for line in _header_lines(path))
+    return {key.strip().lower(): value.strip() for key, _, value in pairs}
 
 
 def _need_spacing(fields: dict[str, str], names: tuple[str, ...], path: Path) -> None:
