@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import inspect
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -137,6 +138,9 @@ def _dicom_folder() -> Path:
 
 
 if __name__ == "__main__":
+    child = os.fork()  # libFuzzer ends its process without any goodbye; this one tidies up after it
+    if child:
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) and 1)
     import atheris
 
     ours = [module for name, module in sys.modules.items() if name.startswith("MAPDiffLib.")]
