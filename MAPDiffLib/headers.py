@@ -83,7 +83,8 @@ def check_first(path: Path, suffix: str) -> None:
         dimensions = fields.get("ndims", "")
         if dimensions and not re.fullmatch(r"\d{1,2}", dimensions):
             raise InputError(f"{path} says NDims = {dimensions[:20]!r}: it is damaged. Copy or export it again.")
-        _check_length(fields.get("name", ""), LONGEST_NAME, path)
+        for key in (*fields, fields.get("name", "")):
+            _check_length(key, LONGEST_NAME, path)
     elif IMAGE_IO[suffix] == "NrrdImageIO":
         lines = _header_lines(path)
         for line in lines if next(lines, "").startswith("NRRD") else ():
