@@ -128,6 +128,7 @@ SCANS = {  # name of the file -> (content, words)
     "long-hidden.nrrd": (nrrd(space="x" * 1000 + ":=1"), "a header field of"),
     "long-late.nrrd": (nrrd(content="a\n" + "# comment\n" * 9000 + "labels: " + "x" * 1100), "a header field of"),
     "long-file.nhdr": (nrrd(b"", **{"data file": "x" * 1100}), "a header field of"),
+    "text.mha": (mha(BinaryData=None), "does not say BinaryData = True"),
     "long-key.mha": (mha(**{"x" * 2000: "1"}), "a header field of 2000 characters"),
     "long-name.mha": (mha(Name="x" * 300), "a header field of 300 characters"),
     "elsewhere.nhdr": (nrrd(b"", **{"data file": "none.raw"}), "could not be read"),
