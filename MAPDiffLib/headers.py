@@ -84,7 +84,9 @@ def check_first(path: Path, suffix: str) -> None:
         if dimensions and not re.fullmatch(r"\d{1,2}", dimensions):
             raise InputError(f"{path} says NDims = {dimensions[:20]!r}: it is damaged. Copy or export it again.")
         if "ndims" in fields and fields.get("binarydata", "").lower() not in ("true", "t", "1"):
-            raise InputError(f"{path} does not say BinaryData = True: voxels as text are not read. Export it as binary.")
+            raise InputError(
+                f"{path} does not say BinaryData = True: voxels as text are not read. Export it as binary."
+            )
         for key in (*fields, fields.get("name", "")):
             _check_length(key, LONGEST_NAME, path)
     elif IMAGE_IO[suffix] == "NrrdImageIO":
