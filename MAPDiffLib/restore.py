@@ -29,7 +29,7 @@ from MAPDiffLib.volume import Volume
 
 Report = Callable[[dict], None]
 
-RESULT_S_PER_VOXEL = 1e-7  # what guarding, measuring and writing one dose takes, until it has been seen
+RESULT_S_PER_VOXEL = 4e-8  # what guarding, measuring and writing one dose takes, until it has been seen
 
 
 @dataclass(frozen=True)
