@@ -69,16 +69,16 @@ def evaluate_path(
 
     with ThreadPoolExecutor() as pool:  # a generator draws on one core, and a whole body is 50 million numbers
         noises = list(pool.map(lambda number: draw_noise(scan.shape, seed, number), range(samples)))
+    start = diffusion.noised(condition, timesteps[0], noises[0].to(scan.device))
     total, squares = torch.zeros_like(scan), torch.zeros_like(scan)
-    for noise in noises:
-        x_t = diffusion.noised(condition, timesteps[0], noise.to(scan.device))
+    while noises:
+        x_t = diffusion.noised(condition, timesteps[0], noises.pop(0).to(scan.device))
         activity = intensity.to_physical(evaluate(x_t, timesteps[0]))
         total += activity  # in the scan's units: a mean of logarithms would lose activity
         squares += (activity / intensity.scale).square()
     first = intensity.to_network(total / samples)
     spread = _deviation(squares, total / samples / intensity.scale, samples, intensity.scale)
-    start = diffusion.noised(condition, timesteps[0], noises[0].to(scan.device))
-    del noises, total, squares
+    del total, squares
 
     def denoise(x_t: torch.Tensor, t: int) -> torch.Tensor:
         return first if t == timesteps[0] else evaluate(x_t, t)
