@@ -124,7 +124,7 @@ def test_training_from_every_subject_of_udpet_takes_neither_their_memory_nor_the
                 file.truncate(file.tell() + np.dtype(dtype).itemsize * int(np.prod(shape)))
     cases, used, mapped_mb, anonymous_mb = memory_mb(TRAIN_FROM_MANY, tmp_path / "cases")
     assert cases == subjects and used > 60
-    assert mapped_mb > 1700 * subjects and anonymous_mb < 20 + 0.06 * subjects, (mapped_mb, anonymous_mb)
+    assert mapped_mb > 1700 * subjects and anonymous_mb < 100, (mapped_mb, anonymous_mb)
 
 
 def test_throughput_measures_loader_and_step_and_says_which_is_slower(tmp_path):
