@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,7 @@ from MAPDiffLib.folder import PARTIAL
 from MAPDiffLib.job import decode_message
 from MAPDiffLib.volume import read_volume
 from Testing import tiny
-from Testing.workers import PROJECT, worker_processes
+from Testing.workers import PROJECT, alive, worker_processes
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX signals, mounts and limits")
 
@@ -178,14 +177,6 @@ def test_when_the_parent_is_killed_the_worker_ends_within_two_seconds(tmp_path, 
         time.sleep(0.05)
     assert not alive(worker)
     assert names_in(tmp_path / "out") == []
-
-
-def alive(pid):
-    """Whether a process still runs; one that has ended but was not waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.fixture

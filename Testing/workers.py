@@ -58,3 +58,11 @@ def children(process: subprocess.Popen) -> list[int]:
         return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
     except OSError:
         return []
+
+
+def alive(pid: int) -> bool:
+    """Whether a process still runs; one that has ended but was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

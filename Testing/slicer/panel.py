@@ -174,16 +174,7 @@ def result_nodes(scene) -> list:
 
 def leftovers(application) -> list[str]:
     """Job folders in the application's temporary folder."""
-    from pathlib import Path
 
     import slicer
 
     return sorted(path.name for path in Path(slicer.app.temporaryPath).glob("MAPDiff-*"))
-
-
-def alive(pid: int) -> bool:
-    """A process that is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

@@ -16,12 +16,12 @@ import pytest
 from Testing.slicer import standin
 from Testing.slicer.panel import (
     SECONDS,
-    alive,
     body_voxels,
     leftovers,
     make_volume,
     result_nodes,
 )
+from Testing.workers import alive
 
 pytest_plugins = ["Testing.slicer.fixtures"]
 

@@ -14,7 +14,6 @@ from Testing.slicer import standin
 from Testing.slicer.panel import (
     LONG,
     SECONDS,
-    alive,
     body_voxels,
     geometry_of,
     held_under,
@@ -25,6 +24,7 @@ from Testing.slicer.panel import (
     not_measurable_when_busy,
     result_nodes,
 )
+from Testing.workers import alive
 
 pytest_plugins = ["Testing.slicer.fixtures"]
 
