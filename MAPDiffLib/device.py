@@ -13,12 +13,11 @@ from MAPDiffLib.errors import InputError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LAYOUTS = (torch.channels_last_3d, torch.contiguous_format)
-# Voxels of a tile, each about 0.25 KB: a third of the volume between these bounds, since small tiles are mostly halo.
-SMALLEST_ON_CPU, LARGEST_ON_CPU = 3_000_000, 11_000_000
+LARGEST_ON_CPU = 32_000_000  # voxels of a tile, about 65 bytes each: most bodies whole, since halo is computed twice
 LARGEST_TILE = 100_000_000  # voxels: the widest activation keeps under the 2^31 elements that cuDNN can index
 BYTES_PER_VOXEL = 500  # of a tile on a GPU, float32, with cuDNN's workspace
 CONTEXT_BYTES = 600_000_000  # CUDA's own, outside torch's allocator
-WORTH_IT = {torch.bfloat16: 1.5, torch.float32: 1.1}  # how much faster than the first choice another must be
+WORTH_IT = {torch.bfloat16: 1.5, torch.float32: 1.25}  # how much faster than the first choice another must be
 
 
 @dataclass(frozen=True)
@@ -72,17 +71,18 @@ def fastest_on_cpu(dtypes: Sequence[torch.dtype]) -> Compute:
 
 @torch.inference_mode()
 def _seconds_of_convolution(dtype: torch.dtype, layout: torch.memory_format) -> float:
-    # Small, since bfloat16 without its instructions takes 0.1 s for what float32 does in 1 ms.
+    """Seconds per voxel of one of the network's convolutions."""
     convolution = torch.nn.Conv3d(32, 32, 3, padding=1).to(dtype=dtype, memory_format=layout)
-    x = torch.zeros(1, 32, 12, 12, 12).to(dtype=dtype, memory_format=layout)
-    seconds = []
-    for _ in range(4):  # the first also builds the kernel
+    # Channels x depth x height must pass 20,480, below which torch convolves with other, slower code than a tile meets.
+    whole = torch.zeros(1, 32, 32, 24, 8).to(dtype=dtype, memory_format=layout)
+    corner, seconds = whole[:, :, :8, :8], []
+    for x in (corner, corner, whole, whole, whole):  # the first builds the kernel, the second shows what is hopeless
         started = time.perf_counter()
         convolution(x)
-        seconds.append(time.perf_counter() - started)
-        if seconds[-1] > 0.05:
+        seconds.append((time.perf_counter() - started) / x[0, 0].numel())
+        if len(seconds) == 2 and seconds[-1] * whole[0, 0].numel() > 0.1:
             break
-    return min(seconds)
+    return min(seconds[1:])
 
 
 def share_memory(compute: Compute, voxels: int, volumes: int, width: int, limit_gb: float | None = None) -> Memory:
@@ -91,7 +91,7 @@ def share_memory(compute: Compute, voxels: int, volumes: int, width: int, limit_
     `width`: of the network's first level. `limit_gb`: what all of it may take of a GPU; it is then held to that.
     """
     if compute.device.type == "cpu":
-        return Memory(compute.device, min(max(voxels // 3, SMALLEST_ON_CPU), LARGEST_ON_CPU))
+        return Memory(compute.device, LARGEST_ON_CPU)
     free, total = torch.cuda.mem_get_info(compute.device)
     cached = torch.cuda.memory_reserved(compute.device) - torch.cuda.memory_allocated(compute.device)
     asked = total if limit_gb is None else max(int(limit_gb * 1e9) - CONTEXT_BYTES, 0)

@@ -35,18 +35,20 @@ def guard_activity(
     Returns the guarded image (zero outside `body`) and what was corrected.
     """
     sigma = [WIDTH_MM / 2.3548 / spacing for spacing in reversed(spacing_mm)]
-    smooth_scan, smooth_restored = (_smooth(image * body, sigma) for image in (scan, restored))
+    scan, restored = scan * body, restored * body
+    smooth_scan, smooth_restored = (_smooth(image, sigma) for image in (scan, restored))
     floor = 1e-3 * smooth_scan.max()
     field = ((smooth_scan + floor) / (smooth_restored + floor)).clamp(1 / (1 + LIMIT), 1 + LIMIT)
-    guarded = restored * field * body
-    before, after, now = (_sum(image, body) for image in (scan, restored, guarded))
+    guarded = restored * field
+    before, after, now = (_sum(image) for image in (scan, restored, guarded))
     guarded *= before / now
     change = (field[body] - 1).abs()
     return guarded, GuardReport(after / before - 1, float(change.median()), float(change.max()))
 
 
-def _sum(image: torch.Tensor, body: torch.Tensor) -> float:
-    return float((image * body).sum(dtype=torch.float64))
+def _sum(image: torch.Tensor) -> float:
+    """Exact enough and many times faster than in float64 throughout: only rows are summed in float32."""
+    return float(image.sum(dim=-1).sum(dtype=torch.float64))
 
 
 def _smooth(image: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:

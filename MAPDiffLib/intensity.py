@@ -39,9 +39,9 @@ class Intensity:
     def to_network(self, voxels: torch.Tensor) -> torch.Tensor:
         """Activity -> network units, any shape. Odd around zero, so that negative voxels survive."""
         suv = voxels / self.scale
-        return (torch.sign(suv) * torch.log1p(suv.abs()) - LOG_MEAN) / LOG_DEVIATION
+        return suv.abs().log1p_().copysign_(suv).sub_(LOG_MEAN).div_(LOG_DEVIATION)
 
     def to_physical(self, values: torch.Tensor) -> torch.Tensor:
         """Network units -> activity in the scan's units; the exact inverse of `to_network`."""
         logarithm = values * LOG_DEVIATION + LOG_MEAN
-        return torch.sign(logarithm) * torch.expm1(logarithm.abs()) * self.scale
+        return logarithm.abs().expm1_().copysign_(logarithm).mul_(self.scale)

@@ -16,6 +16,7 @@ import torch
 
 from MAPDiffLib.device import Compute, out_of_memory, share_memory
 from MAPDiffLib.errors import Cancelled, InputError
+from MAPDiffLib.stepwise import Stepwise
 
 SMALLEST_EDGE = 32
 
@@ -107,6 +108,7 @@ class TiledNetwork:
         # A copy: the caller's network keeps its device and precision.
         own = copy.deepcopy(network).eval()
         self.network = own.to(device=compute.device, dtype=compute.dtype, memory_format=compute.layout)
+        self.stepwise = Stepwise(self.network)
         self.device, self.dtype, self.warn = compute.device, compute.dtype, warn
         memory = share_memory(compute, body.numel(), volumes, network.config.widths[0], limit_gb)
         self.home, self.body = memory.home, body.to(memory.home)
@@ -156,7 +158,13 @@ class TiledNetwork:
             if cancelled():
                 raise Cancelled("cancelled")
             state, seen = (volume[tile.context][None, None].to(self.device, self.dtype) for volume in (x_t, scan))
-            output[tile.core].copy_(self.network(state, seen, *scalars)[0, 0][tile.inner])
+
+            def on_share(share: float, before: int = done, voxels: int = tile.voxels) -> None:
+                if self.device.type == "cpu":  # a GPU has hardly begun when the program is at the last convolution
+                    report((before + share * voxels) / total)
+
+            result = self.stepwise(state, seen, *scalars, on_share=on_share, cancelled=cancelled)
+            output[tile.core].copy_(result[0, 0][tile.inner])
             if self.device.type == "cuda":  # so that progress is what has been done, and a cancel comes in time
                 torch.cuda.synchronize(self.device)
             done += tile.voxels
