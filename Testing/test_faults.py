@@ -285,61 +285,6 @@ def test_a_home_that_cannot_be_written_does_not_matter(start, tmp_path, home):
     assert (code, last["type"]) == (0, "done"), last
 
 
-WITH_LITTLE_MEMORY = """
-import resource, sys
-import numpy as np, torch
-from MAPDiffLib import tiles
-from MAPDiffLib.device import Compute
-from MAPDiffLib.network import DenoisingUNet, NetworkConfig
-torch.set_num_threads(1)
-network = DenoisingUNet(NetworkConfig(widths=(32, 64), embedding=16))
-said = []
-shape = (1024, 64, 64)  # long: the smallest tile is a tenth of it
-body = torch.ones(shape, dtype=torch.bool)
-tiled = tiles.TiledNetwork(network, body, Compute(torch.device("cpu"), torch.float32), warn=said.append)
-tiled.edges = shape  # the whole volume at once
-x = torch.randn(shape)
-small = torch.randn(64 + 2 * network.config.reach, 64, 64)  # the smallest tile and its halo
-with torch.inference_mode():  # what the first call needs for itself is not the question
-    network(small[None, None], small[None, None], torch.tensor([0.5]), torch.tensor([0.05]))
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-limit = used + int(float(sys.argv[1]) * 1e6)
-before = resource.getrlimit(resource.RLIMIT_AS)
-resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
-try:
-    result = tiled(x, x, 0.5, 0.05)
-    resource.setrlimit(resource.RLIMIT_AS, before)
-    print("done", float((result - x).abs().max()), tiled.edges[0], len(said))
-except MemoryError as error:
-    print("refused", error)
-"""
-
-
-@POSIX
-def test_on_a_machine_with_too_little_memory_tiles_shrink_and_the_result_is_the_same():
-    """How much a process needs besides its arrays differs from machine to machine: the limit is
-    raised until small tiles fit; under each, the answer is a clear refusal or the whole result."""
-    for limit in (100, 125, 160, 200, 250, 310, 400, 500):
-        code, output, log = run_code(WITH_LITTLE_MEMORY, limit)
-        if code and ("bad_alloc" in log or "MemoryError" in log):
-            continue  # what torch calls died of an allocation of its own, beyond the reach of an answer
-        assert code == 0, log
-        if output.startswith("refused not enough memory even for small tiles"):
-            continue
-        word, difference, edge, warnings = output.split()
-        assert word == "done" and float(difference) < 1e-5  # an untrained network returns its scan
-        assert int(edge) < 1024 and int(warnings) > 0
-        return
-    pytest.fail("small tiles fitted under none of the limits")
-
-
-@POSIX
-def test_with_hardly_any_memory_the_error_says_what_to_do():
-    code, output, log = run_code(WITH_LITTLE_MEMORY, 12)
-    assert code == 0, log
-    assert output.startswith("refused not enough memory even for small tiles: close other programs")
-
-
 SILENT = """
 import sys, time
 import MAPDiffLib.worker as worker

@@ -5,11 +5,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from MAPDiffLib.device import Compute
 from MAPDiffLib.errors import Cancelled, InputError
 from MAPDiffLib.network import DenoisingUNet, NetworkConfig
-from MAPDiffLib.tiles import TiledNetwork, fitting_edges, tile_volume
+from MAPDiffLib.tiles import SMALLEST_EDGE, TiledNetwork, fitting_edges, tile_volume
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 
@@ -125,3 +126,48 @@ def test_out_of_gpu_memory_goes_on_with_smaller_tiles_then_on_the_cpu():
     assert torch.equal(network(x, x, 0.5, 0.05), x)
     assert "smaller tiles" in warnings[0] and "on the CPU" in warnings[-1]
     assert next(failures) == len(warnings)
+
+
+class LittleMemory(TorchDispatchMode):
+    """No new tensor may have more bytes than `limit`: past it, torch's own allocator is asked for what it cannot give.
+
+    A limit on the whole process would be met just as well by code inside torch that does not survive it.
+    """
+
+    def __init__(self, limit: int):
+        super().__init__()
+        self.limit = limit
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        output = function(*arguments, **(named or {}))
+        if isinstance(output, torch.Tensor) and output.numel() * output.element_size() > self.limit:
+            given = (value.untyped_storage().data_ptr() for value in arguments if isinstance(value, torch.Tensor))
+            if output.untyped_storage().data_ptr() not in given:  # else a view
+                torch.empty(1 << 62, dtype=torch.uint8)
+        return output
+
+
+def long_network(said):
+    """A network and a long volume, given to it whole: (tiled network, state)."""
+    network = DenoisingUNet(NetworkConfig(widths=(4, 8), embedding=16))
+    x = torch.randn((512, 32, 32), generator=torch.Generator().manual_seed(0))
+    tiled = TiledNetwork(network, torch.ones(x.shape, dtype=torch.bool), CPU, warn=said.append)
+    assert tiled.edges == tuple(x.shape)
+    return tiled, x
+
+
+def test_where_memory_is_little_tiles_shrink_and_the_result_is_the_same():
+    said = []
+    tiled, x = long_network(said)
+    with LittleMemory(4 * x.numel()):  # a volume fits, what the network makes of a whole one does not
+        result = tiled(x, x, 0.5, 0.05)
+    assert torch.allclose(result, x, atol=1e-5)  # an untrained network returns its scan
+    assert tiled.edges[0] < 512 and said and all("smaller tiles" in message for message in said)
+
+
+def test_where_memory_is_too_little_for_the_smallest_tile_the_error_says_what_to_do():
+    said = []
+    tiled, x = long_network(said)
+    with LittleMemory(100_000), pytest.raises(MemoryError, match="even for small tiles: close other programs"):
+        tiled(x, x, 0.5, 0.05)
+    assert max(tiled.edges) <= 2 * SMALLEST_EDGE

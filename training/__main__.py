@@ -99,7 +99,9 @@ def _add_train(steps) -> None:
     parser.add_argument("--config", required=True, help="a name in training/configs or a .json file")
     parser.add_argument("--cases", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--start-from", type=Path, help="checkpoint whose weights a fresh run begins with")
+    parser.add_argument(
+        "--start-from", type=Path, nargs="+", default=(), help="checkpoints: a fresh run begins with their mean weights"
+    )
     parser.add_argument("--calibration", type=Path, help="calibration.json whose taus replace the config's")
     parser.add_argument("--workers", type=int, help="processes that cut patches (default: as the device needs)")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=JSON", help="settings that replace the config's")

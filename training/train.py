@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,13 @@ CHECKPOINT, CONFIG, LOG = "last.ckpt", "config.json", "train.log.jsonl"
 
 
 def train(
-    config: TrainConfig, cases: list[Path], output: Path, start_from: Path | None = None, workers: int | None = None
+    config: TrainConfig, cases: list[Path], output: Path, start_from: Sequence[Path] = (), workers: int | None = None
 ) -> Path:
     """Train to config.iterations in folder `output`, resuming from its checkpoint; returns the checkpoint's path.
 
-    `start_from` is another run's checkpoint whose averaged weights a fresh run begins with; `workers` as in
-    datasets.batches. InputError when `output` holds a run of another configuration.
+    A fresh run begins with the mean of the averaged weights in the checkpoints `start_from`; for runs from one warm
+    start that is as good as any of them (arXiv 2203.05482). `workers` as in datasets.batches. InputError when `output`
+    holds a run of another configuration.
     """
     fabric, network, model, optimizer = begin(config, output, start_from)
     average = AveragedWeights(network, config.ema_decay)
@@ -59,7 +61,7 @@ def train(
     return checkpoint
 
 
-def begin(config: TrainConfig, output: Path | None = None, start_from: Path | None = None) -> tuple:
+def begin(config: TrainConfig, output: Path | None = None, start_from: Sequence[Path] = ()) -> tuple:
     """(fabric, network, model, optimizer) of a fresh run: `model` is the network as its processes share it.
 
     `output` is claimed for this configuration where it is given.
@@ -76,8 +78,9 @@ def begin(config: TrainConfig, output: Path | None = None, start_from: Path | No
     torch.manual_seed(config.seed)
     torch.backends.cudnn.benchmark = True  # every batch has the same shape
     network = DenoisingUNet(config.network).to(memory_format=torch.channels_last_3d)
-    if start_from is not None:
-        network.load_state_dict(averaged_weights(start_from))
+    if start_from:
+        several = [averaged_weights(checkpoint) for checkpoint in start_from]
+        network.load_state_dict({name: sum(each[name] for each in several) / len(several) for name in several[0]})
     network.to(fabric.device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-4, betas=(0.9, 0.99))
     return fabric, network, *fabric.setup(network, optimizer)
