@@ -33,7 +33,7 @@ class SmoothField:
     """Random cubic B-spline field of unit variance on a grid, evaluated box by box: `field[box]` is float32 [z, y, x].
 
     `step_mm` is its knot distance, one number or one per axis (x, y, z). Level sets of such fields are cheap coherent
-    structure: |a| < c is a sheet, a^2 + b^2 < c^2 a tube, a > c islands. A sheet of |a| < c is about 1.4 c steps thick.
+    structure: |a| < c is a sheet about c steps thick, a^2 + b^2 < c^2 a tube of radius 0.6 c steps, a > c islands.
     """
 
     def __init__(self, rng: np.random.Generator, grid: Grid, step_mm: float | tuple[float, float, float]):
