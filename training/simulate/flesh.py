@@ -43,11 +43,11 @@ def paint_fine_structure(canvas: Canvas, rng: np.random.Generator) -> None:
 def _paint_box(canvas: Canvas, box: tuple, field: dict[str, np.ndarray]) -> None:
     muscles, bundles = field["muscles"], field["bundles"]
     canvas.paint(box, (muscles > 0) ^ (bundles > 0.5), Tissue.RED_MUSCLE, only=(Tissue.MUSCLE,))
-    planes = (np.abs(muscles) < 0.15) | (np.abs(bundles) < 0.08)
+    planes = (np.abs(muscles) < 0.16) | (np.abs(bundles) < 0.10)
     canvas.paint(box, planes, Tissue.FASCIA, only=MUSCLE)
-    canvas.paint(box, np.abs(field["lobules"]) < 0.13, Tissue.SEPTUM, only=(Tissue.FAT, Tissue.MESENTERY))
-    canvas.paint(box, _tube(field["vessel a"], field["vessel b"], 0.18), Tissue.VESSEL, only=SOFT)
-    twigs = _tube(field["twig a"], field["twig b"], 0.18)
+    canvas.paint(box, np.abs(field["lobules"]) < 0.15, Tissue.SEPTUM, only=(Tissue.FAT, Tissue.MESENTERY))
+    canvas.paint(box, _tube(field["vessel a"], field["vessel b"], 0.21), Tissue.VESSEL, only=SOFT)
+    twigs = _tube(field["twig a"], field["twig b"], 0.20)
     canvas.paint(
         box, twigs, Tissue.VESSEL, only=(Tissue.LUNG, Tissue.MESENTERY, Tissue.FAT, Tissue.SEPTUM, Tissue.FASCIA)
     )

@@ -51,9 +51,9 @@ class ScannerSetup:
             scatter_width_mm=float(rng.uniform(40, 75)),
             randoms_fraction=float(rng.uniform(0.3, 0.6)),
             edge_sensitivity=float(rng.uniform(0.45, 0.85)),
-            iterations=2 + int(rng.random() < 0.5),
+            iterations=2 + int(rng.random() < 0.65),
             filter_mm=float(rng.choice([rng.uniform(0.0, 1.5), rng.uniform(1.5, 5.0)], p=[0.92, 0.08])),
-            axial_filter_mm=float(rng.uniform(4.3, 5.2)),
+            axial_filter_mm=float(rng.uniform(4.7, 5.4)),
         )
 
     @classmethod
@@ -74,7 +74,7 @@ class ScannerSetup:
             edge_sensitivity=float(rng.uniform(0.3, 0.44)),
             iterations=1,
             filter_mm=float(rng.uniform(5.1, 6.0)),
-            axial_filter_mm=float(rng.uniform(5.4, 6.0)),
+            axial_filter_mm=float(rng.uniform(5.5, 6.0)),
         )
 
 
