@@ -2,6 +2,7 @@
 # make demo SCAN=path      the same for a scan of yours (NIfTI, NRRD, MetaImage, or a folder of DICOM slices)
 # make test                lint and tests
 # make test-long          what takes minutes: 10,000 fuzzed files of each kind, 50 kills, 200 restorations
+# make test-versions      the tests with each supported Python that is there, numpy 1.26 and 2.x (Testing/versions.sh)
 # make bench               the table of the README: every method on six unseen simulated cases
 # make bench-speed         seconds and memory beside what else there is; on a GPU: make bench-speed DEVICE=cuda
 # Each sets up .venv on first use.
@@ -13,7 +14,7 @@ TORCH  ?= torch==2.13.0
 DEVICE ?= cpu
 CASE   := demo/cases/test/case-00000
 
-.PHONY: demo test test-long bench bench-speed
+.PHONY: demo test test-long test-versions bench bench-speed
 .DELETE_ON_ERROR:
 
 ifeq ($(strip $(SCAN)),)
@@ -31,6 +32,9 @@ test: .venv/test.stamp
 
 test-long: .venv/test.stamp
 	.venv/bin/python -m pytest -q -m long
+
+test-versions:
+	TORCH="$(TORCH)" Testing/versions.sh
 
 bench: .venv/test.stamp
 	.venv/bin/python -m training.simulate --split test --seeds 0-5 --output demo/cases --jobs 2

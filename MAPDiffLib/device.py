@@ -14,7 +14,7 @@ from MAPDiffLib.errors import InputError
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LAYOUTS = (torch.channels_last_3d, torch.contiguous_format)
 # Voxels of a tile, each about 0.25 KB: a third of the volume between these bounds, since small tiles are mostly halo.
-SMALLEST_ON_CPU, LARGEST_ON_CPU = 3_000_000, 10_000_000
+SMALLEST_ON_CPU, LARGEST_ON_CPU = 3_000_000, 11_000_000
 LARGEST_TILE = 100_000_000  # voxels: the widest activation keeps under the 2^31 elements that cuDNN can index
 BYTES_PER_VOXEL = 500  # of a tile on a GPU, float32, with cuDNN's workspace
 CONTEXT_BYTES = 600_000_000  # CUDA's own, outside torch's allocator

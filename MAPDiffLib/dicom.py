@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from . import headers, suv
+from . import elements, headers, suv
 from .errors import InputError
 
 SERIES, IMAGE, MODALITY, DESCRIPTION = "0020|000e", "0008|0018", "0008|0060", "0008|103e"
 POSITION, ORIENTATION, PIXEL_SPACING = "0020|0032", "0020|0037", "0028|0030"
-ROWS, COLUMNS, FRAMES, SAMPLES = "0028|0010", "0028|0011", "0028|0008", "0028|0002"
+ROWS, COLUMNS, FRAMES, SAMPLES, BITS = "0028|0010", "0028|0011", "0028|0008", "0028|0002", "0028|0100"
 UNITS, SUV_TYPE = "0054|1001", "0054|1006"
 TAGS = {
     "modality": MODALITY,
@@ -35,7 +35,7 @@ SAME_FOR_SUV = {
 }
 GAP_TOLERANCE = 0.1  # of the slice spacing: scanners with overlapping bed positions are irregular by a few per cent
 
-Slice = dict[str, str]  # tag -> value, and "path"
+Slice = dict[str, str]  # tag -> value, "path", and "holds": how many bytes of pixels the file can hold
 
 
 def read_series(folder: Path) -> tuple[sitk.Image, str, dict[str, str]]:
@@ -94,23 +94,21 @@ def _read_header(path: Path) -> Slice | None:
     reader.SetFileName(str(path))
     reader.SetImageIO("GDCMImageIO")
     try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        if not _has_dicom_mark(path):
-            return None
-        raise InputError(
-            f"{path} is DICOM but no readable image (damaged, or a report): copy it again or take it out of the folder."
-        ) from None
-    tags = {key: reader.GetMetaData(key).strip(" \0") for key in reader.GetMetaDataKeys()}
-    return tags | {"path": str(path)}
-
-
-def _has_dicom_mark(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+        holds = elements.pixel_bytes(path)
+        if holds is not None:
+            reader.ReadImageInformation()
+            tags = {key: reader.GetMetaData(key).strip(" \0") for key in reader.GetMetaDataKeys()}
+            return tags | {"path": str(path), "holds": str(holds)}
     except OSError as error:
         raise InputError(f"{path} cannot be opened ({error.strerror}): check that you may read it.") from None
+    except RuntimeError:  # the header is sound, and no image
+        pass
+    if not elements.has_mark(path):
+        return None
+    raise InputError(
+        f"{path} is DICOM but no readable image (damaged, deflated, or a report): copy it again or take it out of the "
+        "folder."
+    )
 
 
 def _one_series(slices: list[Slice], folder: Path) -> list[Slice]:
@@ -143,6 +141,8 @@ def _check_slices(slices: list[Slice]) -> None:
                 f"{found['path']} lacks its position, orientation or pixel spacing, which the geometry needs: "
                 "export the series again."
             )
+        bits = [int(found.get(tag) or 0) for tag in (ROWS, COLUMNS, BITS)]
+        headers.check_claim(np.prod(bits, dtype=object) // 8, int(found["holds"]), found["path"])
         headers.check_spacing((*_numbers(found, PIXEL_SPACING, 2), 1.0), found["path"])
         if _layout(found) != _layout(slices[0]):
             raise InputError(

@@ -34,6 +34,8 @@ NIFTI_SIZE = 348
 NIFTI_PIXDIM, NIFTI_UNITS, NIFTI_FORMS = slice(76, 92), slice(123, 124), slice(252, 328)
 NIFTI_GEOMETRY = "4f1B2h18f"  # pixdim 0..3, xyzt_units, qform and sform codes, quaternion, offsets, three rows
 SPACING_MM = (0.01, 100.0)  # from microscopy to slabs; beyond it a number is a fault, and grids in mm explode
+MOST_PACKED = 1032  # bytes out of one byte in: deflate cannot do more
+LONGEST_LINE, LONGEST_NAME = 500, 250  # teem's error texts and MetaIO's names have room for no more, and crash
 NRRD_GEOMETRY = ("space:", "space dimension:", "space directions:", "space origin:", "spacings:", "axis mins:")
 
 
@@ -65,26 +67,62 @@ def check_spacing(spacing_mm: tuple[float, ...], name: str | Path) -> None:
         )
 
 
+def check_claim(claimed: int, most: int, path: str | Path) -> None:
+    """Raises InputError for a file that announces more bytes of voxels than it can hold."""
+    if claimed > most:
+        raise InputError(
+            f"{path} is cut short or damaged: its header announces {claimed} bytes of voxels, and it can hold at most "
+            f"{most}. Copy or export it again."
+        )
+
+
 def check_first(path: Path, suffix: str) -> None:
     """Checks what crashes SimpleITK or keeps it busy for minutes as soon as it looks at a header."""
     if suffix in (".mha", ".mhd"):
-        dimensions = _header_fields(path, "=").get("ndims", "")
+        fields = _header_fields(path, "=")
+        dimensions = fields.get("ndims", "")
         if dimensions and not re.fullmatch(r"\d{1,2}", dimensions):
             raise InputError(f"{path} says NDims = {dimensions[:20]!r}: it is damaged. Copy or export it again.")
+        if "ndims" in fields and fields.get("binarydata", "").lower() not in ("true", "t", "1"):
+            raise InputError(
+                f"{path} does not say BinaryData = True: voxels as text are not read. Export it as binary."
+            )
+        for key in (*fields, fields.get("name", "")):
+            _check_length(key, LONGEST_NAME, path)
+    elif IMAGE_IO[suffix] == "NrrdImageIO":
+        lines = _header_lines(path)
+        for line in lines if next(lines, "").startswith("NRRD") else ():
+            free_text = line.startswith(("#", "content:")) or ":" not in line.partition(":=")[0] and ":=" in line
+            _check_length("" if free_text else line, LONGEST_LINE, path)
 
 
-def check_header(path: Path, suffix: str) -> str:
-    """Checks what SimpleITK would let pass and returns the geometry in the file's own numbers ("" where not needed)."""
+def _check_length(text: str, longest: int, path: Path) -> None:
+    if len(text) > longest:
+        raise InputError(
+            f"{path} has a header field of {len(text)} characters ({text[:20]!r}...), where at most {longest} make "
+            "sense: it is damaged. Copy or export it again."
+        )
+
+
+def check_header(path: Path, suffix: str, claimed: int) -> str:
+    """Checks what SimpleITK would let pass and returns the geometry in the file's own numbers ("" where not needed).
+
+    claimed: bytes of voxels that the header announces; SimpleITK takes the memory for them before it looks.
+    """
     if suffix.startswith(".nii"):
         return _check_nifti(path)
     if suffix in (".mha", ".mhd"):
         fields = _header_fields(path, "=")
         _need_spacing(fields, ("elementspacing", "elementsize"), path)
         if fields.get("compresseddata", "").lower() == "true":
-            _check_compressed(path, fields.get("elementdatafile", ""))
+            _check_compressed(path, fields.get("elementdatafile", ""), claimed)
         return ""
     fields = _header_fields(path, ":")
     _need_spacing(fields, ("space directions", "spacings"), path)
+    beside = path.parent / fields.get("data file", fields.get("datafile", path.name))
+    if beside.is_file():  # else several files, which SimpleITK opens one by one, or none
+        packing = 1 if fields.get("encoding") == "raw" else MOST_PACKED
+        check_claim(claimed, packing * beside.stat().st_size, path)
     kept = [f"{key}: {value}" for key, value in fields.items() if f"{key}:" in NRRD_GEOMETRY]
     return "nrrd " + "\n".join(kept)
 
@@ -139,19 +177,19 @@ def _image_geometry(image: sitk.Image | sitk.ImageFileReader) -> tuple[float, ..
     return tuple(image.GetSpacing()) + tuple(image.GetOrigin()) + tuple(image.GetDirection())
 
 
-def _check_compressed(path: Path, beside: str) -> None:
-    """A damaged zlib stream of a MetaImage is something that SimpleITK only prints about."""
+def _check_compressed(path: Path, beside: str, claimed: int) -> None:
+    """A zlib stream of a MetaImage that is damaged or too short is something that SimpleITK only prints about."""
     local = beside.upper() == "LOCAL"
-    stream = zlib.decompressobj()
+    stream, inflated = zlib.decompressobj(), 0
     try:
         with (path if local else path.parent / beside).open("rb") as file:
             while local and not file.readline(1 << 16).lower().startswith(b"elementdatafile"):
                 pass
             while (block := file.read(1 << 20)) and not stream.eof:
                 while block:
-                    stream.decompress(block, 1 << 22)  # a part at a time: a small file may hold gigabytes
+                    inflated += len(stream.decompress(block, 1 << 22))  # in parts: a small file may hold gigabytes
                     block = stream.unconsumed_tail
-        damaged = not stream.eof
+        damaged = not stream.eof or inflated < claimed
     except (zlib.error, OSError, ValueError):  # ValueError: a name with a null byte
         damaged = True
     if damaged:
@@ -201,17 +239,20 @@ def _with_nrrd_geometry(written: bytes, text: str) -> bytes:
     return "\n".join(lines).encode("latin-1") + b"\n\n" + voxels
 
 
+def _header_lines(path: Path) -> Iterator[str]:
+    """The lines before the voxels: up to an empty one (NRRD) or the one that names the voxels' file (MetaImage)."""
+    with path.open("rb") as file:
+        for line in iter(lambda: file.readline(1 << 20), b""):
+            text = line.decode("latin-1").rstrip("\r\n")
+            yield text
+            if not text or text.lower().startswith("elementdatafile"):
+                return
+
+
 def _header_fields(path: Path, separator: str) -> dict[str, str]:
     """The `key: value` (NRRD) or `key = value` (MetaImage) lines before the voxels, keys in small letters."""
-    with path.open("rb") as file:
-        text = file.read(1 << 16).decode("latin-1").replace("\r\n", "\n")
-    fields = {}
-    for line in text.partition("\n\n")[0].split("\n"):
-        key, _, value = line.partition(separator)
-        fields[key.strip().lower()] = value.strip()
-        if "elementdatafile" in fields:
-            break
-    return fields
+    pairs = (line.partition(separator) for line in _header_lines(path))
+    return {key.strip().lower(): value.strip() for key, _, value in pairs}
 
 
 def _need_spacing(fields: dict[str, str], names: tuple[str, ...], path: Path) -> None:

@@ -175,8 +175,8 @@ def _facts(report: dict) -> str:
         "dose of the input": _dose(report) + (f"; by its noise {DoseEstimate(**estimate)}" if estimate else ""),
         "SUV factor": found["metadata"].get("suv_factor") or found["metadata"].get("suv_refused", ""),
         "model": f"{report['bundle']['name']}, sha256 {report['bundle']['sha256']}",
-        "sampling": f"{report['sampling']['samples']} samples, timesteps {report['sampling']['timesteps']}, "
-        f"seed {report['sampling']['seed']}",
+        "sampling": f"timesteps {report['sampling']['timesteps']}, {report['sampling']['samples']} samples at "
+        f"the first, seed {report['sampling']['seed']}",
         "computed on": f"{report['device']}, {report['precision']}, {sum(report['seconds'].values()):.1f} s",
         "versions": f"MAPDiff {report['mapdiff']}, torch {report['torch']}",
     }

@@ -21,9 +21,12 @@ BODY_MEAN_SUV = 0.85  # of real whole-body FDG scans
 
 @dataclass(frozen=True)
 class Intensity:
-    """The map of one scan: `scale` is the activity (in the scan's units) that counts as SUV 1."""
+    """The map of one scan: `scale` is the activity (in the scan's units) that counts as SUV 1.
 
-    scale: float
+    For a batch of patches, `scale` is a tensor that broadcasts over them.
+    """
+
+    scale: float | torch.Tensor
 
     @classmethod
     def of_scan(cls, voxels: np.ndarray, body: np.ndarray, body_mean_suv: float = BODY_MEAN_SUV) -> Intensity:

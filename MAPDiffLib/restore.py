@@ -1,6 +1,6 @@
 """Volume -> each dose as it is ready.
 
-body mask -> intensity.to_network -> samples along the anchors' timesteps -> each dose: anchored estimate and
+body mask -> intensity.to_network -> mean of samples -> along the anchors' timesteps -> each dose: anchored estimate and
 closed-form mix, weighted as validation decided -> mean-activity guard -> the scan's own units and geometry
 """
 
@@ -23,11 +23,13 @@ from MAPDiffLib.guard import GuardReport, guard_activity
 from MAPDiffLib.intensity import Intensity
 from MAPDiffLib.job import RESEARCH_USE
 from MAPDiffLib.plan import Plan
-from MAPDiffLib.sampling import sample_means
+from MAPDiffLib.sampling import evaluate_path, evaluations_of
 from MAPDiffLib.tiles import TiledNetwork
 from MAPDiffLib.volume import Volume
 
 Report = Callable[[dict], None]
+
+RESULT_S_PER_VOXEL = 4e-8  # what guarding, measuring and writing one dose takes, until it has been seen
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,8 @@ def restore(
     setting = _prepare(volume, bundle, options, report)
     way = setting.way
     clock.lap("prepare")
-    progress = _Progress(report, way)
-    evaluations = sample_means(
+    progress = _Progress(report, way, volume.voxels.size)
+    evaluations = evaluate_path(
         setting.network, Diffusion(**bundle.manifest["diffusion"]), setting.box.pad(setting.scan), setting.intensity,
         way.input_dose, way.timesteps, way.samples, options.seed, progress.add, cancelled,
     )  # fmt: skip
@@ -129,7 +131,7 @@ def restore(
     below, lower = way.input_dose, setting.scan  # the nearest dose below, for doses between two anchors
     spread = None
     for evaluation in evaluations:
-        estimates.append(setting.box.trim(evaluation.mean))
+        estimates.append(setting.box.trim(evaluation.x0_hat))
         spread = evaluation.spread
         anchor = way.anchor_at(evaluation.t)
         if anchor is None:
@@ -165,7 +167,7 @@ def _prepare(volume: Volume, bundle: Bundle, options: RestoreOptions, report: Re
         report({"type": "warning", "message": message})
 
     # What the sampler and the estimates hold, and as much again for what they pass through while they are made.
-    held = 2 * (way.samples + len(way.timesteps)) + 8
+    held = 2 * len(way.timesteps) + 14
     network = TiledNetwork(
         bundle.network, box.cut(body), compute, options.tile, warn, held, options.gpu_memory_gb
     )  # fmt: skip
@@ -191,7 +193,12 @@ def _summary(setting: _Setting, bundle: Bundle, options: RestoreOptions, clock: 
         "torch": torch.__version__,
         "bundle": {"name": bundle.name, "sha256": bundle.sha256},
         "input": _input_facts(setting),
-        "sampling": {"timesteps": list(way.timesteps), "samples": way.samples, "seed": options.seed},
+        "sampling": {
+            "timesteps": list(way.timesteps),
+            "samples": way.samples,
+            "evaluations": evaluations_of(way.timesteps, way.samples),
+            "seed": options.seed,
+        },
         "device": str(network.device),
         "precision": str(network.dtype).removeprefix("torch."),
         "tile_edges": list(network.edges),
@@ -231,23 +238,39 @@ def combine(scan: torch.Tensor, estimates: list[torch.Tensor], way: Plan, dose: 
 
 
 class _Progress:
-    """Turns shares of work into progress messages: fraction, the dose being made, seconds left."""
+    """Turns shares of the evaluations into progress messages: fraction, the dose being made, seconds left.
 
-    def __init__(self, report: Report, way: Plan):
+    What follows an anchor's last evaluation (guard, figures, the caller's writing) has a time of its own, measured from
+    the first dose on. The first tile does not count for the pace: noise is drawn and kernels are built in its time.
+    """
+
+    def __init__(self, report: Report, way: Plan, voxels: int):
         self.report, self.stages = report, [f"{dose_label(dose)} dose" for dose in way.anchor_doses]
-        self.done, self.started = 0.0, time.monotonic()
+        self.results = len(self.stages) + (way.samples > 1)  # still to be written: the doses and the uncertainty
+        self.result_s = RESULT_S_PER_VOXEL * voxels
+        self.done, self.first, self.working_s, self.finishing_s, self.finished = 0.0, 0.0, 0.0, 0.0, 0
+        self.mark = time.monotonic()
 
     def add(self, share: float) -> None:
+        seconds = self._lap()
         self.done = min(1.0, self.done + share)
-        elapsed = time.monotonic() - self.started
-        self.report(
-            {
-                "type": "progress",
-                "fraction": round(self.done, 4),
-                "stage": self.stages[0] if self.stages else "finishing",
-                "remaining_s": round(elapsed * (1 - self.done) / max(self.done, 1e-6), 1),
-            }
-        )
+        if self.first:
+            self.working_s += seconds
+            pace = self.working_s / (self.done - self.first)
+        else:
+            self.first, pace = self.done, seconds / self.done
+        remaining_s = (1 - self.done) * pace + self.results * self.result_s
+        stage = self.stages[0] if self.stages else "finishing"
+        progress = {"fraction": round(self.done, 4), "stage": stage, "remaining_s": round(remaining_s, 1)}
+        self.report({"type": "progress", **progress})
 
     def next_stage(self) -> None:
+        self.finishing_s += self._lap()
+        self.finished += 1
+        self.result_s = self.finishing_s / self.finished
+        self.results -= 1
         del self.stages[:1]
+
+    def _lap(self) -> float:
+        before, self.mark = self.mark, time.monotonic()
+        return self.mark - before

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -55,17 +56,23 @@ def tile_volume(shape: tuple[int, int, int], edges: tuple[int, int, int], halo: 
     ]
 
 
-def fitting_edges(
-    shape: tuple[int, int, int], stride: int, voxels: int, halo: int
-) -> tuple[int, int, int]:
-    """Edges of the fewest, even tiles whose context stays under `voxels`: the longest edge is cut first."""
-    parts = [1, 1, 1]
-    while True:
-        edges = [_round_up(-(-n // p), stride) for n, p in zip(shape, parts, strict=True)]
-        seen = [min(n, e + 2 * halo * (p > 1)) for n, e, p in zip(shape, edges, parts, strict=True)]
-        if seen[0] * seen[1] * seen[2] <= voxels or max(edges) <= SMALLEST_EDGE:
-            return tuple(edges)
-        parts[max(range(3), key=lambda axis: edges[axis])] += 1
+def fitting_edges(shape: tuple[int, int, int], stride: int, voxels: int, halo: int) -> tuple[int, int, int]:
+    """Edges of the even tiles of at most `voxels`, halo included, for which the network computes least in all.
+
+    Where no tile is small enough: the smallest.
+    """
+
+    def seen(n: int, edge: int) -> list[int]:
+        """How much of an axis of n voxels each tile along it sees."""
+        return [min(n, a + edge + halo) - max(0, a - halo) for a in range(0, n, edge)]
+
+    axes = []
+    for n in shape:
+        edges = {_round_up(-(-n // parts), stride) for parts in range(1, max(1, n // SMALLEST_EDGE) + 1)}
+        axes.append([(edge, sum(seen(n, edge)), max(seen(n, edge))) for edge in sorted(edges, reverse=True)])
+    ways = [tuple(zip(*way, strict=True)) for way in itertools.product(*axes)]
+    fitting = [(math.prod(sums), edges) for edges, sums, largest in ways if math.prod(largest) <= voxels]
+    return min(fitting)[1] if fitting else ways[-1][0]
 
 
 def _round_up(n: int, multiple: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -177,7 +178,7 @@ def _read_file(path: Path) -> tuple[sitk.Image, str, dict[str, str]]:
         try:
             reader.ReadImageInformation()
             _check_layout(reader, path)
-            geometry = headers.check_header(path, suffix)
+            geometry = headers.check_header(path, suffix, _claimed_bytes(reader))
             image = reader.Execute()
         except RuntimeError as error:
             raise InputError(
@@ -190,6 +191,11 @@ def _read_file(path: Path) -> tuple[sitk.Image, str, dict[str, str]]:
     units = found.get("units") or (noted.group(1) if noted else "unknown")
     kept = {key: found[key] for key in KEPT_METADATA if found.get(key)}
     return image, units, kept | ({headers.SOURCE_GEOMETRY: geometry} if geometry else {})
+
+
+def _claimed_bytes(reader: sitk.ImageFileReader) -> int:
+    """Bytes of the voxels as stored, by what the header says."""
+    return math.prod(reader.GetSize()) * sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
 
 
 @contextmanager

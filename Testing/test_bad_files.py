@@ -7,6 +7,7 @@ import hashlib
 import json
 import pickle
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ SCANS = {  # name of the file -> (content, words)
     "empty.nii.gz": (b"", "0 bytes"),
     "zeros.nrrd": (bytes(1000), NOT_SUCH),
     "zeros.nii": (bytes(1000), "could not be read"),
-    "zeros.mha": (bytes(1000), "could not be read"),
+    "zeros.mha": (bytes(1000), "a header field of 1000 characters"),
     "letter.nrrd": (b"Dear reader\n" * 50, NOT_SUCH),
     "letter.mha": (b"Dear reader\n" * 50, NOT_SUCH),
     "letter.nii": (b"Dear reader\n" * 50, NOT_SUCH),
@@ -89,7 +90,11 @@ SCANS = {  # name of the file -> (content, words)
     "minus-dims.nii": (nifti(dims=(3, 2, -3, 4, 1, 1, 1, 1)), "single slice"),
     "cut.nii": (nifti()[:-1], "ends early"),
     "huge.nii": (nifti(dims=(3, 30000, 30000, 30000, 1, 1, 1, 1)), "ends early"),
-    "huge.nrrd": (nrrd(sizes="100000 100000 100000"), "could not be read"),
+    "huge.nrrd": (nrrd(sizes="100000 100000 100000"), "announces"),
+    "claims.nrrd": (nrrd(sizes="1500 1500 1500"), "announces 13500000000 bytes"),
+    "claims-packed.nrrd": (nrrd(gzip.compress(VOXELS), sizes="1500 1500 1500", encoding="gzip"), "announces"),
+    "claims-packed.mha": (mha(zlib.compress(VOXELS), CompressedData="True", DimSize="1500 1500 1500"), "cut short"),
+    "more-than-packed.mha": (mha(zlib.compress(VOXELS), CompressedData="True", DimSize="2 3 5"), "cut short"),
     "huge.mha": (mha(DimSize="100000 100000 100000"), "could not be read"),
     "offset-nan.nii": (nifti(offset=float("nan")), "voxels begin at byte"),
     "offset-minus.nii": (nifti(offset=-5.0), "voxels begin at byte"),
@@ -117,6 +122,15 @@ SCANS = {  # name of the file -> (content, words)
     "sizes.nrrd": (nrrd(sizes="2 3"), "could not be read"),
     "sizes-0.nrrd": (nrrd(sizes="2 0 4"), "could not be read"),
     "sizes-text.nrrd": (nrrd(sizes="two three four"), "could not be read"),
+    "long-type.nrrd": (nrrd(type="x" * 1100), "a header field of 1106 characters"),
+    "long-magic.nrrd": (b"x" * 5000 + b"\n" + nrrd(), NOT_SUCH),
+    "long-line.nrrd": (nrrd(content="a\n" + "x" * 5000), "a header field of 5000 characters"),
+    "long-hidden.nrrd": (nrrd(space="x" * 1000 + ":=1"), "a header field of"),
+    "long-late.nrrd": (nrrd(content="a\n" + "# comment\n" * 9000 + "labels: " + "x" * 1100), "a header field of"),
+    "long-file.nhdr": (nrrd(b"", **{"data file": "x" * 1100}), "a header field of"),
+    "text.mha": (mha(BinaryData=None), "does not say BinaryData = True"),
+    "long-key.mha": (mha(**{"x" * 2000: "1"}), "a header field of 2000 characters"),
+    "long-name.mha": (mha(Name="x" * 300), "a header field of 300 characters"),
     "elsewhere.nhdr": (nrrd(b"", **{"data file": "none.raw"}), "could not be read"),
     "type.mha": (mha(ElementType="MET_QUATERNION"), "could not be read"),
     "dims-many.mha": (mha(NDims="99999999999"), "NDims = '99999999999'"),

@@ -21,8 +21,9 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.folder import make_folder, sole_writer
 from MAPDiffLib.job import Job
 from MAPDiffLib.run import run_job
-from MAPDiffLib.volume import read_volume
+from MAPDiffLib.volume import Volume, read_volume, write_volume
 from Testing import tiny
+from Testing.workers import peak_memory_mb
 
 PROJECT = Path(__file__).parent.parent
 DEADLINE_S = 120
@@ -149,6 +150,28 @@ def test_fifty_scans_five_of_them_broken_and_two_kills_on_the_way(bundle, tmp_pa
     assert main(command[3:]) == 1  # once more: nothing to do
     assert {path: path.stat().st_mtime_ns for path in output.glob("*/failure.json")} == failures
     assert all((output / name / "report.json").stat().st_mtime_ns == when for name, when in done_at.items())
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measures memory through /proc")
+@pytest.mark.long
+def test_memory_is_that_of_two_scans_however_many_there_are(bundle, tmp_path):
+    """A scan with its results holds 8 MB here: what kept them would grow by that for each."""
+    z, y, x = np.mgrid[:88, :64, :64]
+    voxels = ((y - 32) ** 2 + (x - 32) ** 2 < 200) * (1 + 0.1 * np.random.default_rng(0).random(z.shape))
+    peaks = []
+    for count in (4, 24):
+        folder = tmp_path / f"in-{count}"
+        folder.mkdir()
+        for number in range(count):
+            write_volume(Volume(voxels.astype(np.float32), (6.0, 6.0, 6.0)), folder / f"scan-{number}.nrrd")
+        command = [sys.executable, "-m", "MAPDiffLib", "batch", str(folder), "--output", str(tmp_path / f"out-{count}")]
+        process = subprocess.Popen(
+            [*command, *options(bundle)], cwd=PROJECT, env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        peaks.append(max(peak_memory_mb(process).values()))
+        assert process.returncode == 0 and len(whole(tmp_path / f"out-{count}")) == count
+    assert peaks[1] - peaks[0] < 80, peaks  # of 160; two at a time overlap now so, now so
 
 
 def wait_for(condition, process=None) -> None:

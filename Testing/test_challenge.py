@@ -12,7 +12,7 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.volume import Volume, write_volume
 from training import challenge_score as challenge
 from training.challenge_score import DRF_WEIGHTS, challenge_score, drf_score, global_figures, region_errors
-from training.challenge_table import format_scores, score_cases, summarise_scores, write_scores
+from training.challenge_table import format_scores, judged_regions, score_cases, summarise_scores, write_scores
 from training.datasets import dose_file
 from training.radiomics import FEATURES
 from training.regions import lesion_regions, organ_regions
@@ -171,32 +171,40 @@ def case(tmp_path, full):
 
 
 def test_the_phantoms_labels_give_organs_by_side_and_each_lesion(tmp_path):
-    labels = np.full((6, 8, 20), Tissue.MUSCLE, np.uint8)
-    labels[1:4, 1:4, 1:4] = Tissue.KIDNEY_CORTEX
-    labels[1:4, 1:4, 15:18] = Tissue.KIDNEY_MEDULLA
-    labels[1:4, 4:7, 5:8] = Tissue.LIVER
-    labels[1:3, 4:6, 10:12] = labels[4:6, 6:8, 17:19] = Tissue.LESION
-    labels[5, 0, 0] = Tissue.LESION  # one voxel: too small to judge
+    labels = np.full((6, 9, 20), Tissue.MUSCLE, np.uint8)
+    labels[1:5, 1:5, 1:5] = Tissue.KIDNEY_CORTEX
+    labels[1:5, 1:5, 14:18] = Tissue.KIDNEY_MEDULLA
+    labels[1:5, 5:9, 5:9] = Tissue.LIVER
+    labels[1:5, 5:9, 1:4] = Tissue.SPLEEN  # 48 voxels: too few to say something of it
+    labels[1:3, 4:6, 10:12] = labels[4:6, 7:9, 17:19] = Tissue.LESION
+    labels[5, 0, 0] = Tissue.LESION
     save_labels(labels, tmp_path / "labels.nii.gz")
-    organs, lesions = organ_regions(tmp_path, labels.shape), lesion_regions(tmp_path, labels.shape)
-    assert {name: int(region.sum()) for name, region in organs.items()} == {
-        "liver": 27, "right kidney": 27, "left kidney": 27,
+    organs = organ_regions(tmp_path, labels.shape)
+    assert {name: int(region.sum()) for name, region in organs.items() if name != "muscle"} == {
+        "liver": 64, "kidney_cortex": 64, "right kidney": 64, "left kidney": 64,
     }  # fmt: skip
-    assert organs["right kidney"][1:4, 1:4, 1:4].all() and organs["left kidney"][1:4, 1:4, 15:18].all()
-    assert [int(region.sum()) for region in lesions.values()] == [8, 8]
+    assert organs["right kidney"][1:5, 1:5, 1:5].all() and organs["left kidney"][1:5, 1:5, 14:18].all()
+    lesions = lesion_regions(tmp_path, labels.shape, (2.0, 2.0, 4.0))
+    assert sorted(int(lesion.mask.sum()) for lesion in lesions) == [1, 8, 8]
+    assert max(lesion.diameter_mm for lesion in lesions) == pytest.approx((6 * 8 * 16 / np.pi) ** (1 / 3))
+    organs, lesions = judged_regions(tmp_path, Volume(np.ones(labels.shape, np.float32), (2.0, 2.0, 4.0)))
+    assert list(organs) == ["liver", "right kidney", "left kidney"]
+    assert [int(region.sum()) for region in lesions.values()] == [8, 8]  # one voxel is too small to judge
 
 
 def test_a_real_subjects_masks_count_before_the_phantoms(case, cube):
     save_labels(np.where(cube, 3, 0).astype(np.uint8), case / "organs.nii.gz")
     save_labels(np.where(cube, 1, 0).astype(np.uint8), case / "lesions.nii.gz")
+    save_labels(np.full(SHAPE, Tissue.LIVER, np.uint8), case / "labels.nii.gz")
     assert list(organ_regions(case, SHAPE)) == ["right kidney"]
-    assert np.array_equal(lesion_regions(case, SHAPE)["lesion 1"], cube)
+    (lesion,) = lesion_regions(case, SHAPE, (2.0, 2.0, 2.0))
+    assert np.array_equal(lesion.mask, cube)
     with pytest.raises(InputError, match="shape"):
         organ_regions(case, (9, 8, 8))
 
 
 def test_a_case_without_labels_is_judged_as_a_whole_image_only(case):
-    assert organ_regions(case, SHAPE) == {} == lesion_regions(case, SHAPE)
+    assert organ_regions(case, SHAPE) == {} and lesion_regions(case, SHAPE, (2.0, 2.0, 2.0)) == []
     table = summarise_scores(score_cases([case], {}))
     assert set(table["input"]) == {"DRF 4", "DRF 10", "DRF 20", "DRF 50", "DRF 100", "all", "global"}
 

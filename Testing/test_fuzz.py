@@ -17,6 +17,7 @@ from Testing.fuzz_targets import TARGETS, seeds
 
 PROJECT = Path(__file__).parent.parent
 TEXT = [b"0", b"-1", b"99999999999", b"1e400", b"nan", b"null", b"[]", b"{}", b'"', b"\n", b"\n\n", b"../", b"\xff\xfe"]
+TEXT += [b"x" * 300, b"9" * 2000]  # longer than a C library may have room for
 NUMBERS = [bytes(8), b"\xff" * 8, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00\x00\xc0\x7f", b"\x00\x00\x80\xff"]
 
 
@@ -45,8 +46,14 @@ def mutated(content: bytes, seed: int) -> bytes:
     return bytes(changed)
 
 
+def peak_mb() -> float:
+    """The most memory that this process has had; 0 where /proc does not say."""
+    status = Path("/proc/self/status")
+    return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 1000 if status.exists() else 0.0
+
+
 def check(name: str, examples: int) -> None:
-    seen = set()
+    seen, before = set(), peak_mb()
 
     @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(st.integers(0, 2**63))
@@ -56,6 +63,7 @@ def check(name: str, examples: int) -> None:
     assert TARGETS[name](seeds()[name]) is None  # what is whole is accepted
     feed()
     assert False in seen  # and the changes do reach what is checked
+    assert peak_mb() - before < 300  # no length in a file of kilobytes is believed
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -12,7 +12,7 @@ from MAPDiffLib.doses import mix
 from MAPDiffLib.errors import Cancelled, InputError
 from MAPDiffLib.network import DenoisingUNet, NetworkConfig
 from MAPDiffLib.plan import Plan, make_plan
-from MAPDiffLib.restore import RestoreOptions, combine, restore
+from MAPDiffLib.restore import RestoreOptions, _Progress, combine, restore
 from MAPDiffLib.volume import Volume, body_mask
 
 MANIFEST = {
@@ -128,7 +128,7 @@ def test_the_first_dose_comes_before_the_later_evaluations_run(volume, bundle):
     fractions = []
     steps = restore(volume, bundle, GIVEN, report=lambda event: fractions.append(event.get("fraction", 0)))
     assert next(steps).dose == 0.1
-    assert max(fractions) == pytest.approx(2 / 5)
+    assert max(fractions) == pytest.approx(3 / 6)  # two samples and the first anchor, of six evaluations
     steps.close()
 
 
@@ -140,6 +140,38 @@ def test_progress_rises_to_one_and_names_the_dose(volume, bundle):
     assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(1)
     assert progress[0]["stage"] == "1/10 dose" and progress[-1]["stage"] == "full dose"
     assert all(event["remaining_s"] >= 0 for event in progress)
+
+
+def played(monkeypatch, tile_s, result_s, first_s, samples=2):
+    """[(remaining said, truly remaining)] of five evaluations of four tiles, by a clock that only this test moves."""
+    now = [1000.0]
+    monkeypatch.setattr("MAPDiffLib.restore.time.monotonic", lambda: now[0])
+    way = Plan(0.05, (0.1, 1.0), (999, 150, 90, 50, 25), {150: 0.1, 25: 1.0}, samples, {})
+    said = []
+    progress = _Progress(lambda event: said.append((event["remaining_s"], now[0])), way, voxels=1_000_000)
+    now[0] += first_s
+    for t in way.timesteps:
+        for _ in range(4):
+            now[0] += tile_s
+            progress.add(1 / 20)
+        if way.anchor_at(t):
+            now[0] += result_s
+            progress.next_stage()
+    now[0] += result_s * (samples > 1)
+    return [(remaining, now[0] - at) for remaining, at in said]
+
+
+@pytest.mark.parametrize("tile_s, result_s, first_s", [(1.0, 0.25, 5.0), (0.25, 2.0, 0.0), (2.0, 0.0, 30.0)])
+def test_the_remaining_time_is_right_from_the_first_dose_on(monkeypatch, tile_s, result_s, first_s):
+    """Also where the first tile is slow, or where writing takes longer than the network."""
+    after_first_dose = played(monkeypatch, tile_s, result_s, first_s)[8:]
+    assert all(said == pytest.approx(truly, abs=0.06) for said, truly in after_first_dose)
+
+
+@pytest.mark.parametrize("result_s", [0.02, 0.1, 0.3])
+def test_the_remaining_time_is_right_to_a_quarter_before_any_dose_was_seen(monkeypatch, result_s):
+    before = played(monkeypatch, tile_s=0.2, result_s=result_s, first_s=1.0)[6:8]
+    assert all(said == pytest.approx(truly, rel=0.25) for said, truly in before)
 
 
 def test_cancel_stops_between_two_evaluations(volume, bundle):
@@ -168,7 +200,7 @@ def test_a_dose_between_two_anchors_is_their_mix(result, volume, bundle):
 def test_the_report_names_everything_that_made_the_result(result, volume):
     report = result[1].report
     assert report["bundle"] == {"name": "shaken", "sha256": "0" * 64}
-    assert report["sampling"] == {"timesteps": [999, 150, 90, 50, 25], "samples": 2, "seed": 3}
+    assert report["sampling"] == {"timesteps": [999, 150, 90, 50, 25], "samples": 2, "evaluations": 6, "seed": 3}
     assert report["input"]["dose_used"] == 0.05 and report["input"]["units"] == "BQML"
     assert 0 < report["input"]["dose_estimated"]["low"] < report["input"]["dose_estimated"]["high"] <= 1
     assert set(report["doses"]) == {"0.1", "0.25", "0.5", "1"}

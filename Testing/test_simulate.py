@@ -70,6 +70,31 @@ def test_a_disc_projects_to_its_chord_lengths():
     assert np.allclose(sinogram.sum(axis=1) * 4.0, np.pi * 80.0**2, rtol=1e-3)  # each view holds the disc's area
 
 
+def astra_strip_integrals(astra, size: int, voxel_mm: float, angles: np.ndarray):
+    """ASTRA's own system matrix in mm, [len(angles) * bins, pixels]; its y axis points up, ours down."""
+    bins = astra.create_proj_geom("parallel", 1.0, size, -angles)
+    projector = astra.create_projector("strip", bins, astra.create_vol_geom(size, size))
+    matrix = astra.projector.matrix(projector)
+    try:
+        return astra.matrix.get(matrix) * voxel_mm
+    finally:
+        astra.matrix.delete(matrix)
+        astra.projector.delete(projector)
+
+
+def test_the_projector_agrees_with_astra_s_strip_integrals():
+    """Without point spread ours has a Gaussian footprint where ASTRA has the exact trapezium: 0.08 % rms of the largest
+    integral. A shift by a quarter of a bin is 0.5 %, a mirrored axis or a wrong order of views 5 %."""
+    astra = pytest.importorskip("astra", reason="pip install '.[projector]'", exc_type=ImportError)
+    activity = make_phantom(3, Grid((16, 128, 128), (4.0, 4.0, 60.0))).activity
+    image = activity.reshape(16, -1).T.astype(np.float32)
+    angles = view_angles(120)
+    theirs = astra_strip_integrals(astra, 128, 4.0, angles) @ image
+    ours = project(system_matrix((128, 128), 4.0, angles, 0.0), image)
+    assert np.sqrt(((ours - theirs) ** 2).mean()) < 0.001 * theirs.max()
+    assert ours.reshape(120, 128, 16).sum(axis=1) == pytest.approx(theirs.reshape(120, 128, 16).sum(axis=1), rel=1e-4)
+
+
 def test_a_wider_point_spread_keeps_every_view_s_total():
     image = disc(64, 12.0).reshape(-1, 1)
     totals = [project(system_matrix((64, 64), 4.0, view_angles(20), psf), image).sum() for psf in (0.0, 6.0)]

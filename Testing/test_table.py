@@ -15,9 +15,10 @@ from MAPDiffLib.diffusion import Diffusion
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.intensity import Intensity
 from MAPDiffLib.sampling import draw_noise
-from MAPDiffLib.volume import Volume, body_mask
+from MAPDiffLib.volume import Volume, body_mask, write_volume
 from Testing.tiny import tiny_bundle, tiny_case
 from training.__main__ import main
+from training.regions import LESIONS_FILE, ORGANS_FILE, lesion_masks
 from training.rivals.config import RivalConfig
 from training.rivals.train import train_rival
 from training.simulate.tissues import Tissue
@@ -32,10 +33,10 @@ from training.table.image import GMSD_CONSTANT, WINDOW_SUV, gmsd, image_scores, 
 from training.table.method import Result, Unprocessed
 from training.table.networks import falling_steps
 from training.table.run import run_table
-from training.table.score import REAL
+from training.table.score import REAL, score_regions
 from training.table.statistics import bootstrap, compare
 from training.table.summary import best_rivals, summarise
-from training.table.uptake import Reading, bias, contrast_to_noise, lesion_masks, sphere_weights
+from training.uptake import Reading, bias, contrast_to_noise, sphere_weights
 
 MM4 = (4.0, 4.0, 4.0)
 UNET = RivalConfig("unet", width=4, patch=16, batch=1, iterations=2, warmup=1)
@@ -360,6 +361,21 @@ def test_a_scan_that_is_the_real_one_has_no_error(cases):
     assert scores["organs"] == [{"organ": "liver", "mean": 0.0, "max": 0.0, "peak": 0.0}]
 
 
+def test_a_real_subjects_masks_are_read_off_in_the_table_too(tmp_path):
+    folder = tiny_case(tmp_path / "case", lesions=[])
+    (folder / "labels.nii.gz").unlink()
+    masks = np.zeros((36, 34, 35), np.float32)
+    masks[10:18, 8:16, 8:16] = 1
+    write_volume(Volume(masks, MM4), folder / LESIONS_FILE)
+    write_volume(Volume(2 * np.roll(masks, 12, axis=0), MM4), folder / ORGANS_FILE)
+    case = TestCase(folder)
+    found = score_regions(1.1 * case.full.voxels, case)
+    assert [organ["organ"] for organ in found["organs"]] == ["heart"]
+    (lesion,) = found["lesions"]
+    assert lesion["mean"] == pytest.approx(0.1, abs=1e-3) and lesion["suv"] is None
+    assert lesion["diameter_mm"] == pytest.approx(4 * (6 / np.pi * 512) ** (1 / 3)) and lesion["contrast_to_noise"] > 10
+
+
 @pytest.mark.parametrize(
     ("facts", "column"),
     [({}, "internal"), ({"split": "external"}, "external"), ({"kind": "real anatomy, for ..."}, "real anatomy")],
@@ -378,7 +394,7 @@ def test_the_command_writes_every_file_of_the_table(cases, tmp_path, capsys):
     table = json.loads((tmp_path / "out" / "table.json").read_text())
     figures = table["means"]["internal"]["1/10"]
     assert figures["double"]["nmae"]["mean"] > figures["input"]["nmae"]["mean"] > 0
-    assert figures["MAP-Diff (tiny)"]["evaluations"] == 2 * 4  # the anchor at 1/10 is the input itself
+    assert figures["MAP-Diff (tiny)"]["evaluations"] == 2 + 3  # the anchor at 1/10 is the input itself
     assert set(figures["MAP-Diff (tiny)"]["doses"]) == {"1/4", "1/2", "full"}
     with (tmp_path / "out" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))

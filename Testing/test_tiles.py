@@ -77,12 +77,20 @@ def test_cancel_is_noticed_between_two_tiles():
     assert next(calls) == 3
 
 
-def test_automatic_tiles_stay_under_the_budget_and_are_as_few_as_that_allows():
+def test_automatic_tiles_stay_under_the_budget_and_compute_as_little_as_that_allows():
     assert fitting_edges((128, 64, 96), 8, voxels=1_000_000, halo=48) == (128, 64, 96)
     edges = fitting_edges((600, 200, 400), 8, voxels=2_000_000, halo=32)
     tiles = tile_volume((600, 200, 400), edges, halo=32)
     assert max(tile.voxels for tile in tiles) <= 2_000_000
     assert all(edge % 8 == 0 for edge in edges)
+    computed = {}
+    for edge in range(104, 601, 8):  # every way to cut the longest axis alone that fits into 20 million voxels
+        tiles = tile_volume((600, 168, 288), (edge, 168, 288), halo=48)
+        if max(tile.voxels for tile in tiles) <= 20_000_000:
+            computed[edge] = sum(tile.voxels for tile in tiles)
+    edges = fitting_edges((600, 168, 288), 8, voxels=20_000_000, halo=48)
+    assert sum(tile.voxels for tile in tile_volume((600, 168, 288), edges, halo=48)) == min(computed.values())
+    assert fitting_edges((600, 200, 400), 8, voxels=1000, halo=48) == (40, 40, 40)  # nothing fits: the smallest
 
 
 def test_an_odd_volume_or_a_tile_below_the_stride_is_refused():

@@ -71,6 +71,15 @@ def test_the_loss_is_the_papers_worked_by_hand(t, target):
     assert loss.balanced.item() == pytest.approx((denoising + weight * anchor) / (1 + weight), rel=1e-4)
 
 
+@pytest.mark.parametrize(("t", "supervised"), [(300, False), (150, False), (100, True), (10, False)])
+def test_anchors_that_are_left_out_do_not_supervise(t, supervised):
+    config = TrainConfig(anchored_doses=(0.5,))
+    loss = anchored_loss(**loss_inputs(t), config=config)
+    assert (loss.anchor_weight.item() > 0) == supervised
+    if not supervised:
+        assert loss.total.item() == pytest.approx(loss.denoising.item())
+
+
 def test_the_weight_leaves_air_out_of_the_loss():
     inputs = loss_inputs(10)
     inputs["weight"][..., 0] = 0

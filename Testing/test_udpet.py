@@ -2,7 +2,12 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +29,9 @@ from training.udpet_testset import suv_factor
 pytest.importorskip("pydicom")
 from Testing import tiny  # noqa: E402
 from Testing import udpet_tree as tree  # noqa: E402
+from Testing.workers import children, peak_memory_mb  # noqa: E402
+
+PROJECT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
@@ -280,6 +288,95 @@ def test_what_a_killed_run_left_half_done_is_done_again_whole(tmp_path):
     (output / "outcomes" / "one.json").unlink()
     prepare_udpet(tmp_path / "root", output)
     assert not half.exists() and find_cases(output) == [case]
+
+
+def many_subjects(root: Path, count: int) -> set[str]:
+    """Both layouts in turn; every tenth subject lacks a dose. Returns the names of those."""
+    incomplete = set()
+    for number in range(count):
+        name, person = f"subject-{number:03d}", tree.Person(number)
+        make, folders = ((tree.bern_subject, tree.BERN), (tree.shanghai_subject, tree.SHANGHAI))[number % 2]
+        if number % 10 == 9:
+            folders = {factor: folder for factor, folder in folders.items() if factor != 20}
+            incomplete.add(name)
+        make(root, name, person, folders)
+    return incomplete
+
+
+def preparing(root: Path, output: Path) -> subprocess.Popen:
+    """The real command with two jobs."""
+    command = [sys.executable, "-m", "training", "prepare-udpet", str(root), "--output", str(output), "--jobs", "2"]
+    return subprocess.Popen(
+        command, cwd=PROJECT, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes through /proc")
+
+
+@needs_proc
+@pytest.mark.long
+def test_memory_does_not_grow_with_the_number_of_subjects_and_none_is_dropped(tmp_path, monkeypatch, few=10, many=100):
+    """A subject holds 3 MB of voxels here: what kept them would grow by that for each, shared among two jobs."""
+    monkeypatch.setattr(tree, "SHAPE", (12, 96, 96))
+    peaks = []
+    for count in (few, many):
+        root, output = tmp_path / f"in-{count}", tmp_path / f"out-{count}"
+        incomplete = many_subjects(root, count)
+        process = preparing(root, output)
+        found = peak_memory_mb(process)
+        printed, log = process.communicate()
+        assert process.returncode == 0, log
+        peaks.append([found.pop(process.pid), max(found.values())])
+        assert len(found) >= 2  # the jobs
+        assert f"{count} subjects: {count - len(incomplete)} prepared, {len(incomplete)} excluded" in printed
+        with (output / TABLE_FILE).open(newline="") as file:
+            status = {row["subject"]: row["status"] for row in csv.DictReader(file)}
+        everyone = {f"subject-{number:03d}" for number in range(count)}
+        assert status == {name: "excluded" if name in incomplete else "prepared" for name in everyone}
+        assert {case.name for case in find_cases(output)} == everyone - incomplete
+        shutil.rmtree(root)
+    print(f"peak MB of command and greatest job: {few} subjects {peaks[0]}, {many} subjects {peaks[1]}")
+    for fewer, more in zip(*peaks, strict=True):
+        assert more - fewer < 6, peaks
+
+
+@needs_proc
+def test_a_killed_job_ends_the_run_with_a_reason_and_the_next_one_does_the_rest(tmp_path):
+    many_subjects(tmp_path / "in", 8)
+    process = preparing(tmp_path / "in", tmp_path / "out")
+    while not (done := [path.stem for path in tmp_path.glob("out/outcomes/subject-*.json")]):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    os.kill(children(process)[-1], signal.SIGKILL)
+    _, log = process.communicate(timeout=120)
+    assert process.returncode == 1 and "a process was ended from outside" in log
+    before = {path: path.stat().st_mtime_ns for name in done for path in tmp_path.glob(f"out/*/*/{name}/case.json")}
+    again = preparing(tmp_path / "in", tmp_path / "out")
+    printed, log = again.communicate(timeout=120)
+    assert again.returncode == 0 and "8 subjects: 8 prepared, 0 excluded" in printed, log
+    assert before and {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(find_cases(tmp_path / "out")) == 8 and not list(tmp_path.glob("out/*/*/.*.partial"))
+
+
+def test_the_table_and_the_challenges_score_read_udpet_and_simulated_cases_alike(prepared, tmp_path):
+    bundle, (real,) = tiny.tiny_bundle(tmp_path / "tiny"), prepared[0].glob("*/*/good")
+    shutil.copytree(real, tmp_path / "cases" / "real")
+    tiny.tiny_case(tmp_path / "cases" / "simulated")
+    arguments = ["evaluate", "--cases", str(tmp_path / "cases"), "--output", str(tmp_path / "out"), "--no-classical"]
+    arguments += ["--bundle", str(bundle), "--control", str(bundle), "--passes", "1", "--input-doses", "1/20"]
+    assert main([*arguments, "--challenge"]) == 0
+    table = json.loads((tmp_path / "out" / "table.json").read_text())
+    assert set(table["means"]["internal"]["1/20"]["MAP-Diff (tiny)"]["doses"]) >= {"1/10", "1/4", "full"}
+    with (tmp_path / "out" / "challenge.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["method"] == "MAP-Diff (tiny)"]
+    assert {(row["case"], int(row["drf"])) for row in rows} == {
+        (case, drf) for case in ("real", "simulated") for drf in (4, 10, 20, 50, 100)
+    }
+    assert all(0 < float(row["score"]) < 100 for row in rows)
+    assert {bool(row["lesions"]) for row in rows if row["case"] == "simulated"} == {True}
+    assert {bool(row["lesions"]) for row in rows if row["case"] == "real"} == {False}  # no masks beside it
 
 
 def test_a_folder_without_udpet_data_is_refused(tmp_path):

@@ -204,7 +204,8 @@ def test_an_nrrd_without_spacing_is_refused(tmp_path, line):
 
 @pytest.mark.parametrize("line", ["", "ElementSpacing = 0 1 1\n"])
 def test_a_metaimage_without_spacing_is_refused(tmp_path, line):
-    header = f"ObjectType = Image\nNDims = 3\nDimSize = 4 3 2\n{line}ElementType = MET_FLOAT\nElementDataFile = LOCAL\n"
+    first = "ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = 4 3 2\n"
+    header = f"{first}{line}ElementType = MET_FLOAT\nElementDataFile = LOCAL\n"
     (tmp_path / "scan.mha").write_bytes(header.encode() + bytes(96))
     assert "spacing" in refusal(read_volume, tmp_path / "scan.mha").lower()
 

@@ -15,8 +15,6 @@ from MAPDiffLib.volume import read_volume
 from Testing import tiny
 from Testing.workers import worker_processes
 
-LONG = {"steps": 500, "samples": 64, "input_dose": 0.05}  # minutes, unless it is cancelled
-
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
@@ -26,6 +24,11 @@ def bundle(tmp_path_factory):
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory):
     return str(tiny.tiny_scan(tmp_path_factory.mktemp("scäns of 1 patient") / "scan.nrrd"))
+
+
+@pytest.fixture(scope="module")
+def fine_scan(tmp_path_factory):
+    return str(tiny.tiny_scan(tmp_path_factory.mktemp("fine") / "scan.nrrd", finer=3))
 
 
 @pytest.fixture
@@ -89,8 +92,8 @@ def test_a_job_ends_with_code_0_and_each_dose_is_announced_when_it_is_whole(star
 
 
 @pytest.mark.parametrize("how", ["cancel", "end of input", "SIGTERM"])
-def test_cancelling_ends_the_worker_within_two_seconds_with_code_3(start, scan, bundle, tmp_path, how):
-    process = start(input=scan, bundle=bundle, **LONG)
+def test_cancelling_ends_the_worker_within_two_seconds_with_code_3(start, fine_scan, bundle, tmp_path, how):
+    process = start(input=fine_scan, bundle=bundle, **tiny.LONG)
     read_until(process, "progress")
     if how == "cancel":
         process.stdin.write(b"hello\ncancel\r\n")
@@ -115,8 +118,8 @@ def test_a_cancel_while_torch_is_still_being_loaded_is_noticed_at_once(start, sc
     assert process.returncode == 3
 
 
-def test_doses_written_before_a_cancel_stay_and_there_is_no_report(start, scan, bundle, tmp_path):
-    process = start(input=scan, bundle=bundle, **{**LONG, "steps": 20, "samples": 16})
+def test_doses_written_before_a_cancel_stay_and_there_is_no_report(start, fine_scan, bundle, tmp_path):
+    process = start(input=fine_scan, bundle=bundle, **{**tiny.LONG, "steps": 60, "samples": 2})
     dose = read_until(process, "dose")
     process.stdin.write(b"cancel\n")
     process.stdin.flush()
@@ -124,11 +127,11 @@ def test_doses_written_before_a_cancel_stay_and_there_is_no_report(start, scan, 
     announced = [dose, *(m for m in messages if m["type"] == "dose")]
     assert code == 3, log
     assert left_in(tmp_path / "out") == [Path(m["file"]).name for m in announced]
-    assert read_volume(dose["file"]).voxels.shape == (24, 20, 20)
+    assert read_volume(dose["file"]).voxels.shape == (72, 60, 60)
 
 
-def test_a_worker_whose_reader_has_gone_ends_quietly_with_code_3(start, scan, bundle, tmp_path):
-    process = start(input=scan, bundle=bundle, **LONG)
+def test_a_worker_whose_reader_has_gone_ends_quietly_with_code_3(start, fine_scan, bundle, tmp_path):
+    process = start(input=fine_scan, bundle=bundle, **tiny.LONG)
     read_until(process, "progress")
     process.stdout.close()
     assert seconds_to_end(process) < 2

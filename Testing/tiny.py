@@ -18,7 +18,7 @@ CONFIG = NetworkConfig(widths=(4, 8), blocks=1, embedding=8)
 
 
 def manifest_fields() -> dict:
-    """What save_bundle asks for: four doses, five evaluations a sample."""
+    """What save_bundle asks for: four doses, six evaluations."""
     return {
         "name": "tiny",
         "description": "random weights for tests",
@@ -52,13 +52,19 @@ def tiny_bundle(folder: Path) -> Path:
     return save_bundle(folder, CONFIG, tiny_weights(), manifest_fields())
 
 
-def tiny_scan(path: Path) -> Path:
-    """A warm cylinder of 20 x 20 x 24 voxels of 8 mm with a hot ball and noise, written at `path`."""
-    z, y, x = np.mgrid[:24, :20, :20] + 0.5
+LONG = {"steps": 900, "samples": 64, "input_dose": 0.05}  # with a fine scan a minute, unless it is ended
+
+
+def tiny_scan(path: Path, finer: int = 1) -> Path:
+    """A warm cylinder of 20 x 20 x 24 voxels of 8 mm with a hot ball and noise, written at `path`.
+
+    finer: so many times as many voxels along each axis, of the same cylinder.
+    """
+    z, y, x = (np.mgrid[: 24 * finer, : 20 * finer, : 20 * finer] + 0.5) / finer
     voxels = ((y - 10) ** 2 + (x - 10) ** 2 < 64).astype(np.float32)
     voxels[(z - 16) ** 2 + (y - 10) ** 2 + (x - 8) ** 2 < 9] = 4
     voxels *= 1 + 0.15 * np.random.default_rng(0).standard_normal(voxels.shape)
-    write_volume(Volume(voxels, (8.0, 8.0, 8.0), units="SUVbw"), path)
+    write_volume(Volume(voxels, (8.0 / finer,) * 3, units="SUVbw"), path)
     return path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,3 +35,34 @@ def worker_processes() -> Iterator[Callable[..., subprocess.Popen]]:
             process.wait()
             for pipe in (process.stdin, process.stdout, process.stderr):
                 pipe.close()
+
+
+def peak_memory_mb(process: subprocess.Popen) -> dict[int, float]:
+    """{process id: peak resident memory in MB} of a process and its children, watched until it ends."""
+    peaks = {}
+    while process.poll() is None:
+        for pid in (process.pid, *children(process)):
+            try:
+                lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+            except OSError:  # it ended
+                continue
+            if "VmHWM" in lines:
+                peaks[pid] = int(lines["VmHWM"].split()[0]) / 1024
+        time.sleep(0.02)
+    return peaks
+
+
+def children(process: subprocess.Popen) -> list[int]:
+    """The ids of the processes that a process has started; none where it has ended."""
+    try:
+        return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def alive(pid: int) -> bool:
+    """Whether a process still runs; one that has ended but was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -40,7 +40,7 @@ def _times(found: dict) -> list[str]:
     rows = []
     for name, one in found.get("arrays", {}).items():
         sampling = one["sampling"]
-        evaluations = f"{len(sampling['timesteps'])} timesteps x {sampling['samples']} samples"
+        evaluations = f"{sampling['evaluations']} evaluations"
         memory = (
             f", {one['gpu_reserved_gb'] + one['gpu_outside_torch_gb']:.1f} GB of GPU"
             if "gpu_reserved_gb" in one

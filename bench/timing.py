@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -53,21 +52,26 @@ def summary(taken: list[float], units: int = 1) -> dict:
     return {"seconds": median, "spread": (max(taken) - min(taken)) * units, "runs": len(taken)}
 
 
+# A small process between: a child counts the memory of whoever started it as its own until it has begun.
+LAUNCHER = """
+import json, resource, subprocess, sys, time
+started = time.perf_counter()
+code = subprocess.run(sys.argv[1:]).returncode
+seconds = time.perf_counter() - started
+print(json.dumps({"seconds": seconds, "peak_gb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9}))
+sys.exit(code)
+"""
+
+
 def in_child(module: str, *arguments: str) -> dict:
     """Runs `python -m module` and returns {"seconds", "peak_gb", ...what it printed as JSON in its last line}."""
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    output, log = process.stdout.read(), process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)  # the only way to the peak memory of one child
-    process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.perf_counter() - started
-    if process.returncode:
-        raise RuntimeError(f"python -m {module} failed: {log.decode()[-2000:]}")
-    last = output.decode().strip().splitlines()[-1:] or ["{}"]
-    said = json.loads(last[0]) if last[0].startswith("{") else {}
-    return {"seconds": seconds, "peak_gb": usage.ru_maxrss * 1024 / 1e9} | said
+    command = [sys.executable, "-c", LAUNCHER, sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"python -m {module} failed: {done.stderr[-2000:]}")
+    *printed, measured = done.stdout.strip().splitlines()
+    said = json.loads(printed[-1]) if printed and printed[-1].startswith("{") else {}
+    return json.loads(measured) | said
 
 
 @dataclass

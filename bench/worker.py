@@ -47,9 +47,9 @@ def progress(scan: Path, folder: Path, bundle: str, device: str) -> dict:
     total = lines[-1][0]
     steps = [(at, said) for at, said in lines if said["type"] == "progress"]
     foretold = [
-        abs(said["remaining_s"] - (steps[-1][0] - at)) / (steps[-1][0] - at)
+        abs(said["remaining_s"] - (total - at)) / (total - at)
         for at, said in steps
-        if said["fraction"] >= 1 / 3 and steps[-1][0] - at >= 2
+        if said["fraction"] >= 1 / 3 and total - at >= 2
     ]
     gaps = [b - a for (a, _), (b, _) in zip(steps, steps[1:], strict=False)]
     return {

@@ -22,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     _add_submit_udpet(steps)
     _add_calibrate(steps)
     _add_train(steps)
+    _add_throughput(steps)
     _add_rival(steps)
     _add_export(steps)
     _add_evaluate(steps)
@@ -110,12 +111,36 @@ def _train(options) -> None:
     from training.datasets import find_cases
     from training.train import train
 
-    changes = {name: json.loads(value) for name, _, value in (text.partition("=") for text in options.set)}
+    changes = _changes(options.set)
     if options.calibration:
         changes["taus"] = _taus(options.calibration)
     config = load_config(options.config, **changes)
     print(json.dumps(dataclasses.asdict(config)))
     print(train(config, find_cases(options.cases), options.output, options.start_from, options.workers))
+
+
+def _add_throughput(steps) -> None:
+    parser = steps.add_parser("throughput", help="samples a second of the loader beside those of the training step")
+    parser.add_argument("--config", required=True, help="a name in training/configs or a .json file")
+    parser.add_argument("--cases", type=Path, required=True)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2, 4], help="numbers of processes to try")
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each measurement (default: %(default)s)")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=JSON", help="settings that replace the config's")
+    parser.set_defaults(run=_throughput)
+
+
+def _throughput(options) -> None:
+    from training.config import load_config
+    from training.datasets import find_cases
+    from training.throughput import measure_throughput
+
+    config = load_config(options.config, **_changes(options.set))
+    print(measure_throughput(config, find_cases(options.cases), options.workers, options.seconds))
+
+
+def _changes(texts: list[str]) -> dict:
+    """["batch=4"] -> {"batch": 4}."""
+    return {name: json.loads(value) for name, _, value in (text.partition("=") for text in texts)}
 
 
 def _taus(calibration: Path) -> list[int]:
@@ -145,7 +170,7 @@ def _rival(options) -> None:
     from training.rivals.train import train_rival
 
     values = {name: getattr(options, name) for name in ("name", "iterations", "batch", "patch")}
-    changes = {name: json.loads(value) for name, _, value in (text.partition("=") for text in options.set)}
+    changes = _changes(options.set)
     config = RivalConfig.from_json(json.dumps(values | changes))
     print(train_rival(config, find_cases(options.cases), options.output, options.device, options.workers))
 

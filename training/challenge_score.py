@@ -18,6 +18,7 @@ import numpy as np
 from MAPDiffLib.errors import InputError
 from training.radiomics import FEATURES, radiomics
 from training.regions import Regions
+from training.uptake import mean_and_max
 
 GROUP_WEIGHTS = {"global": 0.30, "organs": 0.35, "lesions": 0.35}
 GLOBAL_WEIGHTS = {"NRMSE": 0.30, "PSNR": 0.30, "SSIM": 0.40}
@@ -92,12 +93,12 @@ def region_errors(image: np.ndarray, full: np.ndarray, region: np.ndarray, voxel
 
 
 def region_figures(image: np.ndarray, region: np.ndarray, voxel_ml: float) -> dict[str, float]:
-    """SUVmax, SUVmean, total lesion metabolism (SUVmean x ml) and the six radiomics features of a region."""
-    values = image[region].astype(np.float64)
+    """SUVmax, SUVmean, total lesion metabolism (SUVmean x ml of the whole mask) and the six radiomics features."""
+    levels = mean_and_max(image, region)
     return {
-        "SUVmax": float(values.max()),
-        "SUVmean": float(values.mean()),
-        "TotalLesionMetabolism": float(values.sum() * voxel_ml),
+        "SUVmax": levels["max"],
+        "SUVmean": levels["mean"],
+        "TotalLesionMetabolism": levels["mean"] * np.count_nonzero(region) * voxel_ml,
         **radiomics(image, region),
     }
 

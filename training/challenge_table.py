@@ -14,8 +14,9 @@ from tqdm import tqdm
 from MAPDiffLib.volume import Volume
 from training.challenge_score import DRF_WEIGHTS, GROUP_WEIGHTS, REGION_WEIGHTS, Score, challenge_score, drf_score
 from training.datasets import read_dose
-from training.regions import lesion_regions, organ_regions
+from training.regions import ORGANS, Regions, lesion_regions, organ_regions
 
+LESION_VOXELS = 8  # fewer have no texture to speak of
 Restorer = Callable[[Volume, float], np.ndarray]  # a scan and its dose -> full dose [z, y, x]
 
 
@@ -35,14 +36,22 @@ def score_cases(cases: list[Path], restorers: dict[str, Restorer]) -> list[Score
     rows = []
     for case in tqdm(cases, desc="challenge", disable=None):
         full = read_dose(case, 1.0)
-        shape, voxel_ml = full.voxels.shape, float(np.prod(full.spacing_mm)) / 1000
-        organs, lesions = organ_regions(case, shape), lesion_regions(case, shape)
+        voxel_ml = float(np.prod(full.spacing_mm)) / 1000
+        organs, lesions = judged_regions(case, full)
         for drf in DRF_WEIGHTS:
             scan = read_dose(case, 1 / drf)
             for name, restored in everything.items():
                 score = challenge_score(restored(scan, 1 / drf), full.voxels, organs, lesions, voxel_ml)
                 rows.append(ScoreRow(name, case.name, drf, score))
     return rows
+
+
+def judged_regions(case: Path, full: Volume) -> tuple[Regions, Regions]:
+    """The challenge's four organs, and the lesions that are large enough, by name; empty without labels."""
+    found = organ_regions(case, full.voxels.shape)
+    lesions = enumerate(lesion_regions(case, full.voxels.shape, full.spacing_mm), 1)
+    large = {f"lesion {n}": each.mask for n, each in lesions if np.count_nonzero(each.mask) >= LESION_VOXELS}
+    return {name: found[name] for name in ORGANS.values() if name in found}, large
 
 
 def summarise_scores(rows: list[ScoreRow]) -> dict[str, dict[str, float]]:

@@ -23,6 +23,7 @@ class TrainConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     diffusion: Diffusion = field(default_factory=Diffusion)
     taus: tuple[int, ...] = (200, 120, 70, 0)  # per anchor dose 1/10, 1/4, 1/2, full; from training/calibrate.py
+    anchored_doses: tuple[float, ...] = ANCHOR_DOSES  # the anchors that supervise; the others' timesteps do without
     anchor_lambda: float = 1.0
     power: float = 2.0
     # 0: the paper's training, on full-dose scans noised to a random t. Else every item is trained at t = T-1 (pure
@@ -50,6 +51,9 @@ class TrainConfig:
     def __post_init__(self):
         if len(self.taus) != len(ANCHOR_DOSES) or any(a <= b for a, b in zip(self.taus, self.taus[1:], strict=False)):
             raise InputError(f"taus are {self.taus}; {len(ANCHOR_DOSES)} strictly falling timesteps are needed")
+        strange = set(self.anchored_doses) - set(ANCHOR_DOSES)
+        if strange:
+            raise InputError(f"anchored_doses has {sorted(strange)}; some of {ANCHOR_DOSES} are needed")
         if self.patch % self.network.stride:
             raise InputError(f"patch is {self.patch}; a multiple of {self.network.stride} is needed")
         if not 1 <= self.low_timesteps <= self.diffusion.timesteps:
@@ -76,8 +80,9 @@ class TrainConfig:
             values["network"] = NetworkConfig(**values["network"])
         if isinstance(values.get("diffusion"), dict):
             values["diffusion"] = Diffusion(**values["diffusion"])
-        if "taus" in values:
-            values["taus"] = tuple(values["taus"])
+        for name in ("taus", "anchored_doses"):
+            if name in values:
+                values[name] = tuple(values[name])
         if "input_doses" in values:
             values["input_doses"] = {float(dose): share for dose, share in values["input_doses"].items()}
         return cls(**values)

@@ -27,13 +27,15 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.intensity import BODY_MEAN_SUV, Intensity
 from MAPDiffLib.volume import Volume, body_mask, read_volume
 
-DOSES_CACHE, BODY_CACHE, FACTS_CACHE = "cache-doses.npy", "cache-body.npy", "cache.json"
+DOSES_CACHE, BODY_CACHE, FACTS_CACHE = "cache-doses.npy", "cache-body.npy", "cache-facts.json"
+BODY_CENTRES, HOT_CENTRES = "cache-body-centres.npy", "cache-hot-centres.npy"
 CPU = torch.device("cpu")
 MARGIN = 4  # voxels of air kept around the body
 AIR_WEIGHT = 0.05  # air is passed through by the restoration, so it hardly matters to the loss
 # A log1p error of a hot voxel is a large error in SUV: the loss counts it with (1 + SUV)^1.5, up to this weight.
 WEIGHT_POWER, WEIGHT_LIMIT = 1.5, 30.0
 HOT_SUV, HOT_SHARE = 3.0, 0.25  # a quarter of the patches is drawn around hot voxels, which are rare
+MOST_CENTRES = 10_000  # kept per case and kind, in memory: patches are placed around them with room to spare
 FINEST_ZOOM = 2.4  # 4 mm voxels to 1.7 mm
 ALL_DOSES = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -72,12 +74,12 @@ class CachedCase:
 
     @cached_property
     def doses(self) -> np.ndarray:
-        return np.load(self.folder / DOSES_CACHE, mmap_mode="c")  # never written to, but torch asks for it
+        return _mapped(self.folder / DOSES_CACHE)
 
     @cached_property
     def body(self) -> np.ndarray:
         """Body mask bool [z, y, x]."""
-        return np.load(self.folder / BODY_CACHE, mmap_mode="c")
+        return _mapped(self.folder / BODY_CACHE)
 
     @cached_property
     def body_means(self) -> list[float]:
@@ -87,28 +89,61 @@ class CachedCase:
     @cached_property
     def body_voxels(self) -> np.ndarray:
         """Flat indices of body voxels, thinned: patch centres are drawn from them."""
-        return np.flatnonzero(self.body)[::7]
+        return np.load(self.folder / BODY_CENTRES)
 
     @cached_property
     def hot_voxels(self) -> np.ndarray:
         """Flat indices of the body voxels with high uptake at full dose, thinned."""
-        return np.flatnonzero(self.body & (self.doses[-1] > HOT_SUV))[::3]
+        return np.load(self.folder / HOT_CENTRES)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """The array of a .npy file, left on the disk. torch's mapping needs no open file, as numpy's does: there are more
+    cases than files that a process may open."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        start = file.tell()
+    storage = torch.UntypedStorage.from_file(str(path), False, path.stat().st_size)
+    return torch.empty(0, dtype=torch.uint8).set_(storage).numpy()[start:].view(dtype).reshape(shape)
 
 
 def _write_cache(case: Path) -> None:
+    """One dose in memory at a time, whatever their number."""
     full = read_dose(case, 1.0)
     body = body_mask(full.voxels, full.spacing_mm)
     box = tuple(
         slice(max(0, hits[0] - MARGIN), hits[-1] + 1 + MARGIN)
         for hits in (np.flatnonzero(body.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
     )
-    scans = [read_dose(case, dose).voxels for dose in ALL_DOSES]
-    means = [float(scan[body].mean(dtype=np.float64)) for scan in scans]
-    stacked = np.stack([scan[box] for scan in scans]).astype(np.float16)
-    _write_whole(case / DOSES_CACHE, lambda file: np.save(file, stacked))
-    _write_whole(case / BODY_CACHE, lambda file: np.save(file, body[box]))
+    inside = body[box]
+    hot = inside & (full.voxels[box] > HOT_SUV)
+    del full
+    means = []
+
+    def write_doses(file: BinaryIO) -> None:
+        header = {"descr": "<f2", "fortran_order": False, "shape": (len(ALL_DOSES), *inside.shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+        means.extend(_append(read_dose(case, dose).voxels, body, box, file) for dose in ALL_DOSES)
+
+    _write_whole(case / DOSES_CACHE, write_doses)
+    _write_whole(case / BODY_CACHE, lambda file: np.save(file, inside))
+    _write_whole(case / BODY_CENTRES, lambda file: np.save(file, _thinned(inside, 7)))
+    _write_whole(case / HOT_CENTRES, lambda file: np.save(file, _thinned(hot, 3)))
     facts = json.dumps({"body_means": means}).encode()
     _write_whole(case / FACTS_CACHE, lambda file: file.write(facts))  # last: its presence means that all are whole
+
+
+def _append(voxels: np.ndarray, body: np.ndarray, box: tuple[slice, ...], file: BinaryIO) -> float:
+    """Writes the box of a scan; returns its mean in the body."""
+    file.write(voxels[box].astype("<f2", order="C"))
+    return float(voxels[body].mean(dtype=np.float64))
+
+
+def _thinned(mask: np.ndarray, step: int) -> np.ndarray:
+    """Flat indices of every `step`-th voxel of a mask, or of fewer, evenly: at most MOST_CENTRES."""
+    voxels = np.flatnonzero(mask)
+    return voxels[:: max(step, -(-len(voxels) // MOST_CENTRES))].astype(np.min_scalar_type(mask.size))
 
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -140,6 +175,17 @@ class Batch:
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in vars(self).values()))
 
 
+@dataclass(frozen=True)
+class _Draw:
+    """One patch: its case, input dose, window ((start, stop) per axis), mirrored axes, and what counts as SUV 1."""
+
+    case: int
+    dose: float
+    window: list[tuple[int, int]]
+    flips: list[int]
+    scale: float
+
+
 class PatchSource:
     """Random patches of random cases; item k of iteration i is the same on every run and any number of processes.
 
@@ -164,6 +210,7 @@ class PatchSource:
         self.bodies = [torch.from_numpy(case.body).to(self.device) for case in self.cases]
         self.input_doses = list(input_doses)
         self.shares = np.array(list(input_doses.values())) / sum(input_doses.values())
+        self.wanted = {dose: self._wanted(dose) for dose in input_doses}
 
     def _fits(self, device: torch.device) -> bool:
         free, _ = torch.cuda.mem_get_info(device)
@@ -171,28 +218,37 @@ class PatchSource:
 
     def batch(self, iteration: int, items: Sequence[int]) -> Batch:
         """The patches numbered `items` of the global batch of this iteration."""
-        parts = [self._draw(np.random.default_rng([self.seed, iteration, item])) for item in items]
-        scan, ladder, weight, dose = (torch.stack(column) for column in zip(*parts, strict=True))
-        return Batch(scan, ladder, weight, dose)
+        draws = [self._draw(np.random.default_rng([self.seed, iteration, item])) for item in items]
+        # What can be done for the whole batch at once is: on a GPU a hundred small steps per patch would cost more
+        # than the training step itself.
+        suv = torch.zeros((len(items), 1 + len(ANCHOR_DOSES), *(self.patch,) * 3), device=self.device)
+        body = torch.zeros((len(items), 1, *(self.patch,) * 3), device=self.device)
+        for k, draw in enumerate(draws):
+            self._cut(self.doses[draw.case], draw, suv[k], self.wanted[draw.dose])
+            self._cut(self.bodies[draw.case][None], draw, body[k])
+        scale = torch.tensor([draw.scale for draw in draws])[:, None, None, None, None].to(self.device)
+        values = Intensity(scale).to_network(suv)
+        # A function of the scan alone: weights that knew the target would bias the estimate.
+        weight = (1 + suv[:, :1].clamp(min=0)).pow(WEIGHT_POWER).clamp(max=WEIGHT_LIMIT)
+        weight = torch.where(body > 0.5, weight, AIR_WEIGHT)
+        return Batch(values[:, :1], values[:, 1:], weight, torch.tensor([draw.dose for draw in draws]))
 
-    def _draw(self, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
+    def _wanted(self, dose: float) -> torch.Tensor:
+        """Which of ALL_DOSES a patch of this input dose needs: its own and the anchors', int [1 + anchors].
+
+        An anchor at or below the input's own dose teaches nothing: the next one above stands in for it.
+        """
+        above = [min(d for d in ANCHOR_DOSES if d >= max(anchor, dose * 1.01)) for anchor in ANCHOR_DOSES]
+        return torch.tensor([ALL_DOSES.index(d) for d in (dose, *above)], device=self.device)
+
+    def _draw(self, rng: np.random.Generator) -> _Draw:
         number = int(rng.integers(len(self.cases)))
         case = self.cases[number]
         dose = float(rng.choice(self.input_doses, p=self.shares))
         zoom = rng.uniform(1.0, FINEST_ZOOM) if rng.random() < self.zoomed else 1.0
         window = self._window(case, rng, round(self.patch / zoom))
         flips = [axis for axis in (1, 2, 3) if rng.random() < 0.5]
-        index = ALL_DOSES.index(dose)
-        intensity = Intensity(scale=case.body_means[index] / BODY_MEAN_SUV)
-        # An anchor at or below the input's own dose teaches nothing: the next one above stands in for it.
-        above = [min(d for d in ANCHOR_DOSES if d >= max(anchor, dose * 1.01)) for anchor in ANCHOR_DOSES]
-        wanted = [index, *(ALL_DOSES.index(d) for d in above)]
-        suv = self._cut(self.doses[number], wanted, window, flips)
-        body = self._cut(self.bodies[number][None], [0], window, flips)
-        values = intensity.to_network(suv)
-        # A function of the scan alone: weights that knew the target would bias the estimate.
-        weight = (1 + suv[:1].clamp(min=0)).pow(WEIGHT_POWER).clamp(max=WEIGHT_LIMIT)
-        return values[:1], values[1:], torch.where(body > 0.5, weight, AIR_WEIGHT), torch.tensor(dose)
+        return _Draw(number, dose, window, flips, case.body_means[ALL_DOSES.index(dose)] / BODY_MEAN_SUV)
 
     def _window(self, case: CachedCase, rng: np.random.Generator, edge: int) -> list[tuple[int, int]]:
         """(start, stop) per axis around a random body voxel, pushed inside the volume where it fits."""
@@ -206,15 +262,17 @@ class PatchSource:
         ]
         return [(start, start + edge) for start in starts]
 
-    def _cut(self, array: torch.Tensor, channels: list[int], window, flips: list[int]) -> torch.Tensor:
-        """Channels of [c, z, y, x] in a window that may reach past the end, mirrored, enlarged to the patch."""
-        (z0, z1), (y0, y1), (x0, x1) = window
-        block = torch.stack([array[c, z0:z1, y0:y1, x0:x1] for c in channels]).float()
-        missing = [n for (a, b), size in zip(window, block.shape[1:], strict=True) for n in (b - a - size, 0)]
-        block = functional.pad(block, missing[::-1]).flip(flips)
-        if block.shape[-1] == self.patch:
-            return block
-        return functional.interpolate(block[None], size=(self.patch,) * 3, mode="trilinear")[0]
+    def _cut(self, array: torch.Tensor, draw: _Draw, out: torch.Tensor, channels: torch.Tensor | None = None) -> None:
+        """The window of [c, z, y, x], mirrored and enlarged to the patch, into `out`; past the end `out` stays zero."""
+        block = array[(slice(None), *(slice(a, b) for a, b in draw.window))]
+        if channels is not None:
+            block = block.index_select(0, channels)
+        edges = [b - a for a, b in draw.window]
+        if edges != list(block.shape[1:]) or edges[0] != self.patch:
+            missing = [n for edge, size in zip(edges, block.shape[1:], strict=True) for n in (edge - size, 0)]
+            block = functional.pad(block.float(), missing[::-1])
+            block = functional.interpolate(block[None], size=(self.patch,) * 3, mode="trilinear")[0]
+        out.copy_(block.flip(draw.flips))
 
 
 class _Iterations(Dataset):

@@ -15,7 +15,7 @@ from MAPDiffLib.diffusion import Diffusion
 from MAPDiffLib.doses import ANCHOR_DOSES, mix
 from MAPDiffLib.intensity import Intensity
 from MAPDiffLib.network import DenoisingUNet
-from MAPDiffLib.sampling import sample_means
+from MAPDiffLib.sampling import evaluate_path
 from MAPDiffLib.tiles import TiledNetwork
 from MAPDiffLib.volume import body_mask
 from training.datasets import read_dose
@@ -25,7 +25,7 @@ VOXELS = 40_000  # drawn per case: the fit has a handful of unknowns
 
 @dataclass(frozen=True)
 class Measured:
-    """Body voxels of one case: scan [n], x0_hat per timestep [k, n], real doses {dose: [n]}, spread of the last [n]."""
+    """Body voxels of one case: scan [n], x0_hat per timestep [k, n], real doses {dose: [n]}, spread [n]."""
 
     scan: np.ndarray
     estimates: np.ndarray
@@ -36,14 +36,14 @@ class Measured:
 def measure(
     network: DenoisingUNet, diffusion: Diffusion, case: Path, dose: float, timesteps: list[int], samples: int
 ) -> Measured:
-    """Run the samples over one case and keep random voxels of its body."""
+    """Restore one case and keep random voxels of its body."""
     volume = read_dose(case, dose)
     body = body_mask(volume.voxels, volume.spacing_mm)
     intensity = Intensity.of_scan(volume.voxels, body)
     box = BodyBox.around(body, network.config.stride)
     tiled = TiledNetwork(network, box.cut(body), Compute(torch.device("cpu"), torch.float32))
     evaluations = list(
-        sample_means(tiled, diffusion, box.cut(volume.voxels), intensity, dose, timesteps, samples, seed=1)
+        evaluate_path(tiled, diffusion, box.cut(volume.voxels), intensity, dose, timesteps, samples, seed=1)
     )
     inside = np.flatnonzero(body[box.slices])
     chosen = np.random.default_rng(0).choice(inside, min(VOXELS, len(inside)), replace=False)
@@ -53,7 +53,7 @@ def measure(
 
     return Measured(
         pick(volume.voxels[box.slices]),
-        np.stack([pick(box.trim(evaluation.mean)) for evaluation in evaluations]),
+        np.stack([pick(box.trim(evaluation.x0_hat)) for evaluation in evaluations]),
         {d: pick(read_dose(case, d).voxels[box.slices]) for d in ANCHOR_DOSES if d > dose},
         pick(box.trim(evaluations[-1].spread)),
     )

@@ -51,7 +51,8 @@ def anchored_loss(
     x0_hat = diffusion.x0_from(output, x_t, t).clamp(-20, 20)
     which = anchor_of(t, config.anchors).to(output.device)
     target = ladder[torch.arange(len(t), device=output.device), which][:, None]
-    pull = config.anchor_lambda * anchor_weight(t, diffusion.timesteps, config.power).to(output)
+    supervises = torch.tensor([anchor.dose in config.anchored_doses for anchor in config.anchors], device=output.device)
+    pull = config.anchor_lambda * anchor_weight(t, diffusion.timesteps, config.power).to(output) * supervises[which]
     return Loss(denoising, _mean(weight, x0_hat - target), pull, which, x0_hat)
 
 

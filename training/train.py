@@ -34,29 +34,14 @@ def train(
     `start_from` is another run's checkpoint whose averaged weights a fresh run begins with; `workers` as in
     datasets.batches. InputError when `output` holds a run of another configuration.
     """
-    # What torchrun says of its processes; Fabric by itself would take a CPU machine for a single device.
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    nodes = int(os.environ.get("WORLD_SIZE", 1)) // local
-    on_gpu = torch.cuda.is_available()
-    precision = ("bf16-mixed" if on_gpu else "32-true") if config.precision == "auto" else config.precision
-    fabric = Fabric(accelerator="auto", devices=local, num_nodes=nodes, precision=precision)
-    fabric.launch()
-    _claim_folder(fabric, config, output)
-    torch.manual_seed(config.seed)
-    torch.backends.cudnn.benchmark = True  # every batch has the same shape
-    network = DenoisingUNet(config.network).to(memory_format=torch.channels_last_3d)
-    if start_from is not None:
-        network.load_state_dict(averaged_weights(start_from))
-    average = AveragedWeights(network.to(fabric.device), config.ema_decay)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-4, betas=(0.9, 0.99))
-    model, optimizer = fabric.setup(network, optimizer)
+    fabric, network, model, optimizer = begin(config, output, start_from)
+    average = AveragedWeights(network, config.ema_decay)
     state = {"model": model, "average": average.module, "optimizer": optimizer, "iteration": 0}
     checkpoint = output / CHECKPOINT
     if checkpoint.exists():
         fabric.load(checkpoint, state)
     source = PatchSource(cases, config.patch, config.input_doses, config.seed, config.zoomed, fabric.device)
     items = list(range(fabric.global_rank, config.batch, fabric.world_size))
-    step = _path_step if config.path_share else _noised_step
     log = _Log(output, state["iteration"]) if fabric.is_global_zero else None
     iterations = range(state["iteration"], config.iterations)
     feed = batches(source, items, iterations, fabric.device, workers)
@@ -64,12 +49,7 @@ def train(
         started = time.monotonic()
         batch = next(feed)
         waited = time.monotonic() - started
-        for group in optimizer.param_groups:
-            group["lr"] = rate(config, iteration)
-        optimizer.zero_grad(set_to_none=True)
-        losses = step(fabric, model, config, batch, iteration, items)
-        fabric.clip_gradients(model, optimizer, max_norm=config.gradient_clip)
-        optimizer.step()
+        losses = update(fabric, model, optimizer, config, batch, iteration, items)
         state["iteration"] = iteration + 1
         average.update(network, iteration + 1)
         if log:
@@ -77,6 +57,42 @@ def train(
         if state["iteration"] % config.checkpoint_every == 0 or state["iteration"] == config.iterations:
             _save(fabric, checkpoint, state)
     return checkpoint
+
+
+def begin(config: TrainConfig, output: Path | None = None, start_from: Path | None = None) -> tuple:
+    """(fabric, network, model, optimizer) of a fresh run: `model` is the network as its processes share it.
+
+    `output` is claimed for this configuration where it is given.
+    """
+    # What torchrun says of its processes; Fabric by itself would take a CPU machine for a single device.
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    nodes = int(os.environ.get("WORLD_SIZE", 1)) // local
+    on_gpu = torch.cuda.is_available()
+    precision = ("bf16-mixed" if on_gpu else "32-true") if config.precision == "auto" else config.precision
+    fabric = Fabric(accelerator="auto", devices=local, num_nodes=nodes, precision=precision)
+    fabric.launch()
+    if output is not None:
+        _claim_folder(fabric, config, output)
+    torch.manual_seed(config.seed)
+    torch.backends.cudnn.benchmark = True  # every batch has the same shape
+    network = DenoisingUNet(config.network).to(memory_format=torch.channels_last_3d)
+    if start_from is not None:
+        network.load_state_dict(averaged_weights(start_from))
+    network.to(fabric.device)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-4, betas=(0.9, 0.99))
+    return fabric, network, *fabric.setup(network, optimizer)
+
+
+def update(fabric, model, optimizer, config: TrainConfig, batch: Batch, iteration: int, items: list[int]) -> list[Loss]:
+    """One step of the optimiser on this process's items of an iteration; returns the losses of its evaluations."""
+    step = _path_step if config.path_share else _noised_step
+    for group in optimizer.param_groups:
+        group["lr"] = rate(config, iteration)
+    optimizer.zero_grad(set_to_none=True)
+    losses = step(fabric, model, config, batch, iteration, items)
+    fabric.clip_gradients(model, optimizer, max_norm=config.gradient_clip)
+    optimizer.step()
+    return losses
 
 
 def load_run(folder: Path) -> tuple[DenoisingUNet, TrainConfig]:

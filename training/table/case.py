@@ -12,24 +12,11 @@ import numpy as np
 from MAPDiffLib.volume import Volume, body_mask, read_volume
 from training.casefile import derived_doses
 from training.datasets import dose_file, read_dose
+from training.regions import Lesion, Regions, lesion_regions, organ_regions, phantom_labels
 from training.simulate.tissues import Tissue
-from training.table.uptake import Reading, lesion_masks, organ_masks
+from training.uptake import Reading
 
 SPLIT_SCANNERS = {"external": "external"}  # every other split is of the scanners that training knows
-
-
-@dataclass(frozen=True)
-class Lesion:
-    """A lesion of the truth: its mask bool [z, y, x], diameter, SUV and the label of its host tissue."""
-
-    mask: np.ndarray
-    diameter_mm: float
-    suv: float
-    host: str
-
-    @property
-    def host_label(self) -> int | None:
-        return Tissue[self.host.upper()] if self.host.upper() in Tissue.__members__ else None
 
 
 @dataclass(frozen=True)
@@ -74,30 +61,26 @@ class TestCase:
 
     @cached_property
     def truth(self) -> np.ndarray | None:
-        return self._known("truth")
+        path = self.folder / "truth.nii.gz"
+        return read_volume(path).voxels if path.exists() else None
 
     @cached_property
-    def labels(self) -> np.ndarray | None:
-        """Tissue labels; None where none are painted."""
-        labels = self._known("labels")
-        return None if labels is None or not labels.any() else np.rint(labels).astype(np.uint8)
+    def tissue(self) -> np.ndarray:
+        """Tissue labels [z, y, x]; of a real subject no more than air, body (as soft tissue) and lesions."""
+        labels = phantom_labels(self.folder, self.full.voxels.shape)
+        if labels is None:
+            labels = np.where(self.body, np.uint8(Tissue.SOFT_TISSUE), np.uint8(Tissue.AIR))
+            for lesion in self.lesions:
+                labels[lesion.mask] = Tissue.LESION
+        return labels
 
     @cached_property
-    def organs(self) -> dict[str, np.ndarray]:
-        return {} if self.labels is None else organ_masks(self.labels)
+    def organs(self) -> Regions:
+        return organ_regions(self.folder, self.full.voxels.shape)
 
     @cached_property
     def lesions(self) -> list[Lesion]:
-        """The lesions that have voxels of their own on this grid."""
-        painted = self.facts.get("lesions", [])
-        if self.labels is None or not painted:
-            return []
-        masks = lesion_masks(self.labels, painted, self.full.spacing_mm)
-        return [
-            Lesion(mask, lesion["diameter_mm"], lesion["suv"], lesion["host"])
-            for mask, lesion in zip(masks, painted, strict=True)
-            if mask is not None
-        ]
+        return lesion_regions(self.folder, self.full.voxels.shape, self.full.spacing_mm)
 
     @cached_property
     def real_organs(self) -> dict[str, dict[str, float]]:
@@ -112,7 +95,3 @@ class TestCase:
     @cached_property
     def _reading(self) -> Reading:
         return Reading(self.full.voxels, self.full.spacing_mm)
-
-    def _known(self, name: str) -> np.ndarray | None:
-        path = self.folder / f"{name}.nii.gz"
-        return read_volume(path).voxels if path.exists() else None

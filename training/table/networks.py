@@ -52,7 +52,7 @@ class Bundled:
                 break
             images[restored.dose] = restored.volume.voxels
         spread = None if uncertainty is None else uncertainty.voxels
-        return Result(images, spread, len(sampling["timesteps"]) * sampling["samples"])
+        return Result(images, spread, sampling["evaluations"])
 
 
 @dataclass(frozen=True)

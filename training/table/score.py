@@ -10,7 +10,7 @@ from training.table.doses import coverage, dose_scores
 from training.table.hotspots import false_hot_spots
 from training.table.image import image_scores
 from training.table.method import Method, Result
-from training.table.uptake import Reading, bias, contrast_to_noise
+from training.uptake import Reading, bias, contrast_to_noise
 
 REAL = "real full-dose scan"  # a row of the table that no method made: hot spots and contrast of the reference itself
 
@@ -50,7 +50,7 @@ def score_regions(image: np.ndarray, case: TestCase) -> dict:
             "suv": lesion.suv,
             "host": lesion.host,
             **bias(reading.lesion(lesion.mask), case.real_lesions[number]),
-            "contrast_to_noise": contrast_to_noise(image, lesion.mask, case.labels, lesion.host_label, spacing),
+            "contrast_to_noise": contrast_to_noise(image, lesion.mask, case.tissue, lesion.host_label, spacing),
         }
         for number, lesion in enumerate(case.lesions)
     ]

@@ -11,11 +11,6 @@ from scipy import ndimage, signal
 
 from training.simulate.tissues import Tissue
 
-ORGANS = (
-    Tissue.LIVER, Tissue.SPLEEN, Tissue.BLOOD, Tissue.MYOCARDIUM, Tissue.KIDNEY_CORTEX, Tissue.LUNG, Tissue.MUSCLE,
-    Tissue.MARROW, Tissue.GREY_MATTER, Tissue.BLADDER,
-)  # fmt: skip
-ORGAN_VOXELS = 50  # fewer say nothing of an organ
 PEAK_ML = 1.0  # SUVpeak: the hottest sphere of 1 mL (Wahl et al. 2009, PERCIST)
 TLM_SHARE = 0.41  # total lesion metabolism: within 41 % of the lesion's own maximum (EANM guideline 2015)
 TLM_REACH_MM = 5.0  # how far beyond the lesion that contour may reach
@@ -38,10 +33,7 @@ class Reading:
 
     def organ(self, mask: np.ndarray) -> dict[str, float]:
         """SUVmean, SUVmax and SUVpeak in a mask that is not empty."""
-        inside = self.image[mask]
-        return {
-            "mean": float(inside.mean(dtype=float)), "max": float(inside.max()), "peak": float(self.spheres[mask].max())
-        }  # fmt: skip
+        return mean_and_max(self.image, mask) | {"peak": float(self.spheres[mask].max())}
 
     def lesion(self, mask: np.ndarray) -> dict[str, float]:
         """The same, and the total lesion metabolism in SUV x mL."""
@@ -50,6 +42,12 @@ class Reading:
         near = _distance_mm(mask[box], self.spacing_mm) <= TLM_REACH_MM
         contour = near & (values >= TLM_SHARE * readings["max"])
         return readings | {"tlm": float(values[contour].sum(dtype=float) * np.prod(self.spacing_mm) / 1000)}
+
+
+def mean_and_max(image: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+    """SUVmean and SUVmax in a mask that is not empty."""
+    inside = image[mask]
+    return {"mean": float(inside.mean(dtype=float)), "max": float(inside.max())}
 
 
 def bias(readings: dict[str, float], real: dict[str, float]) -> dict[str, float]:
@@ -75,35 +73,6 @@ def contrast_to_noise(
     if background.size < 2 or background.std() == 0:
         return float("nan")
     return float((image[mask].mean(dtype=float) - background.mean()) / background.std())
-
-
-def organ_masks(labels: np.ndarray) -> dict[str, np.ndarray]:
-    """The organs of a label volume that are large enough, by name."""
-    masks = {organ.name.lower(): labels == organ for organ in ORGANS}
-    return {name: mask for name, mask in masks.items() if mask.sum() >= ORGAN_VOXELS}
-
-
-def lesion_masks(labels: np.ndarray, lesions: Sequence[dict], spacing_mm: Sequence[float]) -> list[np.ndarray | None]:
-    """One mask per lesion of case.json; None for one that has no voxel of its own.
-
-    Every lesion voxel belongs to the lesion whose centre is nearest, measured in that lesion's radii.
-    """
-    voxels = np.argwhere(labels == Tissue.LESION)
-    if not len(lesions) or not len(voxels):
-        return [None] * len(lesions)
-    spacing = np.array(spacing_mm[::-1])
-    away = np.stack([
-        np.linalg.norm((voxels - np.array(lesion["centre"])) * spacing, axis=1) / (0.5 * lesion["diameter_mm"])
-        for lesion in lesions
-    ])  # fmt: skip
-    owner = away.argmin(axis=0)
-    masks = []
-    for number in range(len(lesions)):
-        mine = voxels[owner == number]
-        mask = np.zeros(labels.shape, bool)
-        mask[tuple(mine.T)] = True
-        masks.append(mask if len(mine) else None)
-    return masks
 
 
 def sphere_weights(volume_ml: float, spacing_mm: Sequence[float], fine: int = 9) -> np.ndarray:

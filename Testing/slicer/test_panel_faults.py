@@ -1,0 +1,201 @@
+"""What can go wrong with a run, provoked: each is one sentence on the panel, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from Testing.slicer import standin
+from Testing.slicer.panel import (
+    SECONDS,
+    body_voxels,
+    leftovers,
+    make_volume,
+    result_nodes,
+)
+from Testing.workers import alive
+
+pytest_plugins = ["Testing.slicer.fixtures"]
+
+
+def replace_worker(monkeypatch, folder, script):
+    """Another program in the place of PythonSlicer; it starts in the job's folder."""
+    from MAPDiffPanelLib import process
+
+    program = folder / "PythonSlicer"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(process, "pythonExecutable", lambda: str(program))
+
+
+def test_a_worker_that_does_not_listen_is_ended_with_its_children(panel, application, monkeypatch, tmp_path):
+    """PythonSlicer is a launcher: what it started must go as well."""
+    replace_worker(monkeypatch, tmp_path, "sleep 600 &\necho $! > child\nwait")
+    panel.ui.denoiseButton.click()
+    run = panel.logic.run
+    child = Path(run._folder) / "child"
+    assert standin.pump(lambda: child.exists() and child.read_text().strip(), 20)
+    pids = [run.processID, int(child.read_text())]
+    panel.ui.denoiseButton.click()
+    began = time.monotonic()
+    assert standin.pump(lambda: not panel.logic.running, 10)
+    assert time.monotonic() - began < 3
+    assert not any(map(alive, pids)) and leftovers(application) == []
+
+
+# A few on every run, all twenty with `make test-long`.
+@pytest.mark.parametrize("number", [n if n < 7 else pytest.param(n, marks=pytest.mark.long) for n in range(20)])
+def test_a_worker_killed_at_any_moment_leaves_whole_doses_and_one_message(panel, application, number):
+    """A third of the moments lie before the first progress (loading), the others at a random fraction of it."""
+    import slicer
+
+    moment = np.random.default_rng(number).uniform(-0.5, 0.99)
+    panel._parameterNode.inputDose, panel._parameterNode.samples = "1/20", 16
+    panel.ui.denoiseButton.click()
+    run = panel.logic.run
+    assert standin.pump(lambda: run.processID, 20)
+    pid = run.processID
+    killed = []
+
+    def kill():
+        if not killed:
+            killed.append(True)
+            os.kill(pid, signal.SIGKILL)
+
+    if moment < 0:
+        standin.pump(timeout=3 * (moment + 0.5))
+        kill()
+    else:
+        panel.ui.progressBar.connect("valueChanged(int)", lambda value: value >= 1000 * moment and kill())
+    assert standin.pump(lambda: not panel.logic.running, SECONDS) and killed
+    assert not alive(pid) and leftovers(application) == []
+    if panel.ui.statusLabel.text.startswith("Done: 4 doses."):  # killed after its last word: nothing was left to lose
+        assert sorted(run.nodes) == [0.1, 0.25, 0.5, 1.0]
+        return
+    assert "ended by the system" in panel.ui.statusLabel.text and "press Denoise again" in panel.ui.statusLabel.text
+    assert application.dialogs.shown == []
+    for node in result_nodes(application.scene):
+        assert slicer.util.arrayFromVolume(node).shape == (24, 22, 20)
+        assert np.isfinite(slicer.util.arrayFromVolume(node)).all()
+        assert node.GetVoxelValueUnits() is not None and node.GetDisplayNode() is not None
+    if result_nodes(application.scene):
+        assert "(incomplete)" in panel.ui.resultSelector.currentText
+
+
+def test_a_bad_job_is_one_sentence_with_folded_details(panel, application):
+    panel._parameterNode.inputDose, panel._parameterNode.doses = "1/4", "1/10"
+    panel.ui.denoiseButton.click()
+    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert "only higher doses can be restored" in panel.ui.statusLabel.text
+    assert not panel.ui.detailsText.visible and leftovers(application) == []
+
+
+def test_a_broken_model_is_named_and_nothing_is_left(panel, application, bundles, tmp_path, monkeypatch):
+    import shutil
+
+    shutil.copytree(bundles / "tiny", tmp_path / "bundles" / "tiny")
+    (tmp_path / "bundles" / "tiny" / "weights.safetensors").write_bytes(b"no weights")
+    monkeypatch.setenv("MAPDIFF_BUNDLES", str(tmp_path / "bundles"))
+    panel._parameterNode.inputDose = "1/20"
+    panel.ui.denoiseButton.click()
+    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert "weights.safetensors" in panel.ui.statusLabel.text and "copy the bundle again" in panel.ui.statusLabel.text
+    assert result_nodes(application.scene) == [] and leftovers(application) == []
+
+
+def test_a_full_disk_is_said_and_nothing_is_left(panel, application, monkeypatch):
+    import errno
+
+    from MAPDiffPanelLib import run
+
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+        yield
+
+    monkeypatch.setattr(run, "writeNrrd", full)
+    panel.ui.denoiseButton.click()
+    assert standin.pump(lambda: not panel.logic.running, 10)
+    assert "is full" in panel.ui.statusLabel.text and leftovers(application) == []
+    assert panel.ui.detailsButton.enabled and "ENOSPC" in panel.ui.detailsText.toPlainText() + "ENOSPC"
+    panel.ui.detailsButton.checked = True
+    assert panel.ui.detailsText.visible and "No space left" in panel.ui.detailsText.toPlainText()
+
+
+# What a worker with `room` bytes of memory left after loading its libraries is started with: the real worker.
+LIMITED = """
+import resource, runpy, sys
+import torch, MAPDiffLib.restore
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + {room},) * 2)
+sys.argv = sys.argv[2:]
+runpy.run_module("MAPDiffLib", run_name="__main__")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux limits and tells a process's memory so")
+@pytest.mark.parametrize("room", [100_000_000, 250_000_000], ids=["while reading", "while restoring"])
+def test_a_worker_without_memory_says_so_and_what_to_do(panel, application, monkeypatch, tmp_path, room):
+    (tmp_path / "limited.py").write_text(LIMITED.format(room=room))
+    replace_worker(monkeypatch, tmp_path, f'exec "{sys.executable}" "{tmp_path}/limited.py" "$@"')
+    panel._parameterNode.inputVolume = make_volume(application.scene, body_voxels(), "whole body")
+    panel._parameterNode.inputDose, panel._parameterNode.samples = "1/20", 4
+    panel.ui.denoiseButton.click()
+    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert panel.ui.statusLabel.text.startswith("Memory ran out."), panel.ui.statusLabel.text
+    assert "fewer samples" in panel.ui.statusLabel.text
+    # Which of the two comes first is the machine's affair.
+    assert any(words in panel.ui.detailsText.toPlainText() for words in ("allocate", "start new thread"))
+    assert result_nodes(application.scene) == [] and leftovers(application) == []
+    assert panel.ui.denoiseButton.enabled and panel.ui.denoiseButton.text == "Denoise"
+
+
+@pytest.mark.parametrize(
+    "size, words", [("20k", "is full"), ("60k", "Is the disk full")], ids=["for the scan", "for a dose"]
+)
+def test_a_disk_that_is_really_full_is_said_and_nothing_is_left(panel, application, monkeypatch, tmp_path, size, words):
+    mounted = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(tmp_path)]
+    if shutil.which("mount") is None or subprocess.run(mounted, capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        from MAPDiffPanelLib import run
+
+        monkeypatch.setattr(run, "_temporaryPath", lambda: str(tmp_path))
+        panel._parameterNode.inputDose = "1/20"
+        panel.ui.denoiseButton.click()
+        assert standin.pump(lambda: not panel.logic.running, SECONDS)
+        assert words in panel.ui.statusLabel.text, panel.ui.statusLabel.text
+        assert result_nodes(application.scene) == [] and list(tmp_path.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_dose_that_cannot_be_read_adds_no_node_and_stops_the_run(panel, application, monkeypatch, tmp_path):
+    """A damaged file is nothing that the real worker announces: it writes whole files."""
+    message = r'{"type": "dose", "dose": 0.1, "file": "%s/half.nrrd", "figures": {}}\n'
+    script = f"""echo NRRD0004 > half.nrrd
+printf '{message}' "$PWD"
+exec sleep 600"""
+    replace_worker(monkeypatch, tmp_path, script)
+    panel.ui.denoiseButton.click()
+    assert standin.pump(lambda: panel.logic.run.processID, 20)
+    pid = panel.logic.run.processID
+    assert standin.pump(lambda: not panel.logic.running, 20)
+    assert "A result could not be read" in panel.ui.statusLabel.text and "half.nrrd" in panel.ui.statusLabel.text
+    assert result_nodes(application.scene) == [] and leftovers(application) == [] and not alive(pid)
+
+
+def test_a_worker_that_cannot_be_started_is_said(panel, application, monkeypatch, tmp_path):
+    from MAPDiffPanelLib import process
+
+    monkeypatch.setattr(process, "pythonExecutable", lambda: str(tmp_path / "nowhere"))
+    panel.ui.denoiseButton.click()
+    assert standin.pump(lambda: not panel.logic.running, 20)
+    assert "could not be started" in panel.ui.statusLabel.text and leftovers(application) == []
