@@ -8,10 +8,12 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
 from MAPDiffLib.volume import body_mask
-from training.simulate import cases
-from training.simulate.cases import DOSES, SPLITS, Size, case_folder, make_case, simulate_case, split_seed
+from training.simulate import cases, validate
+from training.simulate.cases import DOSES, SPLITS, Size, case_folder, make_case, simulate_case, split_seed, write_case
+from training.simulate.flesh import paint_fine_structure
 from training.simulate.phantom import make_phantom
 from training.simulate.scanner import (
     Reconstruction,
@@ -24,9 +26,9 @@ from training.simulate.scanner import (
     thin,
     view_angles,
 )
-from training.simulate.shapes import Canvas, Grid, curve, smooth_field
+from training.simulate.shapes import Canvas, Grid, SmoothField, curve, smooth_field
 from training.simulate.tissues import Tissue
-from training.simulate.validate import noise_cv, noise_metric
+from training.simulate.validate import correlation_fwhm, noise_cv, noise_metric
 
 TINY = Size((48, 48, 48), 2.8)
 
@@ -157,6 +159,48 @@ def test_smooth_fields_have_unit_variance_and_their_scale():
     assert abs(np.corrcoef(field[:-20].ravel(), field[20:].ravel())[0, 1]) < 0.15  # 80 mm apart
 
 
+def test_a_box_of_a_smooth_field_is_a_part_of_the_whole_and_each_axis_has_its_scale():
+    field = SmoothField(np.random.default_rng(1), Grid((60, 48, 40), (2.0, 2.0, 2.0)), (8.0, 8.0, 40.0))
+    whole = field[:, :, :]
+    box = (slice(7, 31), slice(0, 20), slice(11, 40))
+    assert np.allclose(field[box], whole[box], atol=1e-5)
+    along_z, along_x = (np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in _neighbours_at(whole, 4))
+    assert along_z > 0.9 and along_x < 0.6  # 8 mm apart: a fifth of a step, and a whole one
+
+
+def _neighbours_at(volume, lag):
+    return (volume[:-lag], volume[lag:]), (volume[..., :-lag], volume[..., lag:])
+
+
+def test_sheets_and_tubes_of_smooth_fields_are_as_thick_as_documented():
+    grid, step, c = Grid((96, 96, 96), (1.0, 1.0, 1.0)), 16.0, 0.2
+    a, b = (smooth_field(np.random.default_rng(seed), grid, step) for seed in (0, 1))
+    surface = sum(np.count_nonzero(np.diff(a > 0, axis=axis)) for axis in range(3)) / 1.5  # faces to a smooth surface
+    assert np.count_nonzero(np.abs(a) < c) / surface == pytest.approx(c * step, rel=0.15)
+    length = 1.391 / (np.pi * step**2) * a.size  # of the lines where two Gaussian fields are both zero (Rice)
+    radius = (np.count_nonzero(a * a + b * b < c * c) / (np.pi * length)) ** 0.5
+    assert radius == pytest.approx(0.6 * c * step, rel=0.15)
+
+
+def test_fine_structure_is_coherent_not_speckle_and_leaves_organs_alone():
+    canvas = Canvas(np.random.default_rng(0), Grid((64, 96, 96), (2.0, 2.0, 2.0)), (1.0, 1.0, 1.0), 0.0, bend_mm=0.0)
+    canvas.labels[:, 5:50], canvas.labels[:, 50:80], canvas.labels[:, 80:90] = Tissue.MUSCLE, Tissue.FAT, Tissue.LIVER
+    before = canvas.labels.copy()
+    paint_fine_structure(canvas, np.random.default_rng(3))
+    for whole in (Tissue.AIR, Tissue.LIVER):
+        assert np.array_equal(canvas.labels == whole, before == whole)
+    muscle, fat = canvas.labels[:, 5:50], canvas.labels[:, 50:80]
+    for part, tissue, least, most in (
+        (muscle, Tissue.FASCIA, 0.1, 0.3),
+        (muscle, Tissue.RED_MUSCLE, 0.2, 0.7),
+        (fat, Tissue.SEPTUM, 0.05, 0.15),
+        (fat, Tissue.VESSEL, 0.01, 0.06),
+    ):
+        assert least < (part == tissue).mean() < most, tissue.name
+    planes, _ = ndimage.label(muscle == Tissue.FASCIA)
+    assert np.bincount(planes.ravel())[1:].max() > 0.8 * np.count_nonzero(planes)
+
+
 @pytest.mark.parametrize("sigma", [0.3, 0.6, 1.0, 2.5])
 def test_a_blur_has_its_variance_also_well_below_one_voxel(sigma):
     point = np.zeros((41, 3, 3), np.float32)
@@ -226,6 +270,46 @@ def test_the_noise_of_nested_doses_is_told_from_the_texture():
     counts = rng.poisson(np.maximum(texture, 1))
     low = rng.binomial(counts, 0.1) / 0.1
     assert noise_cv(low, counts, 0.1) == pytest.approx((10 / 10_000) ** 0.5, rel=0.02)
+
+
+def test_the_correlation_length_of_blurred_noise_is_that_of_the_blur():
+    """Noise blurred by a Gaussian of sigma s has a Gaussian autocorrelation of sigma s sqrt(2)."""
+    noise = blur(np.random.default_rng(0).standard_normal((80, 80, 80)), (2.0, 2.5, 2.5))
+    inside = np.zeros(noise.shape, bool)
+    inside[10:70, 10:70, 5:75] = True
+    noise[~inside] = 100.0  # what lies outside must not count
+    in_plane, axial = correlation_fwhm(noise, inside, (1.5, 1.5, 3.0))
+    assert in_plane == pytest.approx(2.3548 * 2**0.5 * 2.5 * 1.5, rel=0.08)
+    assert axial == pytest.approx(2.3548 * 2**0.5 * 2.0 * 3.0, rel=0.08)
+
+
+def test_validate_prints_every_case_and_their_mean_beside_the_published_ranges(tmp_path, capsys):
+    grid, rng = np.indices((24, 30, 30)), np.random.default_rng(0)
+    ball = sum((axis - middle) ** 2 for axis, middle in zip(grid, (12, 15, 15), strict=True)) < 11**2
+    for number, level in enumerate((2.0, 4.0)):
+        truth = np.where(ball, level, 0).astype(np.float32)
+        noise = {dose: rng.standard_normal(ball.shape) * 0.02 / dose**0.5 for dose in (1.0, 0.25, 0.05)}
+        volumes = {f"dose-{dose:.3f}": (truth * (1 + n)).astype(np.float32) for dose, n in noise.items()}
+        volumes |= {"truth": truth, "labels": np.where(ball, Tissue.LIVER, 0).astype(np.uint8)}
+        write_case(tmp_path / f"case-{number}", volumes, {"spacing_mm": [3.3, 3.3, 3.3], "doses": sorted(noise)})
+    folders = [str(tmp_path / f"case-{number}") for number in range(2)]
+    validate.main([*folders, "--figure", str(tmp_path / "figure.png")])
+    printed = capsys.readouterr().out
+    figures = [validate.case_figures(folder) for folder in folders]
+    mean = validate.mean_figures(figures)
+    assert mean["suv"][0] == pytest.approx((figures[0]["suv"][0] + figures[1]["suv"][0]) / 2)
+    assert mean["doses"][0.05]["noise"] == pytest.approx(sum(one["doses"][0.05]["noise"] for one in figures) / 2)
+    for one, text in zip([*figures, mean], printed.split("body SUV ")[1:], strict=True):
+        assert text.startswith(f"mean {one['suv'][0]:.2f} (0.81-0.88 !)")  # a ball of liver is no body
+        assert f"in plane {one['correlation_mm'][0]:.2f} (7.5-12.7 !)" in text  # white noise is no scan's
+        assert f" 0.050 {one['doses'][0.05]['noise']:7.4f}   0.0855-0.1169   0.0723-0.0948" in text
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_scanner_is_matched_only_at_doses_whose_noise_lies_in_its_band():
+    rows = {1.0: 0.045, 0.25: 0.065, 0.1: 0.2, 0.5: 0.05}
+    matched = validate.scanners_matched({"doses": {dose: {"noise": noise} for dose, noise in rows.items()}})
+    assert matched == {"Quadra": [1.0, 0.25], "uEXPLORER": [1.0]}
 
 
 def test_no_seed_belongs_to_two_splits():

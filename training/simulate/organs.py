@@ -93,7 +93,7 @@ def paint_vessels(canvas: Canvas) -> None:
 def paint_upper_abdomen(canvas: Canvas, rng: np.random.Generator) -> None:
     """Liver with its vessels, gall bladder, spleen, stomach, pancreas, adrenals, kidneys."""
     soft = (*INNER, Tissue.LUNG, Tissue.BLOOD, Tissue.AIRWAY, Tissue.AIRWAY_WALL)
-    grow = rng.uniform(0.9, 1.1, 3)
+    grow = rng.uniform(0.82, 1.02, 3)
     canvas.ellipsoid(Tissue.LIVER, (-66, 2, 588), (70, 77, 78) * grow, rotation(0, -12, 0), 2.4, only=soft)
     canvas.ellipsoid(Tissue.LIVER, (2, -38, 562), (72, 42, 40) * grow, rotation(0, -14, 0), only=soft)
     for _ in range(18):

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from MAPDiffLib.volume import body_mask
-from training.simulate import head, organs, skeleton
-from training.simulate.shapes import Canvas, Grid, smooth_field
+from training.simulate import flesh, head, organs, skeleton
+from training.simulate.shapes import Canvas, Grid, SmoothField, smooth_field
 from training.simulate.tissues import Tissue, uptake_tables
 
 SUPERSAMPLING = 2
@@ -122,11 +122,11 @@ def _paint_body(canvas: Canvas, rng: np.random.Generator, habitus: Habitus) -> N
     skeleton.paint_pelvis(canvas)
     organs.paint_pelvic_organs(canvas, rng, habitus.female)
     head.paint_head(canvas, rng)
+    flesh.paint_fine_structure(canvas, rng)
 
 
 def _paint_flesh(canvas: Canvas, rng: np.random.Generator, habitus: Habitus) -> None:
-    """Skin, fat, muscle with its planes, and the inner of the trunk, slab by slab along z."""
-    planes = [smooth_field(rng, canvas.grid, 34.0), smooth_field(rng, canvas.grid, 26.0)]
+    """Skin, fat, muscle and the inner of the trunk, slab by slab along z."""
     depth_of_wall = rng.uniform(16, 22)
     for start in range(0, canvas.grid.shape[0], 32):
         box = (slice(start, start + 32), slice(None), slice(None))
@@ -140,10 +140,7 @@ def _paint_flesh(canvas: Canvas, rng: np.random.Generator, habitus: Habitus) -> 
         view = canvas.labels[box]
         view[surface > -2.2] = Tissue.SKIN
         view[surface > 0] = Tissue.FAT
-        view[(surface > 3) & (np.abs(planes[1][box]) < 0.07)] = Tissue.FASCIA
-        muscle = np.maximum(depth, limb) > 0
-        view[muscle] = Tissue.MUSCLE
-        view[muscle & ((np.abs(planes[0][box]) < 0.09) | (np.abs(planes[1][box]) < 0.05))] = Tissue.FASCIA
+        view[np.maximum(depth, limb) > 0] = Tissue.MUSCLE
         cavity = (trunk > depth_of_wall) & (s > 292) & (s < 945) & (y < 52)
         view[cavity] = Tissue.MESENTERY
 
@@ -251,8 +248,7 @@ def _lobulated(canvas: Canvas, rng: np.random.Generator, box, centre, diameter: 
 def _fill(canvas: Canvas, rng: np.random.Generator, spots) -> tuple[np.ndarray, np.ndarray]:
     """Uptake and attenuation of the labels, textured, averaged down to the voxel grid."""
     tables = uptake_tables(rng)
-    broad = smooth_field(rng, canvas.grid, 38.0)
-    fine = 0.7 * smooth_field(rng, canvas.grid, 11.0) + 0.7 * smooth_field(rng, canvas.grid, 7.0)
+    broad, fine = SmoothField(rng, canvas.grid, 38.0), SmoothField(rng, canvas.grid, 9.0)
     shape = tuple(n // SUPERSAMPLING for n in canvas.grid.shape)
     level = np.zeros(canvas.grid.shape, np.float32)
     for box, inside, core, suv in spots:
@@ -261,10 +257,9 @@ def _fill(canvas: Canvas, rng: np.random.Generator, spots) -> tuple[np.ndarray, 
     activity, mu = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for z in range(0, canvas.grid.shape[0], 32):
         part, out = slice(z, z + 32), slice(z // SUPERSAMPLING, (z + 32) // SUPERSAMPLING)
-        labels = canvas.labels[part]
-        texture = tables["broad"][labels] * np.clip(broad[part], -2.5, 2.5) + tables["fine"][labels] * np.clip(
-            fine[part], -3, 3
-        )
+        box, labels = (part, slice(None), slice(None)), canvas.labels[part]
+        texture = tables["broad"][labels] * np.clip(broad[box], -2.5, 2.5)
+        texture += tables["fine"][labels] * np.clip(fine[box], -3, 3)
         activity[out] = _averaged((tables["suv"][labels] + level[part]) * np.exp(texture))
         mu[out] = _averaged(tables["mu"][labels])
     return activity, mu

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage, sparse, special
 
 FWHM = 2.3548  # full width at half maximum of a Gaussian of unit sigma
-SUBSETS = 10
+SUBSETS = 20
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ScannerSetup:
     scatter_width_mm: float = 55.0
     randoms_fraction: float = 0.30
     edge_sensitivity: float = 0.6
-    iterations: int = 3
+    iterations: int = 2
     filter_mm: float = 4.0
     axial_filter_mm: float = 3.5
 
@@ -41,7 +41,7 @@ class ScannerSetup:
         """The "internal" family: present long-axial-field scanners, point-spread reconstruction, little filtering."""
         return cls(
             voxel_mm=round(float(rng.uniform(3.6, 4.7)), 3),
-            slice_mm=round(float(rng.uniform(3.0, 4.5)), 3),
+            slice_mm=round(float(rng.uniform(3.6, 4.6)), 3),
             trues_per_m=float(np.exp(rng.uniform(np.log(2.5e8), np.log(1e9)))),
             psf_mm=float(rng.uniform(3.5, 5.5)),
             model_psf_mm=float(rng.uniform(3.5, 5.0)),
@@ -49,11 +49,11 @@ class ScannerSetup:
             scatter_fraction=float(rng.uniform(0.30, 0.40)),
             scatter_error=float(np.clip(rng.normal(1.0, 0.04), 0.9, 1.1)),
             scatter_width_mm=float(rng.uniform(40, 75)),
-            randoms_fraction=float(rng.uniform(0.2, 0.4)),
+            randoms_fraction=float(rng.uniform(0.3, 0.6)),
             edge_sensitivity=float(rng.uniform(0.45, 0.85)),
-            iterations=int(rng.integers(3, 6)),
-            filter_mm=float(rng.choice([rng.uniform(0.0, 1.5), rng.uniform(1.5, 5.0)], p=[0.88, 0.12])),
-            axial_filter_mm=float(rng.uniform(1.0, 3.0)),
+            iterations=int(rng.choice([2, 3, 4], p=[0.1, 0.75, 0.15])),
+            filter_mm=float(rng.choice([rng.uniform(0.0, 1.5), rng.uniform(1.5, 5.0)], p=[0.92, 0.08])),
+            axial_filter_mm=float(rng.uniform(4.7, 5.4)),
         )
 
     @classmethod
@@ -70,11 +70,11 @@ class ScannerSetup:
             scatter_fraction=float(rng.uniform(0.41, 0.46)),
             scatter_error=float(rng.uniform(0.9, 1.1)),
             scatter_width_mm=float(rng.uniform(76, 90)),
-            randoms_fraction=float(rng.uniform(0.41, 0.5)),
+            randoms_fraction=float(rng.uniform(0.65, 0.8)),
             edge_sensitivity=float(rng.uniform(0.3, 0.44)),
-            iterations=2,
+            iterations=1,
             filter_mm=float(rng.uniform(5.1, 6.0)),
-            axial_filter_mm=float(rng.uniform(4.1, 5.0)),
+            axial_filter_mm=float(rng.uniform(5.5, 6.0)),
         )
 
 

@@ -29,12 +29,29 @@ def _bspline_weights(count: int, spacing_mm: float, step_mm: float) -> np.ndarra
     return np.where(t < 1, inner, np.where(t < 2, outer, 0)).astype(np.float32)
 
 
+class SmoothField:
+    """Random cubic B-spline field of unit variance on a grid, evaluated box by box: `field[box]` is float32 [z, y, x].
+
+    `step_mm` is its knot distance, one number or one per axis (x, y, z). Level sets of such fields are cheap coherent
+    structure: |a| < c is a sheet about c steps thick, a^2 + b^2 < c^2 a tube of radius 0.6 c steps, a > c islands.
+    """
+
+    def __init__(self, rng: np.random.Generator, grid: Grid, step_mm: float | tuple[float, float, float]):
+        steps = np.broadcast_to(np.asarray(step_mm, float), 3)[::-1]
+        self.weights = [
+            _bspline_weights(n, s, step) for n, s, step in zip(grid.shape, grid.spacing_mm[::-1], steps, strict=True)
+        ]
+        size = [w.shape[1] for w in self.weights]
+        self.knots = rng.standard_normal(size, dtype=np.float32) / np.float32(BSPLINE_VARIANCE**1.5)
+
+    def __getitem__(self, box: tuple[slice, slice, slice]) -> np.ndarray:
+        along_z, along_y, along_x = (w[part] for w, part in zip(self.weights, box, strict=True))
+        return np.matmul(along_y, np.tensordot(along_z, self.knots, axes=1)) @ along_x.T
+
+
 def smooth_field(rng: np.random.Generator, grid: Grid, step_mm: float) -> np.ndarray:
-    """Random cubic B-spline field of unit variance on the grid, float32 [z, y, x]; `step_mm` is its knot distance."""
-    weights = [_bspline_weights(n, s, step_mm) for n, s in zip(grid.shape, grid.spacing_mm[::-1], strict=True)]
-    knots = rng.standard_normal([w.shape[1] for w in weights], dtype=np.float32) / np.float32(BSPLINE_VARIANCE**1.5)
-    field = np.tensordot(weights[0], knots, axes=1)
-    return np.matmul(weights[1], field) @ weights[2].T
+    """A whole `SmoothField` of the grid, float32 [z, y, x]."""
+    return SmoothField(rng, grid, step_mm)[:, :, :]
 
 
 def rotation(degrees_x: float, degrees_y: float, degrees_z: float) -> np.ndarray:

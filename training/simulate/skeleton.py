@@ -125,4 +125,9 @@ def paint_pelvis(canvas: Canvas) -> None:
         canvas.ellipsoid(Tissue.CORTICAL_BONE, (side * 92, 10, 905), (24, 24, 24))
         canvas.ellipsoid(Tissue.MARROW, (side * 92, 10, 905), (22, 22, 22))
         bone_tube(canvas, [(side * 92, 10, 905), (side * 128, 12, 945)], 15.0, 3.0)
-        bone_tube(canvas, [(side * 128, 12, 940), (side * 118, 5, 1010), (side * 100, 0, 1150)], 15.5, 6.0)
+        bone_tube(
+            canvas,
+            [(side * 128, 12, 940), (side * 118, 5, 1010), (side * 100, 0, 1150), (side * 96, 0, 1320)],
+            15.5,
+            6.0,
+        )

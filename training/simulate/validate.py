@@ -1,6 +1,6 @@
 """Do simulated cases look like real scans? Noise against published bands, liver noise, SUV statistics.
 
-python -m training.simulate.validate cases/train/case-00000 [more folders]
+python -m training.simulate.validate cases/train/case-00000 [more folders] [--figure validate.png]
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ BANDS = {
     0.02: ((0.1148, 0.1687), (0.1056, 0.1399)),
     0.01: ((0.1457, 0.2373), (0.1558, 0.1986)),
 }
+SCANNERS = ("Quadra", "uEXPLORER")
+# Published or asked of real scans: body SUV mean, median, 90 %, 99 %; noise correlation FWHM (mm) in real livers
+SUV_RANGES = {"mean": (0.81, 0.88), "median": (0.5, 0.65), "90 %": (1.4, 1.6), "99 %": (3.5, 7.0)}
+CORRELATION_RANGES_MM = {"in plane": (7.5, 12.7), "axial": (5.3, 9.3)}
+CORRELATION_DOSE = 0.05
 
 
 def noise_metric(
@@ -65,14 +70,47 @@ def noise_cv(low: np.ndarray, full: np.ndarray, dose: float) -> float:
     return float((low - full).std() / full.mean() / (1 - dose) ** 0.5)
 
 
+def correlation_fwhm(noise: np.ndarray, inside: np.ndarray, spacing_mm: tuple[float, float, float]) -> tuple:
+    """FWHM in mm of the autocorrelation of noise [z, y, x] in a region: (in plane, axial); spacing is (x, y, z).
+
+    In plane is the mean over x and y. Linear between lags; pairs of voxels that both lie inside count.
+    """
+    box = ndimage.find_objects(inside.astype(np.uint8))[0]
+    noise, inside = noise[box], inside[box]
+    centred = np.where(inside, noise - noise[inside].mean(), 0).astype(np.float64)
+    z, y, x = (_half_width(centred, inside, axis) * step for axis, step in enumerate(spacing_mm[::-1]))
+    return x + y, 2 * z
+
+
+def _half_width(noise: np.ndarray, inside: np.ndarray, axis: int) -> float:
+    """Lag in voxels at which the autocorrelation along an axis falls to one half; NaN when the region is too small."""
+    before, n = 1.0, noise.shape[axis]
+    power = (noise[inside] ** 2).mean()
+    for lag in range(1, n):
+        one, other = ([np.take(v, span, axis) for v in (noise, inside)] for span in (range(n - lag), range(lag, n)))
+        pairs = one[1] & other[1]
+        if not pairs.any():
+            break
+        now = (one[0] * other[0])[pairs].mean() / power
+        if now < 0.5:
+            return lag - 1 + (before - 0.5) / (before - now)
+        before = now
+    return float("nan")
+
+
 def case_figures(folder: Path | str, every_mm: float = 320.0) -> dict:
-    """Figures of one case folder: per dose noise, liver CV and bias; SUV mean and quantiles at full dose."""
+    """Figures of one case folder: per dose noise, liver CV and bias; SUV mean and quantiles at full dose.
+
+    "correlation_mm": FWHM (in plane, axial) of the liver's noise at the dose nearest to 1/20, full dose taken off.
+    """
     folder = Path(folder)
     facts = json.loads((folder / "case.json").read_text(encoding="ascii"))
     truth, full = _read(folder / "truth.nii.gz"), _read(folder / "dose-1.000.nii.gz")
     body, liver = body_mask(full, facts["spacing_mm"]), inner_liver(_read(folder / "labels.nii.gz"))
     figures = {"suv": [float(full[body].mean()), *map(float, np.quantile(full[body], (0.5, 0.9, 0.99)))], "doses": {}}
     figures["truth_noise"] = noise_metric(truth, body, facts["spacing_mm"], every_mm)
+    figures["correlation_mm"] = [float("nan")] * 2
+    lowered = [dose for dose in facts["doses"] if dose < 1]
     for dose in sorted(facts["doses"], reverse=True):
         suv = _read(folder / f"dose-{dose:.3f}.nii.gz")
         figures["doses"][dose] = {
@@ -80,7 +118,37 @@ def case_figures(folder: Path | str, every_mm: float = 320.0) -> dict:
             "liver_cv": noise_cv(suv[liver], full[liver], dose) if dose < 1 else None,
             "liver_bias": float(suv[liver].mean() / truth[liver].mean() - 1),
         }
+        if lowered and dose == min(lowered, key=lambda d: abs(np.log(d / CORRELATION_DOSE))):
+            figures["correlation_mm"] = list(correlation_fwhm(suv - full, liver, facts["spacing_mm"]))
     return figures
+
+
+def mean_figures(cases: list[dict]) -> dict:
+    """The mean of the figures of several cases, over the doses that all have."""
+    mean = {
+        "suv": np.mean([case["suv"] for case in cases], axis=0).tolist(),
+        "truth_noise": float(np.mean([case["truth_noise"] for case in cases])),
+        "correlation_mm": np.nanmean([case["correlation_mm"] for case in cases], axis=0).tolist(),
+        "doses": {},
+    }
+    for dose in cases[0]["doses"]:
+        if all(dose in case["doses"] for case in cases):
+            rows = [case["doses"][dose] for case in cases]
+            known = {name: [row[name] for row in rows] for name in rows[0]}
+            mean["doses"][dose] = {n: None if None in v else float(np.mean(v)) for n, v in known.items()}
+    return mean
+
+
+def scanners_matched(figures: dict) -> dict[str, list[float]]:
+    """{scanner: doses whose noise lies inside its published band}."""
+    return {
+        name: [d for d, row in figures["doses"].items() if d in BANDS and _within(row["noise"], BANDS[d][k])]
+        for k, name in enumerate(SCANNERS)
+    }
+
+
+def _within(value: float, limits: tuple[float, float]) -> bool:
+    return limits[0] <= value <= limits[1]
 
 
 def _read(path: Path) -> np.ndarray:
@@ -88,28 +156,85 @@ def _read(path: Path) -> np.ndarray:
 
 
 def table(figures: dict) -> str:
-    """The figures of a case as text, published bands beside them."""
+    """The figures of a case, or of the mean over cases, as text, published values beside them."""
     lines = [
-        "body SUV mean {:.2f} median {:.2f} 90 % {:.2f} 99 % {:.2f}".format(*figures["suv"]),
+        "body SUV " + _beside(figures["suv"], SUV_RANGES),
+        "liver noise FWHM mm " + _beside(figures["correlation_mm"], CORRELATION_RANGES_MM),
         f"noise of the truth {figures['truth_noise']:.4f}",
         f"{'dose':>6} {'noise':>7} {'Quadra':>15} {'uEXPLORER':>15} {'liver CV':>9} {'/sqrt law':>9} {'bias':>7}",
     ]
-    known = {dose: row["liver_cv"] for dose, row in figures["doses"].items() if row["liver_cv"] is not None}
-    at_full = known[max(known)] * max(known) ** 0.5 if known else float("nan")
+    at_full = _liver_cv_at_full_dose(figures)
     for dose, row in figures["doses"].items():
         bands = " ".join(f"{low:.4f}-{high:.4f}".rjust(15) for low, high in BANDS.get(dose, ())) or " " * 31
-        cv = known.get(dose, at_full)
+        cv = at_full if row["liver_cv"] is None else row["liver_cv"]
         ratio = cv * dose**0.5 / at_full
         lines.append(f"{dose:6.3f} {row['noise']:7.4f} {bands} {cv:9.3f} {ratio:9.2f} {row['liver_bias']:+7.3f}")
-    return "\n".join(lines)
+    asked = [dose for dose in figures["doses"] if dose in BANDS]
+    inside = ", ".join(f"{name} {len(doses)} of {len(asked)}" for name, doses in scanners_matched(figures).items())
+    return "\n".join([*lines, f"doses inside the 5-95 % band: {inside}"])
 
 
-def main() -> None:
-    """Print the table of every case folder named on the command line."""
+def _beside(values: list[float], ranges: dict[str, tuple[float, float]]) -> str:
+    return ", ".join(
+        f"{name} {value:.2f} ({low:g}-{high:g}{'' if low <= value <= high else ' !'})"
+        for value, (name, (low, high)) in zip(values, ranges.items(), strict=True)
+    )
+
+
+def _liver_cv_at_full_dose(figures: dict) -> float:
+    """By the 1/sqrt(dose) law from the next dose: at full dose nothing tells the noise from the texture."""
+    known = {dose: row["liver_cv"] for dose, row in figures["doses"].items() if row["liver_cv"] is not None}
+    return known[max(known)] * max(known) ** 0.5 if known else float("nan")
+
+
+def write_figure(cases: list[dict], path: Path | str) -> None:
+    """Noise metric and liver CV over dose, correlation lengths, SUV quantiles; published ranges shaded."""
+    from matplotlib.figure import Figure  # an optional extra: only the figure needs it
+
+    mean = mean_figures(cases)
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    noise, liver, lengths, suv = figure.subplots(2, 2).ravel()
+    for k, (name, colour) in enumerate(zip(SCANNERS, ("tab:blue", "tab:orange"), strict=True)):
+        low, high = zip(*(BANDS[dose][k] for dose in BANDS), strict=True)
+        noise.fill_between(list(BANDS), low, high, alpha=0.25, color=colour, label=f"{name}, 5-95 % of subjects")
+    law = _liver_cv_at_full_dose(mean)
+    doses = list(mean["doses"])
+    liver.plot(doses, [law / dose**0.5 for dose in doses], "--", color="grey", label="1/sqrt(dose)")
+    for panel, name in ((noise, "noise"), (liver, "liver_cv")):
+        for case in cases:
+            rows = [(dose, row[name]) for dose, row in case["doses"].items() if row[name] is not None]
+            panel.plot(*zip(*rows, strict=True), color="grey", linewidth=0.6, alpha=0.6)
+        rows = [(dose, row[name]) for dose, row in mean["doses"].items() if row[name] is not None]
+        panel.plot(*zip(*rows, strict=True), "o-", color="black", label=f"mean of {len(cases)} simulated")
+        panel.set(xscale="log", yscale="log", xlabel="dose")
+        panel.legend()
+    noise.set_ylabel("noise metric")
+    liver.set_ylabel("liver CV")
+    for panel, name, ranges in ((lengths, "correlation_mm", CORRELATION_RANGES_MM), (suv, "suv", SUV_RANGES)):
+        for k, (low, high) in enumerate(ranges.values()):
+            panel.fill_between((k - 0.3, k + 0.3), low, high, color="tab:green", alpha=0.3)
+            panel.plot([k] * len(cases), [case[name][k] for case in cases], "o", color="black", markersize=4)
+        panel.set_xticks(range(len(ranges)), list(ranges))
+    lengths.set_ylabel("FWHM of liver noise, mm")
+    suv.set(ylabel="body SUV", yscale="log")
+    figure.savefig(path, dpi=120)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the table of every case folder named on the command line and their mean, and write the figure."""
     parser = argparse.ArgumentParser(prog="python -m training.simulate.validate", description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path)
-    for folder in parser.parse_args().folders:
-        print(f"{folder}\n{table(case_figures(folder))}\n")
+    parser.add_argument("--figure", type=Path, metavar="PNG", help="write the figures beside the published ranges")
+    chosen = parser.parse_args(arguments)
+    cases = []
+    for folder in chosen.folders:
+        cases.append(case_figures(folder))
+        print(f"{folder}\n{table(cases[-1])}\n", flush=True)
+    if len(cases) > 1:
+        print(f"mean of {len(cases)} cases\n{table(mean_figures(cases))}")
+    if chosen.figure:
+        write_figure(cases, chosen.figure)
+        print(chosen.figure)
 
 
 if __name__ == "__main__":
