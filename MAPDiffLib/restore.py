@@ -144,6 +144,7 @@ def restore(
             restored = setting.into(whole, torch.where(setting.inside, image, setting.scan))
             figures[dose]["seconds"] = clock.lap(f"{dose_label(dose)} dose")
             yield RestoredDose(dose, restored, figures[dose], way.input_dose)
+            del restored  # a whole volume, which may be half a gigabyte, is not kept through the next evaluation
         below, lower = anchor, guarded
         progress.next_stage()
 

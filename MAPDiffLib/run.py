@@ -96,6 +96,7 @@ def _in_turn(stages, turn: AbstractContextManager):
             except StopIteration as end:
                 return end.value
         yield restored
+        del restored  # or it would be kept while the next one is computed
 
 
 def _writer(job: Job, model: str) -> Callable:
@@ -139,11 +140,13 @@ def _write_results(job: Job, stale: list[Path], write: Callable, stages, report:
         files.append({"dose": restored.dose, "label": dose_label(restored.dose), "file": path.name})
         facts = {"dose": restored.dose, "input_dose": restored.input_dose, "figures": restored.figures}
         report({"type": "dose", "file": str(path), **facts})
+        input_dose = restored.input_dose
+        del restored
     uncertainty = None
     if restoration.uncertainty is not None:
         uncertainty = uncertainty_file(job.extension)
         check_still_there(folder)
-        write(restoration.uncertainty, folder / uncertainty, None, restored.input_dose)
+        write(restoration.uncertainty, folder / uncertainty, None, input_dose)
     content = {"notice": RESEARCH_USE, "job": job.to_dict(), "files": files, "uncertainty_file": uncertainty}
     return write_json({**content, **restoration.report}, folder / REPORT_FILE)
 
