@@ -13,6 +13,7 @@ from MAPDiffLib.bodybox import BodyBox
 from MAPDiffLib.device import Compute
 from MAPDiffLib.diffusion import Diffusion
 from MAPDiffLib.doses import ANCHOR_DOSES, mix
+from MAPDiffLib.guard import guard_activity
 from MAPDiffLib.intensity import Intensity
 from MAPDiffLib.network import DenoisingUNet
 from MAPDiffLib.sampling import evaluate_path
@@ -46,6 +47,7 @@ def measure(
         evaluate_path(tiled, diffusion, box.cut(volume.voxels), intensity, dose, timesteps, samples, seed=1)
     )
     inside = np.flatnonzero(body[box.slices])
+    scan, mask = (box.trim(box.cut(array)) for array in (volume.voxels, body))
     chosen = np.random.default_rng(0).choice(inside, min(VOXELS, len(inside)), replace=False)
 
     def pick(array: np.ndarray | torch.Tensor) -> np.ndarray:
@@ -53,7 +55,8 @@ def measure(
 
     return Measured(
         pick(volume.voxels[box.slices]),
-        np.stack([pick(box.trim(evaluation.x0_hat)) for evaluation in evaluations]),
+        # Guarded, as every dose will be: weights shall not mend what the guard mends.
+        np.stack([pick(guard_activity(box.trim(e.x0_hat), scan, mask, volume.spacing_mm)[0]) for e in evaluations]),
         {d: pick(read_dose(case, d).voxels[box.slices]) for d in ANCHOR_DOSES if d > dose},
         pick(box.trim(evaluations[-1].spread)),
     )
@@ -76,7 +79,7 @@ def fit_weights(measured: list[Measured], input_dose: float, timesteps: list[int
             errors = [_nmae(_combined(m, weights, share, input_dose, dose, k), m.real[dose]) for m in measured]
             return float(np.mean(errors))
 
-        starts = [np.zeros(k + 2), np.r_[3.0, np.zeros(k + 1)]]
+        starts = [np.zeros(k + 2), np.r_[3.0, np.zeros(k + 1)], np.r_[np.zeros(k + 1), -3.0]]
         best = min((minimize(error, s, method="Powell", options={"xtol": 1e-2, "ftol": 1e-5}) for s in starts),
                    key=lambda result: result.fun)  # fmt: skip
         weights, share = _unpack(best.x, dose)
