@@ -90,7 +90,6 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(name, cases, tmp_pat
         assert torch.allclose(resumed.get_parameter(key), value, atol=1e-6), key
 
 
-
 def test_the_weighted_mean_is_per_patch_and_worked_by_hand():
     weight, error = torch.ones(2, 1, 1, 1, 2), torch.tensor([1.0, 3.0, 10.0, 99.0]).reshape(2, 1, 1, 1, 2)
     weight[1, ..., 1] = 0

@@ -22,7 +22,7 @@ from training.config import CONFIGS, TrainConfig, load_config
 from training.datasets import ALL_DOSES, PatchSource, batches, dose_file, find_cases
 from training.fit import Measured, fit_uncertainty, fit_weights
 from training.loss import anchored_loss
-from training.train import CHECKPOINT, LOG, averaged_weights, draw_stops, train
+from training.train import CHECKPOINT, LOG, averaged_weights, begin, draw_stops, train
 
 ROOT = Path(__file__).parent.parent
 TINY = TrainConfig(
@@ -170,6 +170,17 @@ def test_a_path_trains_each_stop_on_the_state_its_sampler_would_reach(cases, tmp
         list(deterministic_sampler(config.diffusion, denoise, seen[0][0][item], steps))
         for (x_t, _, _), state in zip(seen, states, strict=True):
             assert torch.allclose(x_t[item], state, atol=1e-5)
+
+
+def test_a_fresh_run_begins_with_the_mean_of_the_weights_given(tmp_path):
+    runs = [tmp_path / "one.ckpt", tmp_path / "other.ckpt"]
+    for value, run in enumerate(runs):
+        weights = {name: torch.full_like(w, value) for name, w in DenoisingUNet(TINY.network).state_dict().items()}
+        torch.save({"average": weights}, run)
+    _, network, *_ = begin(TINY, start_from=runs)
+    assert all(w.eq(0.5).all() for w in network.state_dict().values())
+    _, network, *_ = begin(TINY, start_from=runs[1:])
+    assert all(w.eq(1).all() for w in network.state_dict().values())
 
 
 def test_an_anchor_at_or_below_the_inputs_dose_is_replaced_by_the_next_above(cases):

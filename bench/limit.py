@@ -15,9 +15,9 @@ from MAPDiffLib import plan, restore, sampling, tiles
 from MAPDiffLib.bundle import Bundle
 from MAPDiffLib.device import Compute
 from MAPDiffLib.network import DenoisingUNet
+from MAPDiffLib.stepwise import CONVOLUTIONS
 from MAPDiffLib.volume import Volume
 
-CONVOLUTIONS = (nn.Conv3d, nn.ConvTranspose3d)
 # Exclusive seconds go to the first of these that is running: the convolutions are inside the network, and so on.
 STAGES = {
     "body mask": [(restore.BodyBox, "around"), (restore.Intensity, "of_scan")],
