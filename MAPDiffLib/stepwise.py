@@ -16,6 +16,15 @@ from MAPDiffLib.errors import Cancelled
 CONVOLUTIONS = (nn.Conv3d, nn.ConvTranspose3d)
 
 
+def multiply_adds(convolution: nn.Module, shape: tuple[int, ...]) -> int:
+    """Of one call on an input [b, c, z, y, x]. A transposed convolution spreads every input voxel, a plain one gathers
+    every output."""
+    positions = math.prod(shape[2:])
+    if isinstance(convolution, nn.Conv3d):
+        positions //= math.prod(convolution.stride)
+    return convolution.weight.numel() * positions
+
+
 class Stepwise:
     """Calls `network`, which it changes: hooks after its convolutions, whose multiply-adds are the measure of work."""
 
@@ -40,9 +49,7 @@ class Stepwise:
             nonlocal done
             if cancelled():
                 raise Cancelled("cancelled")
-            # Each position of the coarser side meets all weights once: that of a plain convolution is its output.
-            coarser = output if isinstance(module, nn.Conv3d) else given[0]
-            done += module.weight.numel() * math.prod(coarser.shape[2:]) / voxels
+            done += multiply_adds(module, given[0].shape) / voxels
             if self.per_voxel:
                 on_share(min(1.0, done / self.per_voxel))
 

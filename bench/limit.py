@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from MAPDiffLib import plan, restore, sampling, tiles
 from MAPDiffLib.bundle import Bundle
 from MAPDiffLib.device import Compute
 from MAPDiffLib.network import DenoisingUNet
-from MAPDiffLib.stepwise import CONVOLUTIONS
+from MAPDiffLib.stepwise import CONVOLUTIONS, multiply_adds
 from MAPDiffLib.volume import Volume
 
 # Exclusive seconds go to the first of these that is running: the convolutions are inside the network, and so on.
@@ -97,11 +96,8 @@ def _layers(network: nn.Module, forward) -> tuple[Counter, int]:
 
 
 def _flops(layer: Layer) -> float:
-    """Two per multiply-add. A transposed convolution spreads every input voxel, a plain one gathers every output."""
-    positions = math.prod(layer.shape[2:])
-    if isinstance(layer.module, nn.Conv3d):
-        positions //= math.prod(layer.module.stride)
-    return 2.0 * layer.module.weight.numel() * positions
+    """Two per multiply-add."""
+    return 2.0 * multiply_adds(layer.module, layer.shape)
 
 
 def _name(layer: Layer) -> str:
