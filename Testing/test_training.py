@@ -60,11 +60,12 @@ def loss_inputs(t):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(("error", "exponent"), [("squares", 2), ("absolute", 1)])
 @pytest.mark.parametrize(("t", "target"), [(999, 4.0), (200, 4.0), (150, 3.0), (70, 2.0), (10, 1.0)])
-def test_the_loss_is_the_papers_worked_by_hand(t, target):
-    config = TrainConfig(anchor_lambda=0.5, power=2.0)
+def test_the_loss_is_the_papers_worked_by_hand(t, target, error, exponent):
+    config = TrainConfig(anchor_lambda=0.5, power=2.0, error=error)
     loss = anchored_loss(**loss_inputs(t), config=config)
-    denoising, anchor, weight = 0.5**2, (1.5 - target) ** 2, 0.5 * (1 - t / 1000) ** 2
+    denoising, anchor, weight = 0.5**exponent, abs(1.5 - target) ** exponent, 0.5 * (1 - t / 1000) ** 2
     assert loss.denoising.item() == pytest.approx(denoising)
     assert loss.anchor.item() == pytest.approx(anchor, rel=1e-4)
     assert loss.total.item() == pytest.approx(denoising + weight * anchor, rel=1e-4)
@@ -84,7 +85,7 @@ def test_the_weight_leaves_air_out_of_the_loss():
     inputs = loss_inputs(10)
     inputs["weight"][..., 0] = 0
     inputs["output"][..., 0] = 99.0
-    assert anchored_loss(**inputs, config=TrainConfig()).denoising.item() == pytest.approx(0.25)
+    assert anchored_loss(**inputs, config=TrainConfig()).denoising.item() == pytest.approx(0.5)
 
 
 def test_eps_predictions_anchor_term_stays_bounded_at_the_noisiest_step():
@@ -238,7 +239,7 @@ def test_training_lowers_the_loss_and_logs_it(cases, tmp_path):
     train(config, cases, tmp_path / "run")
     rows = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
     assert [row["iteration"] for row in rows] == [20, 40, 60]
-    assert rows[-1]["denoising"] < 0.9 * rows[0]["denoising"]
+    assert rows[-1]["denoising"] < 0.96 * rows[0]["denoising"]
     assert all(0 <= row["waiting_for_data"] <= 1 for row in rows)
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))
 
@@ -261,19 +262,32 @@ def test_a_configuration_that_cannot_work_is_refused(wrong):
         TrainConfig.from_json(wrong)
 
 
+def fitted(anchored_noise):
+    """Weights fitted on two cases whose estimates are off by 0.2, 0.1 (full dose) and `anchored_noise` (half dose)."""
+    measured = []
+    for seed in (0, 1):
+        rng = np.random.default_rng(seed)
+        truth = 1 + rng.random(20_000, dtype=np.float32)
+        scan = truth + 0.5 * rng.standard_normal(20_000)
+        real = {0.5: mix(scan, truth, 0.05, 0.5) + 0.05 * rng.standard_normal(20_000), 1.0: truth}
+        noisy = [(truth, 0.2), (real[0.5], anchored_noise), (truth, 0.1)]
+        estimates = np.stack([image + noise * rng.standard_normal(20_000) for image, noise in noisy])
+        measured.append(Measured(scan, estimates.astype(np.float32), real, np.full(20_000, 0.1)))
+    return fit_weights(measured, 0.05, [999, 50, 25], {50: 0.5, 25: 1.0}), measured
+
+
 def test_fitting_finds_the_weights_that_made_the_data():
-    rng = np.random.default_rng(0)
-    truth = 1 + rng.random(20_000, dtype=np.float32)
-    estimates = np.stack([truth + 0.2 * rng.standard_normal(20_000), truth + 0.1 * rng.standard_normal(20_000)])
-    scan = truth + 0.5 * rng.standard_normal(20_000)
-    real = {0.5: mix(scan, truth, 0.05, 0.5), 1.0: truth}
-    measured = [Measured(scan, estimates.astype(np.float32), real, np.full(20_000, 0.1))]
-    combine = fit_weights(measured, 0.05, [999, 50], {999: 0.5, 50: 1.0})
+    combine, measured = fitted(anchored_noise=9.0)
     # Independent errors with variances 4 : 1 are best averaged with weights 1 : 4.
-    assert combine["1"]["estimate"]["50"] == pytest.approx(0.8, abs=0.05)
-    assert combine["0.5"]["anchored"] < 0.1
-    scale = fit_uncertainty(measured, {"999": 0.0, "50": 1.0})
-    assert scale == pytest.approx(1.0, rel=0.05)
+    assert combine["1"]["estimate"]["25"] == pytest.approx(0.8, abs=0.05)
+    assert sum(combine["1"]["estimate"].values()) == pytest.approx(1, abs=1e-3)
+    assert combine["0.5"] == {"anchored": 0.0}
+    assert fit_uncertainty(measured, {"999": 0.0, "50": 0.0, "25": 1.0}) == pytest.approx(1.0, rel=0.05)
+
+
+def test_an_anchored_estimate_gets_a_share_where_it_helps():
+    combine, _ = fitted(anchored_noise=0.01)
+    assert combine["0.5"]["anchored"] > 0.8
 
 
 def test_missing_cases_are_named_with_what_to_do(tmp_path):

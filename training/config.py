@@ -24,6 +24,7 @@ class TrainConfig:
     diffusion: Diffusion = field(default_factory=Diffusion)
     taus: tuple[int, ...] = (200, 120, 70, 0)  # per anchor dose 1/10, 1/4, 1/2, full; from training/calibrate.py
     anchored_doses: tuple[float, ...] = ANCHOR_DOSES  # the anchors that supervise; the others' timesteps do without
+    error: str = "absolute"  # or "squares", as in the paper: what the loss makes of a difference
     anchor_lambda: float = 1.0
     power: float = 2.0
     # 0: the paper's training, on full-dose scans noised to a random t. Else every item is trained at t = T-1 (pure
@@ -54,6 +55,8 @@ class TrainConfig:
         strange = set(self.anchored_doses) - set(ANCHOR_DOSES)
         if strange:
             raise InputError(f"anchored_doses has {sorted(strange)}; some of {ANCHOR_DOSES} are needed")
+        if self.error not in ("absolute", "squares"):
+            raise InputError(f"error is {self.error!r}; absolute or squares is needed")
         if self.patch % self.network.stride:
             raise InputError(f"patch is {self.patch}; a multiple of {self.network.stride} is needed")
         if not 1 <= self.low_timesteps <= self.diffusion.timesteps:

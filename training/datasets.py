@@ -32,8 +32,8 @@ BODY_CENTRES, HOT_CENTRES = "cache-body-centres.npy", "cache-hot-centres.npy"
 CPU = torch.device("cpu")
 MARGIN = 4  # voxels of air kept around the body
 AIR_WEIGHT = 0.05  # air is passed through by the restoration, so it hardly matters to the loss
-# A log1p error of a hot voxel is a large error in SUV: the loss counts it with (1 + SUV)^1.5, up to this weight.
-WEIGHT_POWER, WEIGHT_LIMIT = 1.5, 30.0
+# An error of log1p(SUV) is one of 1 + SUV times as much in SUV: the loss counts it so, up to this weight.
+WEIGHT_LIMIT = 30.0
 HOT_SUV, HOT_SHARE = 3.0, 0.25  # a quarter of the patches is drawn around hot voxels, which are rare
 MOST_CENTRES = 10_000  # kept per case and kind, in memory: patches are placed around them with room to spare
 FINEST_ZOOM = 2.4  # 4 mm voxels to 1.7 mm
@@ -229,7 +229,7 @@ class PatchSource:
         scale = torch.tensor([draw.scale for draw in draws])[:, None, None, None, None].to(self.device)
         values = Intensity(scale).to_network(suv)
         # A function of the scan alone: weights that knew the target would bias the estimate.
-        weight = (1 + suv[:, :1].clamp(min=0)).pow(WEIGHT_POWER).clamp(max=WEIGHT_LIMIT)
+        weight = (1 + suv[:, :1].clamp(min=0)).clamp(max=WEIGHT_LIMIT)
         weight = torch.where(body > 0.5, weight, AIR_WEIGHT)
         return Batch(values[:, :1], values[:, 1:], weight, torch.tensor([draw.dose for draw in draws]))
 

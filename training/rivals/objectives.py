@@ -1,4 +1,4 @@
-"""What a rival learns from a batch: weighted squares in one pass, or L1 with a discriminator's judgement."""
+"""What a rival learns from a batch: our weighted absolute error in one pass, with or without a discriminator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.rivals.models import OnePass, adversarial_loss, discriminator
 
 
 class Regression:
-    """One-pass regression: the weighted mean square of our own loss, per patch."""
+    """One-pass regression: the weighted mean absolute error of our own loss, per patch."""
 
     def __init__(self, network: OnePass, config: RivalConfig):
         self.network, self.clip = network, config.gradient_clip
@@ -22,9 +22,9 @@ class Regression:
         """One update; the losses as scalars."""
         with autocast():
             estimate = self.network.restore(batch.scan, batch.dose)
-        loss = weighted_mean(batch.weight, (estimate.float() - batch.ladder[:, -1:]).square())
+        loss = weighted_mean(batch.weight, (estimate.float() - batch.ladder[:, -1:]).abs())
         _update(self.optimizers["generator"], self.network, loss, self.clip)
-        return {"square": loss.detach()}
+        return {"absolute": loss.detach()}
 
 
 class Adversarial:
