@@ -233,7 +233,7 @@ class MAPDiffWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if node is not None and not self.ui.scanLabel.text:
                 self.ui.scanLabel.text = reason
         self.ui.denoiseButton.enabled = not reason
-        self.ui.denoiseButton.toolTip = reason or _("Restore this scan; each dose appears as soon as it is ready.")
+        self.ui.denoiseButton.toolTip = reason or _("Restore this scan; each dose appears as a volume of its own.")
 
     def onDenoiseButton(self):
         """Starts a run, or stops the one that is under way."""

@@ -22,7 +22,7 @@ GIVEN_BY = "--input-dose 1/20; in Slicer: Its dose"  # how a user says what dose
 
 @dataclass(frozen=True)
 class Plan:
-    """doses: asked for, ascending; anchors: {timestep: dose} that the path stops at; weights: see `combine`."""
+    """doses: asked for, ascending; anchors: {timestep: dose} that the path passes; weights: bundle.json's combine."""
 
     input_dose: float
     doses: tuple[float, ...]
@@ -36,31 +36,24 @@ class Plan:
         """The anchors' doses, ascending."""
         return sorted(self.anchors.values())
 
-    def anchor_at(self, t: int) -> float | None:
-        """The anchor whose dose is ready after the evaluation at t."""
-        return self.anchors.get(t)
-
     def doses_up_to(self, anchor: float, below: float) -> list[float]:
         """The asked-for doses in (below, anchor], ascending."""
         return [dose for dose in self.doses if below < dose <= anchor]
 
-    def estimate_weights(self, dose: float, evaluations: int) -> list[float]:
-        """Weights of the first `evaluations` x0_hat in the estimate of full dose, summing to one.
+    def estimate_weights(self) -> list[float]:
+        """The weight of each timestep's x0_hat in the estimate of full dose, summing to one.
 
-        The bundle's fitted weights by timestep where they know this path; else the mean of the newest three.
+        The bundle's fitted weights where they know this path; else the mean of the last three.
         """
-        known = self.weights.get(f"{dose:g}", {}).get("estimate", {})
-        weights = [known.get(str(t), 0.0) for t in self.timesteps[:evaluations]]
-        if not set(map(str, self.timesteps)) <= set(self._known_timesteps()) or sum(weights) <= 0:
-            weights = [float(k >= evaluations - 3) for k in range(evaluations)]
+        known = self.weights.get("1", {}).get("estimate", {})
+        weights = [known.get(str(t), 0.0) for t in self.timesteps]
+        if not set(map(str, self.timesteps)) <= set(known) or sum(weights) <= 0:
+            weights = [float(left <= 3) for left in range(len(self.timesteps), 0, -1)]
         return [weight / sum(weights) for weight in weights]
 
     def anchored_share(self, dose: float) -> float:
-        """How much of the result is the anchored estimate itself; the rest is the closed-form mix."""
+        """How much of a dose is the x0_hat at its own timestep; the rest is the closed-form mix."""
         return self.weights.get(f"{dose:g}", {}).get("anchored", 0.0)
-
-    def _known_timesteps(self) -> set[str]:
-        return {t for weights in self.weights.values() for t in weights.get("estimate", {})}
 
 
 def estimate_input_dose(volume: Volume, body: np.ndarray, bundle: Bundle) -> DoseEstimate | None:
@@ -89,11 +82,8 @@ def make_plan(bundle: Bundle, options: RestoreOptions, estimate: DoseEstimate | 
         return Plan(input_dose, doses, tuple(steps), {steps[-1]: 1.0}, samples, weights)
     path = {tau: dose for dose, tau in anchors.items() if input_dose * CLOSE < dose < 1}
     path[sampling["timesteps"][-1]] = 1.0
-    needed = min(dose for dose in path.values() if dose >= max(doses))
     skipped = {tau for dose, tau in anchors.items() if dose <= input_dose * CLOSE}
     grid = [t for t in sampling["timesteps"] if t not in skipped]
-    grid = grid[: 1 + next(k for k, t in enumerate(grid) if path.get(t) == needed)]
-    path = {t: path[t] for t in grid if t in path}
     grid = _with_steps(grid, options.steps)
     return Plan(input_dose, doses, tuple(grid), path, samples, sampling["combine"])
 

@@ -1,13 +1,17 @@
-"""Volume -> each dose as it is ready.
+"""Volume -> each dose, one after another.
 
-body mask -> intensity.to_network -> mean of samples -> along the anchors' timesteps -> each dose: anchored estimate and
-closed-form mix, weighted as validation decided -> mean-activity guard -> the scan's own units and geometry
+body mask -> intensity.to_network -> mean of samples -> along the anchors' timesteps -> full dose: the estimates on the
+way, weighted as validation decided -> mean-activity guard -> each dose: closed-form mix of scan and full dose, with its
+share of the anchored estimate -> the scan's own units and geometry
+
+Every dose waits for the last evaluation. The lower ones could be had earlier, but only from an estimate of full dose
+that is not yet as good: they would be worse than arithmetic with the final one, and not consistent with it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -19,17 +23,18 @@ from MAPDiffLib.bundle import Bundle
 from MAPDiffLib.device import choose_compute
 from MAPDiffLib.diffusion import Diffusion
 from MAPDiffLib.doses import DoseEstimate, dose_label, mix, relative_noise
+from MAPDiffLib.errors import Cancelled
 from MAPDiffLib.guard import GuardReport, guard_activity
 from MAPDiffLib.intensity import Intensity
 from MAPDiffLib.job import RESEARCH_USE
 from MAPDiffLib.plan import Plan
-from MAPDiffLib.sampling import evaluate_path, evaluations_of
+from MAPDiffLib.sampling import Evaluation, evaluate_path, evaluations_of
 from MAPDiffLib.tiles import TiledNetwork
 from MAPDiffLib.volume import Volume
 
 Report = Callable[[dict], None]
 
-RESULT_S_PER_VOXEL = 4e-8  # what guarding, measuring and writing one dose takes, until it has been seen
+RESULT_S_PER_VOXEL = 4e-8  # what making, measuring and writing one dose takes
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,10 @@ class _Setting:
         voxels[self.box.slices].copy_(image)
         return self.volume.with_voxels(voxels.numpy())
 
+    def guarded(self, image: torch.Tensor) -> tuple[torch.Tensor, GuardReport]:
+        """An image of the box with the scan's own activity."""
+        return guard_activity(image, self.scan, self.inside, self.volume.spacing_mm)
+
 
 def restore(
     volume: Volume,
@@ -110,7 +119,7 @@ def restore(
     report: Report = lambda event: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Generator[RestoredDose, None, Restoration]:
-    """Restore a scan that passes volume.check_volume: yields its doses, ascending, as they are ready.
+    """Restore a scan that passes volume.check_volume: yields its doses, ascending, each made when it is asked for.
 
     Returns the uncertainty and the report. `report` gets warning and progress messages (MAPDiffLib/job.py).
     InputError, before any long work, for a scan or options that cannot work; Cancelled when `cancelled()` turns true.
@@ -124,29 +133,27 @@ def restore(
         setting.network, Diffusion(**bundle.manifest["diffusion"]), setting.box.pad(setting.scan), setting.intensity,
         way.input_dose, way.timesteps, way.samples, options.seed, progress.add, cancelled,
     )  # fmt: skip
+    full, anchored, spread = _estimates(evaluations, setting, progress)
+    full, guard = setting.guarded(full)
+    clock.lap("evaluations")
 
     whole = torch.from_numpy(volume.voxels)
-    estimates: list[torch.Tensor] = []  # x0_hat of every evaluation so far: what the combinations draw on
     figures: dict[float, dict[str, float]] = {}
-    below, lower = way.input_dose, setting.scan  # the nearest dose below, for doses between two anchors
-    spread = None
-    for evaluation in evaluations:
-        estimates.append(setting.box.trim(evaluation.x0_hat))
-        spread = evaluation.spread
-        anchor = way.anchor_at(evaluation.t)
-        if anchor is None:
-            continue
-        combined = combine(setting.scan, estimates, way, anchor)
-        guarded, guard = guard_activity(combined, setting.scan, setting.inside, volume.spacing_mm)
+    below, lower = way.input_dose, setting.scan  # the nearest anchor below, for doses between two anchors
+    for anchor in way.anchor_doses:
+        image = full if anchor == 1.0 else mix(setting.scan, full, way.input_dose, anchor)
+        if anchor in anchored:
+            image = torch.lerp(image, setting.guarded(anchored.pop(anchor))[0], way.anchored_share(anchor))
         for dose in way.doses_up_to(anchor, below):
-            image = guarded if dose == anchor else mix(lower, guarded, below, dose, anchor)
-            figures[dose] = _figures(image, setting, guard)
-            restored = setting.into(whole, torch.where(setting.inside, image, setting.scan))
+            if cancelled():
+                raise Cancelled("cancelled")
+            wanted = image if dose == anchor else mix(lower, image, below, dose, anchor)
+            figures[dose] = _figures(wanted, setting, guard)
+            restored = setting.into(whole, torch.where(setting.inside, wanted, setting.scan))
             figures[dose]["seconds"] = clock.lap(f"{dose_label(dose)} dose")
             yield RestoredDose(dose, restored, figures[dose], way.input_dose)
-            del restored  # a whole volume, which may be half a gigabyte, is not kept through the next evaluation
-        below, lower = anchor, guarded
-        progress.next_stage()
+            del restored  # a whole volume, which may be half a gigabyte, is not kept while the next is made
+        below, lower = anchor, image
 
     uncertainty = None
     if spread is not None:
@@ -168,7 +175,7 @@ def _prepare(volume: Volume, bundle: Bundle, options: RestoreOptions, report: Re
         report({"type": "warning", "message": message})
 
     # What the sampler and the estimates hold, and as much again for what they pass through while they are made.
-    held = 2 * len(way.timesteps) + 14
+    held = 2 * len(way.anchors) + 16
     network = TiledNetwork(
         bundle.network, box.cut(body), compute, options.tile, warn, held, options.gpu_memory_gb
     )  # fmt: skip
@@ -225,53 +232,50 @@ def _input_facts(setting: _Setting) -> dict:
     return facts | ({"dose_estimated": asdict(setting.estimate)} if setting.estimate else {})
 
 
-def combine(scan: torch.Tensor, estimates: list[torch.Tensor], way: Plan, dose: float) -> torch.Tensor:
-    """One dose from the scan and the x0_hat of the evaluations so far, all in the scan's units.
+def _estimates(
+    evaluations: Iterator[Evaluation], setting: _Setting, progress: _Progress
+) -> tuple[torch.Tensor, dict[float, torch.Tensor], torch.Tensor | None]:
+    """(full dose: the weighted mean of all x0_hat; the x0_hat at the anchors that have a share, by dose; the spread).
 
-    estimate of full dose = weighted mean of the x0_hat; closed-form mix = doses.mix(scan, estimate); the anchored
-    estimate is the newest x0_hat. The weights are the bundle's, fitted on validation cases per anchor.
+    All in the scan's units. The weights and shares are the bundle's, fitted on validation cases (training/fit.py).
     """
-    weights = way.estimate_weights(dose, len(estimates))
-    full = sum(w * image for w, image in zip(weights, estimates, strict=True) if w)
-    mixed = full if dose == 1.0 else mix(scan, full, way.input_dose, dose)
-    anchored = way.anchored_share(dose)
-    return mixed if anchored == 0 else anchored * estimates[-1] + (1 - anchored) * mixed
+    way, full, anchored, spread = setting.way, torch.zeros_like(setting.scan), {}, None
+    for evaluation, weight in zip(evaluations, way.estimate_weights(), strict=True):
+        x0_hat, spread = setting.box.trim(evaluation.x0_hat), evaluation.spread
+        full.add_(x0_hat, alpha=weight)
+        anchor = way.anchors.get(evaluation.t)
+        if anchor is not None:
+            progress.next_stage()
+            if way.anchored_share(anchor):
+                anchored[anchor] = x0_hat
+    return full, anchored, spread
 
 
 class _Progress:
-    """Turns shares of the evaluations into progress messages: fraction, the dose being made, seconds left.
+    """Turns shares of the evaluations into progress messages: fraction, the dose on the way to, seconds left.
 
-    What follows an anchor's last evaluation (guard, figures, the caller's writing) has a time of its own, measured from
-    the first dose on. The first tile does not count for the pace: noise is drawn and kernels are built in its time.
+    The first tile does not count for the pace: noise is drawn and kernels are built in its time.
     """
 
     def __init__(self, report: Report, way: Plan, voxels: int):
         self.report, self.stages = report, [f"{dose_label(dose)} dose" for dose in way.anchor_doses]
-        self.results = len(self.stages) + (way.samples > 1)  # still to be written: the doses and the uncertainty
-        self.result_s = RESULT_S_PER_VOXEL * voxels
-        self.done, self.first, self.working_s, self.finishing_s, self.finished = 0.0, 0.0, 0.0, 0.0, 0
-        self.mark = time.monotonic()
+        results = len(way.doses) + (way.samples > 1)  # the doses and the uncertainty
+        self.finishing_s = RESULT_S_PER_VOXEL * voxels * results
+        self.done, self.first, self.working_s, self.mark = 0.0, 0.0, 0.0, time.monotonic()
 
     def add(self, share: float) -> None:
-        seconds = self._lap()
+        before, self.mark = self.mark, time.monotonic()
+        seconds = self.mark - before
         self.done = min(1.0, self.done + share)
         if self.first:
             self.working_s += seconds
             pace = self.working_s / (self.done - self.first)
         else:
             self.first, pace = self.done, seconds / self.done
-        remaining_s = (1 - self.done) * pace + self.results * self.result_s
-        stage = self.stages[0] if self.stages else "finishing"
-        progress = {"fraction": round(self.done, 4), "stage": stage, "remaining_s": round(remaining_s, 1)}
+        remaining_s = (1 - self.done) * pace + self.finishing_s
+        progress = {"fraction": round(self.done, 4), "stage": self.stages[0], "remaining_s": round(remaining_s, 1)}
         self.report({"type": "progress", **progress})
 
     def next_stage(self) -> None:
-        self.finishing_s += self._lap()
-        self.finished += 1
-        self.result_s = self.finishing_s / self.finished
-        self.results -= 1
-        del self.stages[:1]
-
-    def _lap(self) -> float:
-        before, self.mark = self.mark, time.monotonic()
-        return self.mark - before
+        """The path has passed an anchor."""
+        self.stages = self.stages[1:] or self.stages

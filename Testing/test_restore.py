@@ -12,7 +12,7 @@ from MAPDiffLib.doses import mix
 from MAPDiffLib.errors import Cancelled, InputError
 from MAPDiffLib.network import DenoisingUNet, NetworkConfig
 from MAPDiffLib.plan import Plan, make_plan
-from MAPDiffLib.restore import RestoreOptions, _Progress, combine, restore
+from MAPDiffLib.restore import RESULT_S_PER_VOXEL, RestoreOptions, _Progress, restore
 from MAPDiffLib.volume import Volume, body_mask
 
 MANIFEST = {
@@ -124,12 +124,34 @@ def test_the_uncertainty_is_the_scaled_spread_of_the_samples(volume, bundle, res
     assert result[1].uncertainty.voxels.max() > 0
 
 
-def test_the_first_dose_comes_before_the_later_evaluations_run(volume, bundle):
-    fractions = []
-    steps = restore(volume, bundle, GIVEN, report=lambda event: fractions.append(event.get("fraction", 0)))
-    assert next(steps).dose == 0.1
-    assert max(fractions) == pytest.approx(3 / 6)  # two samples and the first anchor, of six evaluations
-    steps.close()
+def test_every_dose_knows_all_evaluations(result, volume, bundle):
+    """A dose is the same whatever else is asked for, and the closed-form mix of the scan and the final full dose."""
+    doses = {dose.dose: dose.volume.voxels for dose in result[0]}
+    alone, _ = run(volume, bundle, replace(GIVEN, doses=(0.25,)))
+    assert len(alone) == 1 and np.array_equal(alone[0].volume.voxels, doses[0.25])
+    for dose in (0.1, 0.25, 0.5):
+        assert doses[dose] == pytest.approx(mix(volume.voxels, doses[1.0], 0.05, dose), rel=1e-4, abs=1e-4)
+
+
+def test_an_anchored_share_moves_a_dose_towards_the_estimate_at_its_own_timestep(result, volume, bundle):
+    def with_share(share):
+        sampling = MANIFEST["sampling"] | {"combine": {"0.5": {"anchored": share}}}
+        return Bundle("shares", bundle.folder, bundle.network, MANIFEST | {"sampling": sampling}, "0" * 64)
+
+    none, half, whole = (run(volume, with_share(share))[0] for share in (0.0, 0.5, 1.0))
+    mixed, between, anchored = (doses[2].volume.voxels for doses in (none, half, whole))
+    assert np.abs(anchored - mixed).max() > 1e-3 * mixed.max()
+    assert between == pytest.approx((mixed + anchored) / 2, rel=1e-4, abs=1e-4)
+    for k in (0, 1, 3):
+        assert np.array_equal(whole[k].volume.voxels, none[k].volume.voxels)
+
+
+def test_cancel_is_noticed_between_two_doses(volume, bundle):
+    made = []
+    with pytest.raises(Cancelled):
+        for dose in restore(volume, bundle, GIVEN, cancelled=lambda: len(made) == 2):
+            made.append(dose.dose)
+    assert made == [0.1, 0.25]
 
 
 def test_progress_rises_to_one_and_names_the_dose(volume, bundle):
@@ -154,22 +176,21 @@ def played(monkeypatch, tile_s, result_s, first_s, samples=2):
         for _ in range(4):
             now[0] += tile_s
             progress.add(1 / 20)
-        if way.anchor_at(t):
-            now[0] += result_s
+        if t in way.anchors:
             progress.next_stage()
-    now[0] += result_s * (samples > 1)
+    now[0] += result_s * (len(way.doses) + (samples > 1))
     return [(remaining, now[0] - at) for remaining, at in said]
 
 
-@pytest.mark.parametrize("tile_s, result_s, first_s", [(1.0, 0.25, 5.0), (0.25, 2.0, 0.0), (2.0, 0.0, 30.0)])
-def test_the_remaining_time_is_right_from_the_first_dose_on(monkeypatch, tile_s, result_s, first_s):
-    """Also where the first tile is slow, or where writing takes longer than the network."""
-    after_first_dose = played(monkeypatch, tile_s, result_s, first_s)[8:]
-    assert all(said == pytest.approx(truly, abs=0.06) for said, truly in after_first_dose)
+@pytest.mark.parametrize("first_s", [0.0, 5.0, 30.0])
+def test_the_remaining_time_is_right_from_the_second_tile_on(monkeypatch, first_s):
+    """Also where the first tile is slow."""
+    after_two = played(monkeypatch, 1.0, RESULT_S_PER_VOXEL * 1_000_000, first_s)[1:]
+    assert all(said == pytest.approx(truly, abs=0.06) for said, truly in after_two)
 
 
 @pytest.mark.parametrize("result_s", [0.02, 0.1, 0.3])
-def test_the_remaining_time_is_right_to_a_quarter_before_any_dose_was_seen(monkeypatch, result_s):
+def test_the_remaining_time_is_right_to_a_quarter_where_writing_is_faster_or_slower(monkeypatch, result_s):
     before = played(monkeypatch, tile_s=0.2, result_s=result_s, first_s=1.0)[6:8]
     assert all(said == pytest.approx(truly, rel=0.25) for said, truly in before)
 
@@ -240,18 +261,15 @@ def test_more_steps_are_put_into_the_widest_gaps_and_keep_the_anchors(bundle):
     way = make_plan(bundle, replace(GIVEN, steps=7), None)
     assert way.timesteps == (999, 786, 574, 150, 90, 50, 25)
     assert way.anchor_doses == [0.1, 0.25, 0.5, 1.0]
-    assert way.estimate_weights(1.0, 7) == pytest.approx([0, 0, 0, 0, 1 / 3, 1 / 3, 1 / 3])
+    assert way.estimate_weights() == pytest.approx([0, 0, 0, 0, 1 / 3, 1 / 3, 1 / 3])
 
 
-def test_combination_weights_are_the_bundles_and_sum_to_one_when_evaluations_are_skipped():
-    weights = {"0.5": {"estimate": {"999": 0.5, "150": 0.25, "50": 0.25}, "anchored": 0.4}}
-    way = Plan(0.05, (0.5,), (999, 50), {50: 0.5}, 1, weights)
-    assert way.estimate_weights(0.5, 2) == pytest.approx([2 / 3, 1 / 3])
-    scan, first, newest = (np.full((1, 1, 1), value, np.float32) for value in (1.0, 3.0, 6.0))
-    full = 2 / 3 * 3 + 1 / 3 * 6
-    share = (1 / 0.5 - 1) / (20 - 1)
-    expected = 0.4 * 6 + 0.6 * (share * 1 + (1 - share) * full)
-    assert combine(scan, [first, newest], way, 0.5).item() == pytest.approx(expected)
+def test_weights_are_the_bundles_and_sum_to_one_when_evaluations_are_skipped():
+    weights = {"1": {"estimate": {"999": 0.5, "150": 0.25, "50": 0.25}}}
+    way = Plan(0.05, (1.0,), (999, 50), {50: 1.0}, 1, weights)
+    assert way.estimate_weights() == pytest.approx([2 / 3, 1 / 3])
+    assert replace(way, timesteps=(999,)).estimate_weights() == [1.0]
+    assert replace(way, timesteps=(700, 50)).estimate_weights() == [0.5, 0.5]
 
 
 def test_a_scan_outside_what_the_model_was_trained_for_is_restored_with_a_caution(volume, bundle):

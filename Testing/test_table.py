@@ -30,7 +30,7 @@ from training.table.cost import Cost
 from training.table.doses import coverage, dose_scores
 from training.table.hotspots import false_hot_spots
 from training.table.image import GMSD_CONSTANT, WINDOW_SUV, gmsd, image_scores, nrmse
-from training.table.method import Result, Unprocessed
+from training.table.method import Result, Unprocessed, with_mixes
 from training.table.networks import falling_steps
 from training.table.run import run_table
 from training.table.score import REAL, score_regions
@@ -177,6 +177,17 @@ def test_each_restored_dose_is_held_against_its_own_real_dose_and_the_mix():
     assert half["mix_nmae"] == pytest.approx(abs(2 / 9 + 8 / 9 - 1.1) / 1.1)
     assert half["nearest_dose"] == 0.1 and not half["nearest_is_own"]
     assert full["nmae"] == full["mix_nmae"] == 0 and full["nearest_is_own"]
+    assert not half["nearest_of_restored"] and full["nearest_of_restored"]
+
+
+def test_the_best_estimates_are_the_nearest_to_their_real_doses_which_are_not_nearest_to_them():
+    """docs/benchmark.md: nested doses of independent parts, and the estimates that know the truth and the scan."""
+    parts = 1 + np.random.default_rng(0).normal(size=(20, 30, 30, 30))
+    real = {1 / m: parts[: 20 // m].mean(axis=0) for m in (10, 4, 2)} | {1.0: parts.mean(axis=0)}
+    images = with_mixes(parts[0], 0.05, 1 + (parts[0] - 1) / 20)  # a twentieth of full dose's noise is the scan's
+    rows = dose_scores(images, parts[0], 0.05, real, everywhere(parts[0]))
+    assert [row["nearest_of_restored"] for row in rows] == [True] * 4
+    assert [row["nearest_dose"] for row in rows[1:]] == [1.0] * 3
 
 
 def test_coverage_of_a_gaussian_with_the_right_deviation_is_90_percent():

@@ -25,7 +25,7 @@ STAGES = {
     "rest of the network": [(DenoisingUNet, "forward")],
     "tiles": [(tiles.TiledNetwork, "__call__")],
     "noise": [(sampling, "draw_noise")],
-    "weights of the doses": [(restore, "combine")],
+    "doses": [(restore, "mix")],
     "guard": [(restore, "guard_activity")],
     "figures": [(restore, "_figures")],
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 
 from MAPDiffLib.bodybox import BodyBox
 from MAPDiffLib.device import Compute
@@ -65,43 +65,46 @@ def measure(
 def fit_weights(measured: list[Measured], input_dose: float, timesteps: list[int], anchors: dict[int, float]) -> dict:
     """Weights per dose, minimising the mean NMAE against the real dose: bundle.json's sampling.combine.
 
-    estimate: convex weights over the evaluations up to the anchor's own; anchored: how much of the result is the
-    anchored estimate rather than the closed-form mix.
+    estimate, of full dose: convex weights over all evaluations. anchored, of a lower dose: how much of it is the x0_hat
+    at its own timestep rather than the closed-form mix with full dose; none where that does not help on every case.
     """
+    weights = _estimate_weights(measured)
+    names = map(str, timesteps)
     combine = {}
     for k, t in enumerate(timesteps):
-        if t not in anchors:
-            continue
-        dose = anchors[t]
-
-        def error(unknowns, k=k, dose=dose) -> float:
-            weights, share = _unpack(unknowns, dose)
-            errors = [_nmae(_combined(m, weights, share, input_dose, dose, k), m.real[dose]) for m in measured]
-            return float(np.mean(errors))
-
-        starts = [np.zeros(k + 2), np.r_[3.0, np.zeros(k + 1)], np.r_[np.zeros(k + 1), -3.0]]
-        best = min((minimize(error, s, method="Powell", options={"xtol": 1e-2, "ftol": 1e-5}) for s in starts),
-                   key=lambda result: result.fun)  # fmt: skip
-        weights, share = _unpack(best.x, dose)
-        names = map(str, timesteps[: k + 1])
-        combine[f"{dose:g}"] = {
-            "estimate": dict(zip(names, (round(float(w), 4) for w in weights), strict=True)),
-            "anchored": round(share, 4),
-        }
-    return combine
+        if t in anchors and anchors[t] < 1:
+            combine[f"{anchors[t]:g}"] = {"anchored": _anchored_share(measured, weights, input_dose, anchors[t], k)}
+    rounded = (round(float(w), 4) for w in weights)
+    return combine | {"1": {"estimate": dict(zip(names, rounded, strict=True))}}
 
 
-def _unpack(unknowns: np.ndarray, dose: float) -> tuple[np.ndarray, float]:
-    """Free numbers -> convex weights (softmax) and a share in [0, 1]; no share at full dose, where the mix is the
-    estimate itself."""
-    exponent = np.exp(unknowns[:-1] - unknowns[:-1].max())
-    share = 0.0 if dose == 1.0 else float(1 / (1 + np.exp(-np.clip(unknowns[-1], -30, 30))))
-    return exponent / exponent.sum(), share
+def _estimate_weights(measured: list[Measured]) -> np.ndarray:
+    """Convex weights over the evaluations: the softmax of free numbers."""
+
+    def weights(unknowns: np.ndarray) -> np.ndarray:
+        exponent = np.exp(unknowns - unknowns.max())
+        return (exponent / exponent.sum()).astype(np.float32)
+
+    def error(unknowns: np.ndarray) -> float:
+        return float(np.mean([_nmae(weights(unknowns) @ m.estimates, m.real[1.0]) for m in measured]))
+
+    count = len(measured[0].estimates)
+    starts = [np.zeros(count), np.r_[3.0, np.zeros(count - 1)]]
+    found = [minimize(error, start, method="Powell", options={"xtol": 1e-2, "ftol": 1e-5}) for start in starts]
+    return weights(min(found, key=lambda result: result.fun).x)
 
 
-def _combined(m: Measured, weights: np.ndarray, share: float, input_dose: float, dose: float, k: int) -> np.ndarray:
-    full = weights.astype(np.float32) @ m.estimates[: k + 1]
-    return share * m.estimates[k] + (1 - share) * mix(m.scan, full, input_dose, dose)
+def _anchored_share(
+    measured: list[Measured], weights: np.ndarray, input_dose: float, dose: float, evaluation: int
+) -> float:
+    mixed = [mix(m.scan, weights @ m.estimates, input_dose, dose) for m in measured]
+
+    def errors(share: float) -> np.ndarray:
+        pairs = zip(measured, mixed, strict=True)
+        return np.array([_nmae(image + share * (m.estimates[evaluation] - image), m.real[dose]) for m, image in pairs])
+
+    share = minimize_scalar(lambda share: errors(share).mean(), bounds=(0, 1), method="bounded").x
+    return round(float(share), 4) if (errors(share) < errors(0.0)).all() else 0.0
 
 
 def _nmae(estimate: np.ndarray, real: np.ndarray) -> float:

@@ -13,7 +13,8 @@ def dose_scores(
     images: dict[float, np.ndarray], scan: np.ndarray, dose: float, real: dict[float, np.ndarray], body: np.ndarray
 ) -> list[dict]:
     """One row per restored dose that was really measured: NMAE and PSNR, the same for the closed-form mix of the scan
-    with the method's own full dose, and which of the real doses it is nearest to (NMAE)."""
+    with the method's own full dose, whether it is the nearest (NMAE) of the method's doses to that real dose, and which
+    of the real doses it is nearest to itself, which is another question (docs/benchmark.md)."""
     mixes = with_mixes(scan, dose, images[1.0])
     rows = []
     for restored, image in sorted(images.items()):
@@ -21,6 +22,7 @@ def dose_scores(
             continue
         errors = {other: nmae(image, reference, body) for other, reference in real.items()}
         nearest = min(errors, key=errors.get)
+        others = [nmae(images[other], real[restored], body) for other in images if other != restored]
         rows.append(
             {
                 "dose": restored,
@@ -28,6 +30,7 @@ def dose_scores(
                 "psnr": psnr(image, real[restored], body, PEAK_SUV),
                 "mix_nmae": nmae(mixes[restored], real[restored], body),
                 "mix_psnr": psnr(mixes[restored], real[restored], body, PEAK_SUV),
+                "nearest_of_restored": errors[restored] < min(others, default=np.inf),
                 "nearest_dose": nearest,
                 "nearest_is_own": nearest == restored,
             }
