@@ -43,12 +43,13 @@ def render(application, bundle: str) -> None:
     panel.options.refresh()
     application.layout_manager.resetSliceViews()
     panel.ui.denoiseButton.click()
-    arrived = standin.pump(lambda: panel.logic.run.nodes or not panel.logic.running, 60 * MINUTES)
-    if not arrived or not panel.logic.run.nodes:
+    halfway = standin.pump(lambda: panel.ui.progressBar.value > 50 or not panel.logic.running, 60 * MINUTES)
+    if not halfway or not panel.logic.running:
         raise SystemExit(panel.ui.statusLabel.text)
-    standin.pump(timeout=1)
     standin.grab(panel.parent, FOLDER / "running.png", PANEL)
     standin.pump(lambda: not panel.logic.running, 60 * MINUTES)
+    if not panel.logic.run.nodes:
+        raise SystemExit(panel.ui.statusLabel.text)
     panel.ui.presetSelector.setCurrentIndex(1)
     panel.results._presetChosen(1)
     standin.pump(lambda: panel.results.numbers.rows, 60)
