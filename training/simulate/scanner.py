@@ -52,8 +52,8 @@ class ScannerSetup:
             randoms_fraction=float(rng.uniform(0.3, 0.6)),
             edge_sensitivity=float(rng.uniform(0.45, 0.85)),
             iterations=int(rng.choice([2, 3, 4], p=[0.1, 0.75, 0.15])),
-            filter_mm=float(rng.choice([rng.uniform(0.0, 3.0), rng.uniform(3.0, 5.0)], p=[0.92, 0.08])),
-            axial_filter_mm=float(rng.uniform(4.3, 4.95)),
+            filter_mm=float(rng.choice([rng.uniform(0.0, 3.1), rng.uniform(3.1, 5.0)], p=[0.92, 0.08])),
+            axial_filter_mm=float(rng.uniform(4.05, 4.7)),
         )
 
     @classmethod
