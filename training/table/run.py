@@ -18,7 +18,7 @@ from training.table.case import TestCase
 from training.table.method import Method
 from training.table.score import REAL, score_method, score_regions
 
-VERSION = 3  # of the figures and of the simulated cases: results of two versions are not mixed or compared
+VERSION = 4  # of the figures and of the simulated cases: results of two versions are not mixed or compared
 PARTS = "parts"
 
 
