@@ -43,7 +43,8 @@ def render(application, bundle: str) -> None:
     panel.options.refresh()
     application.layout_manager.resetSliceViews()
     panel.ui.denoiseButton.click()
-    halfway = standin.pump(lambda: panel.ui.progressBar.value > 50 or not panel.logic.running, 60 * MINUTES)
+    bar = panel.ui.progressBar
+    halfway = standin.pump(lambda: 2 * bar.value > bar.maximum or not panel.logic.running, 60 * MINUTES)
     if not halfway or not panel.logic.running:
         raise SystemExit(panel.ui.statusLabel.text)
     standin.grab(panel.parent, FOLDER / "running.png", PANEL)
