@@ -70,14 +70,16 @@ def left_in(folder):
 
 def test_a_job_ends_with_code_0_and_each_dose_is_announced_when_it_is_whole(start, scan, bundle, tmp_path):
     process = start(input=scan, bundle=bundle, doses=[1, 0.1, 0.25], input_dose=0.05)
-    first = decode_message(process.stdout.readline())
-    assert first["type"] == "status"
-    dose = read_until(process, "dose")
+    so_far = [decode_message(process.stdout.readline())]
+    while so_far[-1]["type"] != "dose":
+        so_far.append(decode_message(process.stdout.readline()))
+    assert so_far[0]["type"] == "status"
+    dose = so_far[-1]
     assert (dose["dose"], dose["file"]) == (0.1, str(tmp_path / "out" / "dose-0.100.nrrd"))
     assert read_volume(dose["file"]).voxels.shape == (24, 20, 20)
     messages, code, log = finish(process)
     assert code == 0, log
-    progress = [m for m in messages if m["type"] == "progress"]
+    progress = [m for m in so_far if m["type"] == "progress"]
     fractions = [m["fraction"] for m in progress]
     assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(1, abs=0.01)
     assert all(m["remaining_s"] >= 0 and m["stage"] for m in progress)
