@@ -21,6 +21,7 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.network import DenoisingUNet
 from training.config import TrainConfig
 from training.datasets import Batch, PatchSource, batches
+from training.grow import grown
 from training.loss import Loss, anchored_loss
 from training.optimisation import AveragedWeights, rate
 
@@ -80,7 +81,8 @@ def begin(config: TrainConfig, output: Path | None = None, start_from: Sequence[
     network = DenoisingUNet(config.network).to(memory_format=torch.channels_last_3d)
     if start_from:
         several = [averaged_weights(checkpoint) for checkpoint in start_from]
-        network.load_state_dict({name: sum(each[name] for each in several) / len(several) for name in several[0]})
+        mean = {name: sum(each[name] for each in several) / len(several) for name in several[0]}
+        network.load_state_dict(grown(mean, network))
     network.to(fabric.device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-4, betas=(0.9, 0.99))
     return fabric, network, *fabric.setup(network, optimizer)
