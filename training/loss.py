@@ -51,20 +51,20 @@ def anchored_loss(
     """
     diffusion = config.diffusion
     x0 = ladder[:, -1:]
-    denoising = _mean(weight, _error(output - diffusion.target(x0, noise, t), config))
+    denoising = weighted_mean(weight, _error(output - diffusion.target(x0, noise, t), config))
     x0_hat = diffusion.x0_from(output, x_t, t).clamp(-20, 20)
     which = anchor_of(t, config.anchors).to(output.device)
     target = ladder[torch.arange(len(t), device=output.device), which][:, None]
     supervises = torch.tensor([anchor.dose in config.anchored_doses for anchor in config.anchors], device=output.device)
     pull = config.anchor_lambda * anchor_weight(t, diffusion.timesteps, config.power).to(output) * supervises[which]
-    return Loss(denoising, _mean(weight, _error(x0_hat - target, config)), pull, which, x0_hat)
+    return Loss(denoising, weighted_mean(weight, _error(x0_hat - target, config)), pull, which, x0_hat)
 
 
 def _error(difference: torch.Tensor, config: TrainConfig) -> torch.Tensor:
     return difference.abs() if config.error == "absolute" else difference.square()
 
 
-def _mean(weight: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
-    """Weighted mean per item of the batch: [b]."""
+def weighted_mean(weight: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+    """Weighted mean per item of the batch: both [b, 1, z, y, x] -> [b]."""
     axes = (1, 2, 3, 4)
     return (weight * error).sum(dim=axes) / weight.sum(dim=axes).clamp(min=1.0)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from training.datasets import Batch
+from training.loss import weighted_mean
 from training.rivals.config import RivalConfig
 from training.rivals.models import OnePass, adversarial_loss, discriminator
 
@@ -22,7 +23,7 @@ class Regression:
         """One update; the losses as scalars."""
         with autocast():
             estimate = self.network.restore(batch.scan, batch.dose)
-        loss = weighted_mean(batch.weight, (estimate.float() - batch.ladder[:, -1:]).abs())
+        loss = weighted_mean(batch.weight, (estimate.float() - batch.ladder[:, -1:]).abs()).mean()
         _update(self.optimizers["generator"], self.network, loss, self.clip)
         return {"absolute": loss.detach()}
 
@@ -47,7 +48,7 @@ class Adversarial:
             parameter.requires_grad_(False)
         with autocast():
             fooled = self.judgement(self._look(scan, estimate), target_is_real=True, for_discriminator=False)
-        absolute = weighted_mean(batch.weight, (estimate - full).abs())
+        absolute = weighted_mean(batch.weight, (estimate - full).abs()).mean()
         _update(self.optimizers["generator"], self.network, absolute + self.share * fooled, self.clip)
         for parameter in self.judge.parameters():
             parameter.requires_grad_(True)
@@ -65,12 +66,6 @@ class Adversarial:
 def objective(network: OnePass, config: RivalConfig) -> Regression | Adversarial:
     """What a rival of this configuration learns from."""
     return (Adversarial if config.name == "gan" else Regression)(network, config)
-
-
-def weighted_mean(weight: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
-    """Weighted mean per item of the batch, then over the batch, as in training/loss.py; both [b, 1, z, y, x]."""
-    axes = (1, 2, 3, 4)
-    return ((weight * error).sum(dim=axes) / weight.sum(dim=axes).clamp(min=1.0)).mean()
 
 
 def _adam(module: nn.Module, config: RivalConfig, betas: tuple[float, float]) -> torch.optim.Optimizer:
