@@ -53,7 +53,7 @@ def export_bundle(
         "uncertainty_scale": uncertainty_scale,
         "licence": "Apache-2.0",
     }
-    weights = {name: value.half() for name, value in network.state_dict().items()}  # 3.5 MB instead of 7
+    weights = {name: value.half() for name, value in network.state_dict().items()}
     return save_bundle(folder, config.network, weights, fields)
 
 
