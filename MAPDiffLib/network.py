@@ -20,7 +20,7 @@ STEM = 2  # edge of the space-to-depth block
 class NetworkConfig:
     """Widths per level, finest first; residual blocks per level and side; length of the conditioning vector."""
 
-    widths: tuple[int, ...] = (32, 64, 128)
+    widths: tuple[int, ...] = (32, 96, 192)
     blocks: int = 1
     embedding: int = 128
 

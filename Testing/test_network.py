@@ -66,7 +66,7 @@ def test_far_voxels_do_not_touch_each_other():
 
 def test_the_default_network_fits_the_bundle_limit():
     parameters = sum(p.numel() for p in DenoisingUNet(NetworkConfig()).parameters())
-    assert 4 * parameters < 12e6
+    assert 2 * parameters < 12e6  # half floats, as they are exported
 
 
 @pytest.mark.parametrize(
