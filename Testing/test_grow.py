@@ -21,11 +21,13 @@ def random_network(config):
 
 def inputs():
     generator = torch.Generator().manual_seed(1)
-    x_t, scan = (torch.randn(2, 1, 8, 8, 12, generator=generator) for _ in range(2))
+    x_t, scan = (torch.randn(2, 1, 8, 8, 16, generator=generator) for _ in range(2))
     return x_t, scan, torch.tensor([0.2, 0.9]), torch.tensor([0.05, 0.1])
 
 
-@pytest.mark.parametrize("larger", [{"widths": (4, 8)}, {"widths": (6, 8)}, {"widths": (4, 12)}, {"blocks": 2}])
+@pytest.mark.parametrize(
+    "larger", [{"widths": (4, 8)}, {"widths": (6, 8)}, {"widths": (4, 12)}, {"widths": (4, 8, 8)}, {"blocks": 2}]
+)
 def test_the_larger_network_first_computes_what_the_smaller_one_did(larger):
     small = random_network(SMALL)
     config = NetworkConfig(**{"widths": (4, 8), "embedding": 16, **larger})

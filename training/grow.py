@@ -12,7 +12,7 @@ FILM = ".modulate."  # layers whose outputs are all scales, then all shifts
 
 @torch.no_grad()
 def grown(smaller: dict[str, torch.Tensor], network: DenoisingUNet) -> dict[str, torch.Tensor]:
-    """The state of `network`, freshly initialised, with `smaller` in its first channels and blocks.
+    """The state of `network`, freshly initialised, with `smaller` in its first channels, blocks and levels.
 
     No new channel feeds an old one, and new blocks start as the identity, so that the larger network returns what the
     smaller one did; training then opens the way (the idea: arXiv 1511.05641). InputError where `smaller` does not fit
@@ -27,6 +27,9 @@ def grown(smaller: dict[str, torch.Tensor], network: DenoisingUNet) -> dict[str,
                 f"start from: {name} has shape {list(old.shape)}, the network to train has {has}; it may only be larger"
             )
         _place(old, new, name)
+    for name in state.keys() - smaller.keys():
+        if name.startswith("up."):  # what a new, coarser level would add
+            state[name].zero_()
     return state
 
 
