@@ -1,10 +1,14 @@
 """The network: shapes, the untrained identity, conditioning, and no statistics over a neighbourhood."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from MAPDiffLib.bundle import load_bundle
 from MAPDiffLib.network import DenoisingUNet, NetworkConfig, depth_to_space, space_to_depth
 
+ROOT = Path(__file__).parent.parent
 SMALL = NetworkConfig(widths=(4, 8), embedding=16)
 
 
@@ -64,9 +68,11 @@ def test_far_voxels_do_not_touch_each_other():
     assert difference[:, :, 64:].max() > 0.1
 
 
-def test_the_default_network_fits_the_bundle_limit():
-    parameters = sum(p.numel() for p in DenoisingUNet(NetworkConfig()).parameters())
-    assert 2 * parameters < 12e6  # half floats, as they are exported
+@pytest.mark.parametrize("folder", ["MAPDiffLib/bundles/mapdiff-base", "training/controls/one-pass"])
+def test_a_bundle_of_the_default_network_fits_the_limit(folder):
+    bundle = load_bundle(ROOT / folder)
+    assert bundle.network.config == NetworkConfig()
+    assert sum(file.stat().st_size for file in (ROOT / folder).iterdir()) < 12e6
 
 
 @pytest.mark.parametrize(
