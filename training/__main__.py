@@ -102,6 +102,7 @@ def _add_train(steps) -> None:
     parser.add_argument(
         "--start-from", type=Path, nargs="+", default=(), help="checkpoints: a fresh run begins with their mean weights"
     )
+    parser.add_argument("--prior", type=Path, help="bundle of the network whose estimates one that refines begins with")
     parser.add_argument("--calibration", type=Path, help="calibration.json whose taus replace the config's")
     parser.add_argument("--workers", type=int, help="processes that cut patches (default: as the device needs)")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=JSON", help="settings that replace the config's")
@@ -109,6 +110,7 @@ def _add_train(steps) -> None:
 
 
 def _train(options) -> None:
+    from MAPDiffLib.bundle import load_bundle
     from training.config import load_config
     from training.datasets import find_cases
     from training.train import train
@@ -118,7 +120,8 @@ def _train(options) -> None:
         changes["taus"] = _taus(options.calibration)
     config = load_config(options.config, **changes)
     print(json.dumps(dataclasses.asdict(config)))
-    print(train(config, find_cases(options.cases), options.output, options.start_from, options.workers))
+    prior = load_bundle(options.prior).network if options.prior else None
+    print(train(config, find_cases(options.cases), options.output, options.start_from, options.workers, prior))
 
 
 def _add_throughput(steps) -> None:
@@ -184,6 +187,7 @@ def _add_export(steps) -> None:
     parser.add_argument("--validation", type=Path, required=True)
     parser.add_argument("--cases", type=Path, required=True, help="the training cases, for the bundle's record")
     parser.add_argument("--output", type=Path, required=True, help="bundle folder; its name is the bundle's name")
+    parser.add_argument("--prior", type=Path, help="bundle of the prior that a run which refines was trained on")
     parser.add_argument("--description", default="Multi-anchor guided diffusion for whole-body FDG PET")
     parser.set_defaults(run=_export)
 
@@ -194,7 +198,7 @@ def _export(options) -> None:
 
     validation, cases = find_cases(options.validation), find_cases(options.cases)
     folder = export_bundle(
-        options.run_folder, options.calibration, validation, cases, options.output, options.description
+        options.run_folder, options.calibration, validation, cases, options.output, options.description, options.prior
     )
     print(folder)
 

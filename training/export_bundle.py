@@ -6,10 +6,13 @@ import dataclasses
 import json
 from pathlib import Path
 
+from torch import nn
+
 from MAPDiffLib.bundle import load_bundle, save_bundle
 from MAPDiffLib.doses import ANCHOR_DOSES
+from MAPDiffLib.errors import InputError
 from MAPDiffLib.intensity import BODY_MEAN_SUV
-from MAPDiffLib.network import DenoisingUNet
+from MAPDiffLib.network import TwoStage
 from training.casefile import read_facts
 from training.config import TrainConfig
 from training.datasets import FINEST_ZOOM
@@ -22,16 +25,27 @@ FITTED_DOSE = 0.05  # the input dose whose weights are fitted; other input doses
 
 
 def export_bundle(
-    run: Path, calibration: Path, validation: list[Path], training_cases: list[Path], folder: Path, description: str
+    run: Path,
+    calibration: Path,
+    validation: list[Path],
+    training_cases: list[Path],
+    folder: Path,
+    description: str,
+    prior: Path | None = None,
 ) -> Path:
     """Fit on the validation cases and write the bundle into `folder` (its name is the bundle's); returns the folder.
 
     A run trained at the noisiest timestep alone is a one-pass regression and becomes a bundle with full dose as its
-    only anchor.
+    only anchor. A run whose network refines needs the bundle of its `prior`.
     """
     network, config = load_run(run)
-    path = _one_pass_path(config) if config.end_share == 1.0 else _anchored_path(config)
-    sampling, uncertainty_scale = _fit(network, config, validation, path)
+    if config.network.refines != (prior is not None):
+        raise InputError(f"{run}: --prior is needed where network.refines is set in the run's config, and only there")
+    prior = load_bundle(prior) if prior else None
+    whole = TwoStage(prior.network, network) if prior else network
+    one_pass = config.end_share == 1.0 and not prior
+    path = _one_pass_path(config) if one_pass else _anchored_path(config)
+    sampling, uncertainty_scale = _fit(whole, config, validation, path)
     spacings = [s for case in training_cases for s in read_facts(case)["spacing_mm"]]
     fields = {
         "name": folder.name,
@@ -54,7 +68,7 @@ def export_bundle(
         "licence": "Apache-2.0",
     }
     weights = {name: value.half() for name, value in network.state_dict().items()}
-    return save_bundle(folder, config.network, weights, fields)
+    return save_bundle(folder, config.network, weights, fields, prior)
 
 
 def _anchored_path(config: TrainConfig) -> dict[int, float | None]:
@@ -68,12 +82,21 @@ def _one_pass_path(config: TrainConfig) -> dict[int, float | None]:
     return {config.diffusion.timesteps - 1: 1.0}
 
 
-def _fit(network: DenoisingUNet, config: TrainConfig, validation: list[Path], path: dict) -> tuple[dict, float]:
-    timesteps = list(path)
-    cases = [measure(network, config.diffusion, case, FITTED_DOSE, timesteps, SAMPLES) for case in validation]
-    combine = fit_weights(cases, FITTED_DOSE, timesteps, {t: dose for t, dose in path.items() if dose})
-    sampling = {"timesteps": timesteps, "samples": SAMPLES, "combine": combine}
+def _fit(network: nn.Module, config: TrainConfig, validation: list[Path], path: dict) -> tuple[dict, float]:
+    """bundle.json's sampling and the uncertainty's scale. Where an anchor has no share in its dose, its stop gains
+    nothing and goes: what is left is measured and fitted again."""
+    combine, cases = _combine(network, config, validation, path)
+    useful = {t: dose for t, dose in path.items() if dose in (None, 1.0) or combine[f"{dose:g}"]["anchored"]}
+    if useful != path:
+        again, cases = _combine(network, config, validation, useful)
+        combine |= again
+    sampling = {"timesteps": list(useful), "samples": SAMPLES, "combine": combine}
     return sampling, fit_uncertainty(cases, combine["1"]["estimate"])
+
+
+def _combine(network: nn.Module, config: TrainConfig, validation: list[Path], path: dict) -> tuple[dict, list]:
+    cases = [measure(network, config.diffusion, case, FITTED_DOSE, list(path), SAMPLES) for case in validation]
+    return fit_weights(cases, FITTED_DOSE, list(path), {t: dose for t, dose in path.items() if dose}), cases
 
 
 def record_scores(folder: Path, table: dict, method: str) -> None:
