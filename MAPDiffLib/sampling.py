@@ -2,8 +2,8 @@
 
 The first evaluation sees pure noise beside the scan: it is made N times, each with its own noise and its own mirror
 image of the scan, and the path goes on from their mean. A network that refines is also given that mean at every later
-stop, where the noise of the state hides most of it. N whole paths cost N times as much and end in the same place to the
-fourth digit of NMAE: the noise of a low timestep hardly moves x0_hat (docs/benchmark.md, the ablation).
+stop, where the noise of the state hides most of it. N whole paths would cost N times as much: with a former model they
+ended in the same place to the fourth digit of NMAE, because the noise of a low timestep hardly moves x0_hat.
 """
 
 from __future__ import annotations

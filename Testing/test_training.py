@@ -21,7 +21,7 @@ from MAPDiffLib.intensity import Intensity
 from MAPDiffLib.network import DenoisingUNet, NetworkConfig
 from MAPDiffLib.sampling import MIRRORS
 from MAPDiffLib.volume import Volume, write_volume
-from Testing.tiny import tiny_bundle
+from Testing.tiny import tiny_bundle, two_stage_bundle
 from training.config import CONFIGS, TrainConfig, load_config
 from training.datasets import ALL_DOSES, PatchSource, batches, dose_file, find_cases
 from training.fit import Measured, fit_uncertainty, fit_weights
@@ -215,6 +215,15 @@ def test_a_fresh_run_begins_with_the_mean_of_the_weights_given(tmp_path):
     assert all(w.eq(0.5).all() for w in network.state_dict().values())
     _, network, *_ = begin(TINY, start_from=runs[1:])
     assert all(w.eq(1).all() for w in network.state_dict().values())
+
+
+def test_a_run_goes_on_from_a_bundle_or_from_the_part_of_it_that_refines(tmp_path):
+    one = load_bundle(tiny_bundle(tmp_path / "one"))
+    two = load_bundle(two_stage_bundle(tmp_path / "two", one))
+    for bundle, own in ((one, one.network), (two, two.network.refining)):
+        config = replace(TINY, network=own.config)
+        _, network, *_ = begin(config, start_from=[bundle.folder])
+        assert all(torch.equal(w, own.state_dict()[name]) for name, w in network.state_dict().items())
 
 
 def test_an_anchor_at_or_below_the_inputs_dose_is_replaced_by_the_next_above(cases):

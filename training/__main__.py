@@ -100,7 +100,11 @@ def _add_train(steps) -> None:
     parser.add_argument("--cases", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True, help="folder of the run")
     parser.add_argument(
-        "--start-from", type=Path, nargs="+", default=(), help="checkpoints: a fresh run begins with their mean weights"
+        "--start-from",
+        type=Path,
+        nargs="+",
+        default=(),
+        help="checkpoints or bundles: a fresh run begins with their mean weights",
     )
     parser.add_argument("--prior", type=Path, help="bundle of the network whose estimates one that refines begins with")
     parser.add_argument("--calibration", type=Path, help="calibration.json whose taus replace the config's")

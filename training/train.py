@@ -17,10 +17,11 @@ import torch
 from lightning_fabric import Fabric
 from torch.utils.tensorboard import SummaryWriter
 
+from MAPDiffLib.bundle import load_bundle
 from MAPDiffLib.diffusion import Diffusion
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.intensity import Intensity
-from MAPDiffLib.network import DenoisingUNet
+from MAPDiffLib.network import DenoisingUNet, TwoStage
 from MAPDiffLib.sampling import MIRRORS
 from training.config import TrainConfig
 from training.datasets import Batch, PatchSource, batches
@@ -42,9 +43,10 @@ def train(
 ) -> Path:
     """Train to config.iterations in folder `output`, resuming from its checkpoint; returns the checkpoint's path.
 
-    A fresh run begins with the mean of the averaged weights in the checkpoints `start_from`; for runs from one warm
-    start that is as good as any of them (arXiv 2203.05482). `workers` as in datasets.batches; `prior`: the network
-    whose estimates a network that refines starts from. InputError when `output` holds a run of another configuration.
+    A fresh run begins with the mean of the weights in `start_from`, checkpoints (averaged weights) or bundles; for runs
+    from one warm start that is as good as any of them (arXiv 2203.05482). `workers` as in datasets.batches; `prior`: the
+    network whose estimates a network that refines starts from. InputError when `output` holds a run of another
+    configuration.
     """
     if config.network.refines != (prior is not None):
         raise InputError(f"{config.name}: a prior network is needed where network.refines is set, and only there")
@@ -93,7 +95,7 @@ def begin(config: TrainConfig, output: Path | None = None, start_from: Sequence[
     torch.backends.cudnn.benchmark = True  # every batch has the same shape
     network = DenoisingUNet(config.network).to(memory_format=torch.channels_last_3d)
     if start_from:
-        several = [averaged_weights(checkpoint) for checkpoint in start_from]
+        several = [_start_weights(start) for start in start_from]
         mean = {name: sum(each[name] for each in several) / len(several) for name in several[0]}
         network.load_state_dict(grown(mean, network))
     network.to(fabric.device)
@@ -128,6 +130,14 @@ def load_run(folder: Path) -> tuple[DenoisingUNet, TrainConfig]:
 def averaged_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     """The exponentially averaged weights of a checkpoint, by the network's own names."""
     return torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]
+
+
+def _start_weights(start: Path) -> dict[str, torch.Tensor]:
+    """Of a checkpoint, or of the network in a bundle's folder: of two the one that refines."""
+    if not start.is_dir():
+        return averaged_weights(start)
+    network = load_bundle(start).network
+    return (network.refining if isinstance(network, TwoStage) else network).state_dict()
 
 
 def draw_timesteps(config: TrainConfig, iteration: int, items: list[int]) -> torch.Tensor:
