@@ -44,8 +44,8 @@ def train(
     """Train to config.iterations in folder `output`, resuming from its checkpoint; returns the checkpoint's path.
 
     A fresh run begins with the mean of the weights in `start_from`, checkpoints (averaged weights) or bundles; for runs
-    from one warm start that is as good as any of them (arXiv 2203.05482). `workers` as in datasets.batches; `prior`: the
-    network whose estimates a network that refines starts from. InputError when `output` holds a run of another
+    from one warm start that is as good as any of them (arXiv 2203.05482). `workers` as in datasets.batches. `prior`:
+    the network whose estimates a network that refines starts from. InputError when `output` holds a run of another
     configuration.
     """
     if config.network.refines != (prior is not None):
