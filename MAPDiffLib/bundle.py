@@ -1,7 +1,5 @@
 """A model bundle: a folder with bundle.json, weights.safetensors and MODEL_CARD.md. Loaded, checked, saved, listed.
 
-A network that refines has its prior beside it, in prior.safetensors.
-
 Weights are data: nothing in a bundle is executed, and nothing is built before its size is known.
 """
 
@@ -14,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -25,19 +23,10 @@ from torch import nn
 
 from MAPDiffLib.errors import BundleError
 from MAPDiffLib.job import to_plain
-from MAPDiffLib.manifest import (
-    FORMAT_VERSION,
-    MANIFEST_FILE,
-    NAME,
-    check_manifest,
-    network_config,
-    plain_config,
-    prior_config,
-    read_manifest,
-)
-from MAPDiffLib.network import DenoisingUNet, NetworkConfig, TwoStage
+from MAPDiffLib.manifest import FORMAT_VERSION, MANIFEST_FILE, NAME, check_manifest, network_config, read_manifest
+from MAPDiffLib.network import DenoisingUNet, NetworkConfig
 
-WEIGHTS_FILE, PRIOR_FILE = "weights.safetensors", "prior.safetensors"
+WEIGHTS_FILE = "weights.safetensors"
 WEIGHTS_LIMIT_BYTES = 200_000_000
 STORED_AS = {"F32": 4, "F16": 2}  # safetensors' dtypes that are read, with their bytes; the network is float32
 BUILT_IN = Path(__file__).parent / "bundles"
@@ -45,8 +34,7 @@ BUILT_IN = Path(__file__).parent / "bundles"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A checked model: `network` in eval mode, float32, on the CPU; `sha256` of its weights file, or of the two files
-    one after the other, the prior's first."""
+    """A checked model: `network` in eval mode, float32, on the CPU; `sha256` of its weights file."""
 
     name: str
     folder: Path
@@ -59,57 +47,38 @@ def load_bundle(name_or_path: str | os.PathLike) -> Bundle:
     """The bundle of a name (see `bundle_folders`) or in a folder. BundleError says what is wrong and what to do."""
     folder = find_bundle(name_or_path)
     manifest = read_manifest(_own_file(folder, MANIFEST_FILE))
-    digest = hashlib.sha256()
-    network, prior = None, prior_config(manifest)
-    if prior is not None:
-        network = _load_network(folder, PRIOR_FILE, prior, manifest["prior"]["weights_sha256"], digest)
-    last = _load_network(folder, WEIGHTS_FILE, network_config(manifest), manifest["weights_sha256"], digest)
-    network = last if network is None else TwoStage(network, last)
-    return Bundle(manifest["name"], folder, network.eval().requires_grad_(False), manifest, digest.hexdigest())
-
-
-def _load_network(folder: Path, name: str, config: NetworkConfig, sha256: str, digest) -> DenoisingUNet:
-    path = _own_file(folder, name)
-    content = _checked_bytes(path, sha256)
-    digest.update(content)
+    path = _own_file(folder, WEIGHTS_FILE)
+    content = _checked_bytes(path, manifest["weights_sha256"])
+    config = network_config(manifest)
     _check_header(_header(content, path), _expected_shapes(config), path)
     network = DenoisingUNet(config)
     network.load_state_dict(_tensors(content, path))
-    return network
+    return Bundle(manifest["name"], folder, network.eval().requires_grad_(False), manifest, manifest["weights_sha256"])
 
 
 def save_bundle(
-    folder: str | os.PathLike,
-    network_config: NetworkConfig,
-    state_dict: Mapping,
-    manifest_fields: Mapping,
-    prior: Bundle | None = None,
+    folder: str | os.PathLike, network_config: NetworkConfig, state_dict: Mapping, manifest_fields: Mapping
 ) -> Path:
     """Writes a new bundle whole: under a temporary name, loaded once as a check, then renamed. Returns its folder.
 
-    `manifest_fields`: every key of bundle.json but format_version, network, weights_sha256 and prior. Tensors float32
-    or float16. `prior`: the bundle whose network a network that refines begins with. BundleError when the folder exists
-    or a field would be refused by `load_bundle`; nothing is left then.
+    `manifest_fields`: every key of bundle.json but format_version, network and weights_sha256. Tensors float32 or
+    float16. BundleError when the folder exists or a field would be refused by `load_bundle`; nothing is left then.
     """
     folder = Path(folder)
     if folder.exists():
         raise BundleError(f"{folder} exists; remove it or choose another folder")
     weights = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()})
     made = {
-        "format_version": 1 if prior is None else FORMAT_VERSION,
-        "network": plain_config(network_config),
+        "format_version": FORMAT_VERSION,
+        "network": asdict(network_config),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
-    if prior is not None:
-        made["prior"] = {name: prior.manifest[name] for name in ("network", "weights_sha256")}
     manifest = to_plain({**manifest_fields, **made})
     check_manifest(manifest, folder / MANIFEST_FILE)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.part-", dir=folder.parent))
     try:
         (temporary / WEIGHTS_FILE).write_bytes(weights)
-        if prior is not None:
-            shutil.copyfile(prior.folder / WEIGHTS_FILE, temporary / PRIOR_FILE)
         (temporary / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         load_bundle(temporary)
         temporary.chmod(0o755)  # mkdtemp made it private
@@ -158,10 +127,8 @@ def find_bundle(name_or_path: str | os.PathLike) -> Path:
 def _listed(folder: Path) -> dict:
     entry = {"name": folder.name, "folder": str(folder), "description": "", "bytes": 0, "problem": ""}
     try:
-        manifest = read_manifest(_own_file(folder, MANIFEST_FILE))
-        entry["description"] = manifest["description"]
-        files = (WEIGHTS_FILE, PRIOR_FILE) if "prior" in manifest else (WEIGHTS_FILE,)
-        entry["bytes"] = sum(_own_file(folder, name).stat().st_size for name in files)
+        entry["description"] = read_manifest(_own_file(folder, MANIFEST_FILE))["description"]
+        entry["bytes"] = _own_file(folder, WEIGHTS_FILE).stat().st_size
     except BundleError as error:
         entry["problem"] = str(error)
     return entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from MAPDiffLib.diffusion import Diffusion
 from MAPDiffLib.errors import BundleError
 from MAPDiffLib.network import NetworkConfig
 
-FORMAT_VERSION = 2  # 2: with a prior network; the others stay 1, which an older MAPDiff reads
+FORMAT_VERSION = 1
 MANIFEST_FILE = "bundle.json"
 MANIFEST_LIMIT_BYTES = 1_000_000
 KEYS = {
@@ -49,47 +49,31 @@ def check_manifest(manifest: dict, path: Path) -> None:
 
 
 def network_config(manifest: Mapping) -> NetworkConfig:
-    """The NetworkConfig of a manifest, bounded before anything is built; it refines where there is a prior. BundleError
-    for any doubt."""
-    return _network_config("network", manifest, refines="prior" in manifest)
-
-
-def prior_config(manifest: Mapping) -> NetworkConfig | None:
-    """That of the prior network, None where the bundle has none. BundleError for any doubt."""
-    if "prior" not in manifest:
-        return None
-    return _network_config("prior.network", _mapping(manifest, "prior"), refines=False)
-
-
-def plain_config(config: NetworkConfig) -> dict:
-    """What a manifest says of a network: that it refines follows from the prior beside it."""
-    return {name: value for name, value in asdict(config).items() if name != "refines"}
-
-
-def _network_config(what: str, manifest: Mapping, refines: bool) -> NetworkConfig:
+    """The NetworkConfig of a manifest, bounded before anything is built. BundleError for any doubt."""
     config = _mapping(manifest, "network")
-    defaults = plain_config(NetworkConfig())
-    _check_keys(what, config, set(defaults))
+    defaults = {field.name: field.default for field in fields(NetworkConfig)}
+    _check_keys("network", config, set(defaults))
     for name, value in config.items():
         kind = type(defaults[name])
         if type(value) not in {tuple: (list, tuple), float: (int, float)}.get(kind, (kind,)):
-            raise BundleError(f"{what}.{name} is {value!r}; something like {defaults[name]!r} is needed")
-    return _made(what, NetworkConfig, {**config, "refines": refines})
+            raise BundleError(f"network.{name} is {value!r}; something like {defaults[name]!r} is needed")
+    return _made("network", NetworkConfig, config)
 
 
 def _check(manifest: object) -> None:
     if not isinstance(manifest, dict):
         raise BundleError(f"holds {type(manifest).__name__}; one JSON object is needed")
     _check_version(manifest.get("format_version"))
-    _check_keys("the manifest", manifest, KEYS, {"prior"} if manifest["format_version"] > 1 else set())
+    _check_keys("the manifest", manifest, KEYS)
     if not NAME.fullmatch(_text(manifest, "name")):
         raise BundleError(f"name is {manifest['name']!r}; letters, digits, '.', '_' and '-' are needed")
     for key in ("description", "licence"):
         _text(manifest, key)
-    _check_sha256("weights_sha256", manifest)
+    if not re.fullmatch(r"[0-9a-f]{64}", _text(manifest, "weights_sha256")):
+        raise BundleError(f"weights_sha256 is {manifest['weights_sha256']!r}; 64 hexadecimal digits are needed")
     for key in ("training_data", "scores"):
         _mapping(manifest, key)
-    _check_prior(manifest)
+    network_config(manifest)
     timesteps = _diffusion(manifest).timesteps
     _check_anchors(manifest["anchors"], timesteps)
     _check_sampling(_mapping(manifest, "sampling"), timesteps)
@@ -108,22 +92,6 @@ def _check_version(version: object) -> None:
         raise BundleError(f"format_version is {version!r}; {FORMAT_VERSION} is needed")
     if version > FORMAT_VERSION:
         raise BundleError(f"format_version is {version}, this MAPDiff reads up to {FORMAT_VERSION}; update MAPDiff")
-
-
-def _check_sha256(name: str, content: Mapping) -> None:
-    if not re.fullmatch(r"[0-9a-f]{64}", _text(content, name)):
-        raise BundleError(f"{name} is {content[name]!r}; 64 hexadecimal digits are needed")
-
-
-def _check_prior(manifest: Mapping) -> None:
-    config, prior = network_config(manifest), prior_config(manifest)
-    if prior is None:
-        return
-    _check_keys("prior", manifest["prior"], {"network", "weights_sha256"})
-    _check_sha256("weights_sha256", manifest["prior"])
-    if prior.stride != config.stride:
-        seen = f"{len(prior.widths)} and {len(config.widths)}"
-        raise BundleError(f"prior.network and network have {seen} widths; equally many are needed")
 
 
 def _diffusion(manifest: Mapping) -> Diffusion:

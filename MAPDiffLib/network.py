@@ -18,15 +18,11 @@ STEM = 2  # edge of the space-to-depth block
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Widths per level, finest first; residual blocks per level and side; length of the conditioning vector.
-
-    refines: the network is given an estimate of x0, too, and corrects that instead of the scan.
-    """
+    """Widths per level, finest first; residual blocks per level and side; length of the conditioning vector."""
 
     widths: tuple[int, ...] = (32, 96, 192)
     blocks: int = 1
     embedding: int = 128
-    refines: bool = False
 
     def __post_init__(self):
         object.__setattr__(self, "widths", tuple(self.widths))
@@ -36,8 +32,6 @@ class NetworkConfig:
             raise ValueError(f"blocks is {self.blocks}; 1 to 8 are needed")
         if not 8 <= self.embedding <= 1024 or self.embedding % 4:
             raise ValueError(f"embedding is {self.embedding}; a multiple of 4 from 8 to 1024 is needed")
-        if not isinstance(self.refines, bool):
-            raise ValueError(f"refines is {self.refines}; true or false is needed")
 
     @property
     def stride(self) -> int:
@@ -60,8 +54,7 @@ class NetworkConfig:
 
 
 class DenoisingUNet(nn.Module):
-    """(x_t, scan, t, dose, estimate) -> prediction: volumes [batch, 1, z, y, x] in network units, edges multiples of
-    `stride`. The estimate of x0 is for a network that refines; another does without."""
+    """(x_t, scan, t, dose) -> prediction, all [batch, 1, z, y, x] in network units, edges multiples of `stride`."""
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
@@ -69,35 +62,24 @@ class DenoisingUNet(nn.Module):
         widths, size = config.widths, config.embedding
         self.embed = nn.Sequential(nn.Linear(size, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU())
         self.gains = nn.Linear(size, 2)
-        self.stem = nn.Conv3d((2 + config.refines) * STEM**3, widths[0], 3, padding=1)
+        self.stem = nn.Conv3d(2 * STEM**3, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(_level(width, size, config.blocks) for width in widths)
         self.down = nn.ModuleList(nn.Conv3d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
         self.up = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
         self.decoder = nn.ModuleList(_level(width, size, config.blocks) for width in widths[:-1])
         self.head = nn.Conv3d(widths[0], STEM**3, 3, padding=1)
-        for last in (self.head, self.gains):  # an untrained network returns the scan, or the estimate, itself
+        for last in (self.head, self.gains):  # an untrained network returns the scan itself
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
         with torch.no_grad():
             self.gains.bias.copy_(torch.tensor([0.5, 0.0]))
 
-    def forward(
-        self,
-        x_t: torch.Tensor,
-        scan: torch.Tensor,
-        t: torch.Tensor,
-        dose: torch.Tensor,
-        estimate: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """t in [0, 1] (t / T) and dose in (0, 1], both float [batch]. Without an estimate the scan stands for it."""
+    def forward(self, x_t: torch.Tensor, scan: torch.Tensor, t: torch.Tensor, dose: torch.Tensor) -> torch.Tensor:
+        """t in [0, 1] (t / T) and dose in (0, 1], both float [batch]."""
         emb = self.embed(_embedding(t, dose, self.config.embedding).to(x_t.dtype))
         # How much of the state to look at, and how far to trust it over the scan: one number each per t and dose.
         look, trust = self.gains(emb).to(x_t.dtype)[:, :, None, None, None, None].unbind(dim=1)
-        base, seen = scan, [look * x_t, scan]
-        if self.config.refines:
-            base = scan if estimate is None else estimate
-            seen.append(base - scan)
-        h = self.stem(space_to_depth(torch.cat(seen, dim=1)))
+        h = self.stem(space_to_depth(torch.cat([look * x_t, scan], dim=1)))
         skips = []
         for level, blocks in enumerate(self.encoder):
             for block in blocks:
@@ -109,30 +91,9 @@ class DenoisingUNet(nn.Module):
             h = skips.pop() + self.up[level](h)
             for block in self.decoder[level]:
                 h = block(h, emb)
-        # The level of the scan (or estimate) is carried past the network: it only has to find noise, also where a
-        # bladder is 50 times hotter than anything else and a network that rebuilt the level would be wrong by percents.
-        return torch.lerp(base, x_t, trust) + depth_to_space(self.head(h))
-
-
-class TwoStage(nn.Module):
-    """As one network: a prior until there is an estimate of x0, from then on a network that refines it.
-
-    Both have equally many levels. Called like DenoisingUNet.
-    """
-
-    def __init__(self, prior: DenoisingUNet, refining: DenoisingUNet):
-        super().__init__()
-        self.prior, self.refining = prior, refining
-
-    @property
-    def config(self) -> NetworkConfig:
-        """Of the one that reaches further: what tiles must allow for."""
-        return max((self.prior.config, self.refining.config), key=lambda config: (config.reach, config.widths))
-
-    def forward(self, x_t, scan, t, dose, estimate=None) -> torch.Tensor:
-        if estimate is None:
-            return self.prior(x_t, scan, t, dose)
-        return self.refining(x_t, scan, t, dose, estimate)
+        # The scan's own level is carried past the network: it only has to find noise, also where a bladder is 50 times
+        # hotter than anything else and a network that rebuilt the level would be wrong by percents.
+        return torch.lerp(scan, x_t, trust) + depth_to_space(self.head(h))
 
 
 class ResidualBlock(nn.Module):

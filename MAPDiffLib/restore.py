@@ -245,7 +245,7 @@ def _estimates(
         full.add_(x0_hat, alpha=weight)
         anchor = way.anchors.get(evaluation.t)
         if anchor is not None:
-            progress.passed(anchor)
+            progress.next_stage()
             if way.anchored_share(anchor):
                 anchored[anchor] = x0_hat
     return full, anchored, spread
@@ -258,7 +258,8 @@ class _Progress:
     """
 
     def __init__(self, report: Report, way: Plan, voxels: int):
-        self.report, self.ahead = report, way.anchor_doses
+        stops = [way.anchors[t] for t in way.timesteps if t in way.anchors]
+        self.report, self.stages = report, [f"{dose_label(dose)} dose" for dose in stops]
         results = len(way.doses) + (way.samples > 1)  # the doses and the uncertainty
         self.finishing_s = RESULT_S_PER_VOXEL * voxels * results
         self.done, self.first, self.working_s, self.mark = 0.0, 0.0, 0.0, time.monotonic()
@@ -273,10 +274,9 @@ class _Progress:
         else:
             self.first, pace = self.done, seconds / self.done
         remaining_s = (1 - self.done) * pace + self.finishing_s
-        stage = f"{dose_label(self.ahead[0])} dose"
-        progress = {"fraction": round(self.done, 4), "stage": stage, "remaining_s": round(remaining_s, 1)}
+        progress = {"fraction": round(self.done, 4), "stage": self.stages[0], "remaining_s": round(remaining_s, 1)}
         self.report({"type": "progress", **progress})
 
-    def passed(self, anchor: float) -> None:
+    def next_stage(self) -> None:
         """The path has passed an anchor."""
-        self.ahead = [dose for dose in self.ahead if dose > anchor] or self.ahead[-1:]
+        self.stages = self.stages[1:] or self.stages

@@ -1,9 +1,8 @@
 """A scan down the anchors' timesteps: at each the network's x0_hat, and how far it can be trusted.
 
 The first evaluation sees pure noise beside the scan: it is made N times, each with its own noise and its own mirror
-image of the scan, and the path goes on from their mean. A network that refines is also given that mean at every later
-stop, where the noise of the state hides most of it. N whole paths would cost N times as much: with a former model they
-ended in the same place to the fourth digit of NMAE, because the noise of a low timestep hardly moves x0_hat.
+image of the scan, and the path goes on from their mean. N whole paths cost N times as much and end in the same place to
+the fourth digit of NMAE, because the noise of a low timestep hardly moves x0_hat (docs/benchmark.md, the ablation).
 """
 
 from __future__ import annotations
@@ -60,11 +59,10 @@ def evaluate_path(
     share = 1 / evaluations_of(timesteps, samples)
     mirrors = itertools.cycle(MIRRORS)
 
-    def evaluate(x_t: torch.Tensor, t: int, estimate: torch.Tensor | None = None) -> torch.Tensor:
+    def evaluate(x_t: torch.Tensor, t: int) -> torch.Tensor:
         axes = next(mirrors)
         output = network(
             x_t.flip(axes), condition.flip(axes), t / diffusion.timesteps, dose,
-            None if estimate is None else estimate.flip(axes),
             on_tile=lambda part: on_progress(part * share), cancelled=cancelled, mirrored=axes,
         ).flip(axes)  # fmt: skip
         return torch.where(network.body, diffusion.x0_from(output, x_t, t), condition)
@@ -83,7 +81,7 @@ def evaluate_path(
     del total, squares
 
     def denoise(x_t: torch.Tensor, t: int) -> torch.Tensor:
-        return first if t == timesteps[0] else evaluate(x_t, t, first)
+        return first if t == timesteps[0] else evaluate(x_t, t)
 
     for t, x0_hat in deterministic_sampler(diffusion, denoise, start, timesteps):
         yield Evaluation(t, intensity.to_physical(x0_hat), spread)

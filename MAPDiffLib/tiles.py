@@ -122,15 +122,13 @@ class TiledNetwork:
         scan: torch.Tensor,
         t: float,
         dose: float,
-        estimate: torch.Tensor | None = None,
         on_tile: Callable[[float], None] = lambda share: None,
         cancelled: Callable[[], bool] = lambda: False,
         mirrored: tuple[int, ...] = (),
     ) -> torch.Tensor:
-        """x_t, scan, estimate (of x0, where there is one) [z, y, x] at `home` -> the network's output, same shape, type
-        and place; tiles of air stay zero.
+        """x_t, scan [z, y, x] at `home` -> the network's output, same shape, type and place; tiles of air stay zero.
 
-        t in [0, 1]; `mirrored`: axes along which all volumes are mirrored against `body`. on_tile(share): the share of
+        t in [0, 1]; `mirrored`: axes along which both volumes are mirrored against `body`. on_tile(share): the share of
         this evaluation just done. Raises Cancelled between two tiles; MemoryError when even small tiles do not fit.
         """
         done = [0.0]  # what was reported stays reported when an evaluation begins again
@@ -142,31 +140,30 @@ class TiledNetwork:
 
         while True:
             try:
-                return self._evaluate(x_t, scan, t, dose, estimate, report, cancelled, mirrored)
+                return self._evaluate(x_t, scan, t, dose, report, cancelled, mirrored)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
                 said = str(error)
             self._need_less_memory(said)  # not in the handler: its traceback holds the tensors of the failed try
 
-    def _evaluate(self, x_t, scan, t, dose, estimate, report, cancelled, mirrored) -> torch.Tensor:
+    def _evaluate(self, x_t, scan, t, dose, report, cancelled, mirrored) -> torch.Tensor:
         output = torch.zeros_like(x_t)
         body = self.body.flip(mirrored)
         every = tile_volume(tuple(body.shape), self.edges, self.network.config.reach)
         tiles = [tile for tile in every if body[tile.core].any()]
         total, done = sum(tile.voxels for tile in tiles), 0
-        volumes = (x_t, scan) if estimate is None else (x_t, scan, estimate)
         scalars = [torch.tensor([value], device=self.device, dtype=torch.float32) for value in (t, dose)]
         for tile in tiles:
             if cancelled():
                 raise Cancelled("cancelled")
-            state, seen, *known = (volume[tile.context][None, None].to(self.device, self.dtype) for volume in volumes)
+            state, seen = (volume[tile.context][None, None].to(self.device, self.dtype) for volume in (x_t, scan))
 
             def on_share(share: float, before: int = done, voxels: int = tile.voxels) -> None:
                 if self.device.type == "cpu":  # a GPU has hardly begun when the program is at the last convolution
                     report((before + share * voxels) / total)
 
-            result = self.stepwise(state, seen, *scalars, *known, on_share=on_share, cancelled=cancelled)
+            result = self.stepwise(state, seen, *scalars, on_share=on_share, cancelled=cancelled)
             output[tile.core].copy_(result[0, 0][tile.inner])
             if self.device.type == "cuda":  # so that progress is what has been done, and a cancel comes in time
                 torch.cuda.synchronize(self.device)

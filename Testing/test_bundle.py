@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 from MAPDiffLib.bundle import WEIGHTS_LIMIT_BYTES, list_bundles, load_bundle, save_bundle
 from MAPDiffLib.errors import BundleError
 from MAPDiffLib.manifest import check_manifest
-from MAPDiffLib.network import DenoisingUNet, TwoStage
+from MAPDiffLib.network import DenoisingUNet
 from Testing import tiny
 
 
@@ -29,11 +29,6 @@ def made(tmp_path_factory):
 def folder(made, tmp_path):
     """A copy to spoil."""
     return shutil.copytree(made, tmp_path / "tiny")
-
-
-@pytest.fixture
-def two_stage(made, tmp_path):
-    return tiny.two_stage_bundle(tmp_path / "bundles" / "two-stage", load_bundle(made))
 
 
 def set_weights(folder, content: bytes):
@@ -63,43 +58,6 @@ def test_half_precision_weights_load_as_float32(tmp_path):
     bundle = load_bundle(save_bundle(tmp_path / "half", tiny.CONFIG, half, tiny.manifest_fields()))
     for name, tensor in bundle.network.state_dict().items():
         assert tensor.dtype == torch.float32 and torch.equal(tensor, half[name].float())
-
-
-def test_a_network_that_refines_loads_with_its_prior(two_stage, made):
-    bundle = load_bundle(two_stage)
-    assert isinstance(bundle.network, TwoStage) and bundle.manifest["format_version"] == 2
-    prior, refining = bundle.network.prior, bundle.network.refining
-    assert prior.config == tiny.CONFIG and refining.config == tiny.REFINING
-    for network, saved in ((prior, tiny.tiny_weights()), (refining, tiny.tiny_weights(tiny.REFINING))):
-        assert all(torch.equal(tensor, saved[name]) for name, tensor in network.state_dict().items())
-    files = [two_stage / "prior.safetensors", two_stage / "weights.safetensors"]
-    assert files[0].read_bytes() == (made / "weights.safetensors").read_bytes()
-    assert bundle.sha256 == hashlib.sha256(files[0].read_bytes() + files[1].read_bytes()).hexdigest()
-    (listed,) = list_bundles([two_stage.parent])
-    assert (listed["problem"], listed["bytes"]) == ("", sum(file.stat().st_size for file in files))
-
-
-def test_a_prior_that_does_not_belong_is_refused(two_stage):
-    manifest = json.loads((two_stage / "bundle.json").read_text())
-    edits = {
-        "prior lacks .'weights_sha256'": lambda m: m["prior"].pop("weights_sha256"),
-        "prior.network lacks .'blocks'": lambda m: m["prior"]["network"].pop("blocks"),
-        "2 and 3 widths; equally many": lambda m: m["network"].update(widths=[4, 8, 8]),
-        "unknown keys .'prior'": lambda m: m.update(format_version=1),
-        "prior.safetensors is incomplete or altered": lambda m: m["prior"].update(weights_sha256="0" * 64),
-        "lacks .* tensors": lambda m: m["prior"]["network"].update(blocks=2),
-        "stem.weight has shape": lambda m: m.pop("prior"),
-    }
-    for seen, edit in edits.items():
-        edited = copy.deepcopy(manifest)
-        edit(edited)
-        (two_stage / "bundle.json").write_text(json.dumps(edited))
-        with pytest.raises(BundleError, match=seen):
-            load_bundle(two_stage)
-    (two_stage / "bundle.json").write_text(json.dumps(manifest))
-    (two_stage / "prior.safetensors").unlink()
-    with pytest.raises(BundleError, match="prior.safetensors is missing"):
-        load_bundle(two_stage)
 
 
 def test_saving_over_an_existing_folder_is_refused(made):
@@ -155,8 +113,7 @@ def test_a_path_that_is_no_bundle_folder_is_refused(tmp_path):
 
 
 EDITS = {
-    "format_version is 3.*update MAPDiff": lambda m: m.update(format_version=3),
-    "unknown keys .'prior'": lambda m: m.update(prior={}),
+    "format_version is 2.*update MAPDiff": lambda m: m.update(format_version=2),
     "format_version is '1'": lambda m: m.update(format_version="1"),
     "lacks .'sampling'": lambda m: m.pop("sampling"),
     "unknown keys .'script'": lambda m: m.update(script="import os"),

@@ -37,22 +37,6 @@ def test_the_larger_network_first_computes_what_the_smaller_one_did(larger):
         assert torch.allclose(large(*inputs()), small(*inputs()), atol=1e-5)
 
 
-def test_a_network_that_refines_keeps_what_the_other_has_learnt_and_first_returns_the_estimate():
-    small = random_network(SMALL)
-    large = DenoisingUNet(NetworkConfig(widths=(4, 8), embedding=16, refines=True))
-    large.load_state_dict(grown(small.state_dict(), large))
-    estimate = inputs()[1] + 0.5
-    with torch.no_grad():
-        assert torch.equal(large(*inputs(), estimate), estimate)
-    assert torch.equal(large.stem.weight[:, :16], small.stem.weight) and not large.stem.weight[:, 16:].any()
-    assert torch.equal(large.encoder[1][0].first.weight, small.encoder[1][0].first.weight)
-    again = DenoisingUNet(NetworkConfig(widths=(6, 8), embedding=16, refines=True))
-    trained = random_network(large.config)
-    again.load_state_dict(grown(trained.state_dict(), again))
-    with torch.no_grad():
-        assert torch.allclose(again(*inputs(), estimate), trained(*inputs(), estimate), atol=1e-5)
-
-
 def test_training_reaches_the_new_channels():
     small, large = random_network(SMALL), DenoisingUNet(NetworkConfig(widths=(6, 12), embedding=16))
     large.load_state_dict(grown(small.state_dict(), large))

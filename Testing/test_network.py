@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from MAPDiffLib.bundle import load_bundle
-from MAPDiffLib.network import DenoisingUNet, NetworkConfig, TwoStage, depth_to_space, space_to_depth
+from MAPDiffLib.network import DenoisingUNet, NetworkConfig, depth_to_space, space_to_depth
 
 ROOT = Path(__file__).parent.parent
 SMALL = NetworkConfig(widths=(4, 8), embedding=16)
-REFINING = NetworkConfig(widths=(4, 8), embedding=16, refines=True)
 
 
 def shaken(config=SMALL):
@@ -45,31 +44,6 @@ def test_an_untrained_network_returns_the_scan():
     assert torch.allclose(network(x_t, scan, torch.tensor([0.5]), torch.tensor([0.05])), scan)
 
 
-def test_an_untrained_network_that_refines_returns_the_estimate_and_without_one_the_scan():
-    x_t, scan = inputs(8, 16, 8)
-    network, given = DenoisingUNet(REFINING), (x_t, scan, torch.tensor([0.5]), torch.tensor([0.05]))
-    assert torch.allclose(network(*given, scan + 0.3), scan + 0.3)
-    assert torch.equal(network(*given), scan) and torch.equal(network(*given, scan), scan)
-
-
-def test_what_a_refining_network_makes_of_an_estimate_is_more_than_a_sum():
-    network, (x_t, scan) = shaken(REFINING), inputs(8, 8, 8)
-    given = (x_t, scan, torch.tensor([0.2]), torch.tensor([0.05]))
-    correction = network(*given, scan + 0.3) - (scan + 0.3)
-    assert not torch.allclose(correction, network(*given, scan) - scan, atol=1e-4)
-
-
-def test_two_stages_ask_the_prior_until_there_is_an_estimate():
-    prior, refining = shaken(), shaken(REFINING)
-    both = TwoStage(prior, refining)
-    x_t, scan = inputs(8, 8, 8)
-    given = (x_t, scan, torch.tensor([0.2]), torch.tensor([0.05]))
-    assert torch.equal(both(*given), prior(*given))
-    assert torch.equal(both(*given, scan + 0.3), refining(*given, scan + 0.3))
-    deep = DenoisingUNet(NetworkConfig(widths=(4, 8), blocks=2, embedding=16))
-    assert TwoStage(deep, refining).config == TwoStage(refining, deep).config == deep.config
-
-
 @pytest.mark.parametrize("change", ["state", "scan", "t", "dose"])
 def test_the_result_depends_on_everything_it_is_given(change):
     network = shaken()
@@ -95,14 +69,14 @@ def test_far_voxels_do_not_touch_each_other():
 
 
 @pytest.mark.parametrize("folder", ["MAPDiffLib/bundles/mapdiff-base", "training/controls/one-pass"])
-def test_a_bundle_with_the_default_network_fits_the_limit(folder):
+def test_a_bundle_of_the_default_network_fits_the_limit(folder):
     bundle = load_bundle(ROOT / folder)
-    assert bundle.network.config.widths == NetworkConfig().widths
+    assert bundle.network.config == NetworkConfig()
     assert sum(file.stat().st_size for file in (ROOT / folder).iterdir()) < 12e6
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"widths": ()}, {"widths": (0,)}, {"widths": (4096,)}, {"blocks": 0}, {"embedding": 6}, {"refines": 1}]
+    "wrong", [{"widths": ()}, {"widths": (0,)}, {"widths": (4096,)}, {"blocks": 0}, {"embedding": 6}]
 )
 def test_configurations_that_cannot_work_are_refused(wrong):
     with pytest.raises(ValueError, match="needed"):

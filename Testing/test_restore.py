@@ -177,7 +177,7 @@ def played(monkeypatch, tile_s, result_s, first_s, samples=2):
             now[0] += tile_s
             progress.add(1 / 20)
         if t in way.anchors:
-            progress.passed(way.anchors[t])
+            progress.next_stage()
     now[0] += result_s * (len(way.doses) + (samples > 1))
     return [(remaining, now[0] - at) for remaining, at in said]
 

@@ -22,9 +22,8 @@ class Answers:
     def __init__(self, activities):
         self.activities, self.shown = list(activities), []
 
-    def __call__(self, x_t, scan, t, dose, estimate, on_tile, cancelled, mirrored):
-        known = None if estimate is None else estimate.flip(mirrored)
-        self.shown.append((x_t.flip(mirrored), scan.flip(mirrored), t, mirrored, known))
+    def __call__(self, x_t, scan, t, dose, on_tile, cancelled, mirrored):
+        self.shown.append((x_t.flip(mirrored), scan.flip(mirrored), t, mirrored))
         on_tile(1.0)
         return torch.full(SHAPE, float(INTENSITY.to_network(torch.tensor(self.activities[len(self.shown) - 1]))))
 
@@ -51,7 +50,7 @@ def test_the_first_evaluation_is_the_mean_of_the_samples_in_the_scans_units():
 def test_each_sample_has_its_own_noise_and_mirror_and_the_path_goes_on_from_their_mean():
     network = Answers([80.0, 120.0, 50.0, 30.0])
     along(network, samples=2)
-    states, scans, times, mirrored, estimates = zip(*network.shown, strict=True)
+    states, scans, times, mirrored = zip(*network.shown, strict=True)
     assert times == pytest.approx([0.999, 0.999, 0.131, 0.038]) and mirrored == MIRRORS[:4]
     condition = INTENSITY.to_network(SCAN)
     for scan in scans:
@@ -59,8 +58,6 @@ def test_each_sample_has_its_own_noise_and_mirror_and_the_path_goes_on_from_thei
     start, other = (DIFFUSION.noised(condition, 999, draw_noise(SHAPE, SEED, number)) for number in (0, 1))
     assert torch.equal(states[0], start) and torch.equal(states[1], other) and not torch.equal(start, other)
     mean, then = (INTENSITY.to_network(torch.full(SHAPE, activity)) for activity in (100.0, 50.0))
-    assert estimates[:2] == (None, None)  # nothing is known yet
-    assert torch.allclose(estimates[2], mean) and torch.allclose(estimates[3], mean)
     at_131 = DIFFUSION.step(start, mean, 999, 131)
     assert torch.allclose(states[2], at_131, atol=1e-5)
     assert torch.allclose(states[3], DIFFUSION.step(at_131, then, 131, 38), atol=1e-5)

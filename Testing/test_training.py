@@ -17,16 +17,14 @@ from MAPDiffLib.bundle import load_bundle
 from MAPDiffLib.diffusion import Diffusion, deterministic_sampler
 from MAPDiffLib.doses import mix
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.intensity import Intensity
 from MAPDiffLib.network import DenoisingUNet, NetworkConfig
-from MAPDiffLib.sampling import MIRRORS
 from MAPDiffLib.volume import Volume, write_volume
-from Testing.tiny import tiny_bundle, two_stage_bundle
+from Testing.tiny import tiny_bundle
 from training.config import CONFIGS, TrainConfig, load_config
 from training.datasets import ALL_DOSES, PatchSource, batches, dose_file, find_cases
 from training.fit import Measured, fit_uncertainty, fit_weights
 from training.loss import anchored_loss
-from training.train import CHECKPOINT, LOG, PRIOR_MIRRORS, averaged_weights, begin, draw_stops, train
+from training.train import CHECKPOINT, LOG, averaged_weights, begin, draw_stops, train
 
 ROOT = Path(__file__).parent.parent
 TINY = TrainConfig(
@@ -140,70 +138,41 @@ def test_worker_processes_make_the_batches_that_the_trainer_would(cases):
         assert all(torch.equal(a, b) for a, b in zip(vars(one).values(), vars(other).values(), strict=True))
 
 
-def test_the_stops_of_a_path_lie_in_an_anchors_interval_and_the_last_and_half_of_them_on_the_taus():
+def test_the_stops_of_a_path_lie_in_the_anchors_intervals_and_half_of_them_on_the_taus():
     config = TrainConfig(taus=(131, 72, 38, 0))
-    stops = draw_stops(config, iteration=5, items=list(range(80)))
-    assert stops.shape == (2, 80) and (stops.diff(dim=0) < 0).all()
-    assert set(stops[0, 1::2].tolist()) == {131, 72, 38} and (stops[1, 1::2] == 19).all()
-    assert ((stops[0] >= 38) & (stops[0] < 262)).all() and ((stops[1] >= 1) & (stops[1] < 38)).all()
-    assert len(stops[0].unique()) > 15 and len(stops[1].unique()) > 15
-
-
-REFINING = replace(TINY, network=replace(TINY.network, refines=True), taus=(131, 72, 38, 0))
-
-
-def shaken(config: NetworkConfig) -> DenoisingUNet:
-    """A network no weight of which is at its zero start."""
-    torch.manual_seed(0)
-    network = DenoisingUNet(config)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return network
+    stops = draw_stops(config, iteration=5, items=list(range(40)))
+    assert stops.shape == (4, 40) and (stops.diff(dim=0) < 0).all()
+    assert (stops[:, 1::2] == torch.tensor([131, 72, 38, 19])[:, None]).all()
+    for row, (low, high) in zip(stops, ((131, 262), (72, 131), (38, 72), (1, 38)), strict=True):
+        assert ((row >= low) & (row < high)).all() and len(row.unique()) > 5
 
 
 def test_a_path_trains_each_stop_on_the_state_its_sampler_would_reach(cases, tmp_path, monkeypatch):
-    """What the networks were shown, against the sampler's own over the same noise and answers."""
-    asked, shown = [], []
+    """The states that the network was shown, against the sampler's own over the same noise and answers."""
+    config = replace(TINY, path_share=0.5, taus=(131, 72, 38, 0), iterations=1)
+    seen = []
     forward = DenoisingUNet.forward
 
-    def watched(self, x_t, scan, t, dose, estimate=None):
-        output = forward(self, x_t, scan, t, dose, estimate)
-        (asked if estimate is None else shown).append((x_t.detach(), t, output.detach(), estimate))
+    def watched(self, x_t, scan, t, dose):
+        output = forward(self, x_t, scan, t, dose)
+        seen.append((x_t.detach(), t, output.detach()))
         return output
 
     monkeypatch.setattr(DenoisingUNet, "forward", watched)
-    train(replace(REFINING, iterations=1), cases, tmp_path, prior=shaken(TINY.network))
-    assert len(asked) == PRIOR_MIRRORS and len(shown) == 2
-    intensity = Intensity(1.0)
-    answers = zip((output for _, _, output, _ in asked), MIRRORS, strict=False)
-    activity = sum(intensity.to_physical(output.flip([a - 3 for a in axes])) for output, axes in answers)
-    estimate = intensity.to_network(activity / PRIOR_MIRRORS)
-    for _, t, _, given in shown:
-        assert torch.allclose(given, estimate, atol=1e-5) and (t < 0.3).all()
-    for item in range(REFINING.batch):
-        steps = [999, *(round(t[item].item() * 1000) for _, t, _, _ in shown)]
-        known = iter([estimate[item], *(output[item] for _, _, output, _ in shown)])
+    train(config, cases, tmp_path)
+    assert [len(t) for _, t, _ in seen] == [4, 2, 2, 2, 2]
+    for item in range(2):
+        steps = [round(t[item].item() * 1000) for _, t, _ in seen]
+        answers = iter(output[item] for _, _, output in seen)
         states = []
 
-        def denoise(x_t, t, states=states, known=known):
+        def denoise(x_t, t, states=states, answers=answers):
             states.append(x_t)
-            return next(known)
+            return next(answers)
 
-        list(deterministic_sampler(REFINING.diffusion, denoise, asked[0][0][item], steps))
-        for (x_t, _, _, _), state in zip(shown, states[1:], strict=True):
+        list(deterministic_sampler(config.diffusion, denoise, seen[0][0][item], steps))
+        for (x_t, _, _), state in zip(seen, states, strict=True):
             assert torch.allclose(x_t[item], state, atol=1e-5)
-
-
-def test_a_path_does_not_change_its_prior_and_needs_one(cases, tmp_path):
-    prior = shaken(TINY.network)
-    before = {name: tensor.clone() for name, tensor in prior.state_dict().items()}
-    train(replace(REFINING, iterations=2), cases, tmp_path / "run", prior=prior)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in prior.state_dict().items())
-    for config, given in ((REFINING, None), (TINY, prior)):
-        with pytest.raises(InputError, match="a prior network is needed where network.refines is set, and only there"):
-            train(config, cases, tmp_path / "refused", prior=given)
-    assert not (tmp_path / "refused").exists()
 
 
 def test_a_fresh_run_begins_with_the_mean_of_the_weights_given(tmp_path):
@@ -217,13 +186,11 @@ def test_a_fresh_run_begins_with_the_mean_of_the_weights_given(tmp_path):
     assert all(w.eq(1).all() for w in network.state_dict().values())
 
 
-def test_a_run_goes_on_from_a_bundle_or_from_the_part_of_it_that_refines(tmp_path):
-    one = load_bundle(tiny_bundle(tmp_path / "one"))
-    two = load_bundle(two_stage_bundle(tmp_path / "two", one))
-    for bundle, own in ((one, one.network), (two, two.network.refining)):
-        config = replace(TINY, network=own.config)
-        _, network, *_ = begin(config, start_from=[bundle.folder])
-        assert all(torch.equal(w, own.state_dict()[name]) for name, w in network.state_dict().items())
+def test_a_run_goes_on_from_a_bundle(tmp_path):
+    bundle = load_bundle(tiny_bundle(tmp_path / "tiny"))
+    _, network, *_ = begin(replace(TINY, network=bundle.network.config), start_from=[bundle.folder])
+    saved = bundle.network.state_dict()
+    assert all(torch.equal(weights, saved[name]) for name, weights in network.state_dict().items())
 
 
 def test_an_anchor_at_or_below_the_inputs_dose_is_replaced_by_the_next_above(cases):
@@ -258,14 +225,13 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(cases, tmp_path):
         assert torch.allclose(resumed[name], value, atol=1e-6), name
 
 
-@pytest.mark.parametrize("config", [pytest.param(TINY, marks=pytest.mark.long), REFINING], ids=["noised", "path"])
-def test_two_processes_under_torchrun_train_what_one_process_does(cases, tmp_path, config):
-    prior = load_bundle(tiny_bundle(tmp_path / "prior")) if config.network.refines else None
-    alone = averaged_weights(train(config, cases, tmp_path / "alone", prior=prior and prior.network))
+@pytest.mark.parametrize("path_share", [pytest.param(0.0, marks=pytest.mark.long), 0.5])
+def test_two_processes_under_torchrun_train_what_one_process_does(cases, tmp_path, path_share):
+    config = replace(TINY, path_share=path_share)
+    alone = averaged_weights(train(config, cases, tmp_path / "alone"))
     (tmp_path / "tiny.json").write_text(config.to_json())
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training"]
     command += ["train", "--config", str(tmp_path / "tiny.json"), "--cases", str(cases[0].parent)]
-    command += ["--prior", str(prior.folder)] if prior else []
     done = subprocess.run(
         [*command, "--output", str(tmp_path / "both")],
         cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240,

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from MAPDiffLib.bundle import Bundle, save_bundle
+from MAPDiffLib.bundle import save_bundle
 from MAPDiffLib.network import DenoisingUNet, NetworkConfig
 from MAPDiffLib.volume import Volume, write_volume
 from training.datasets import ALL_DOSES, dose_file
 from training.simulate.tissues import Tissue
 
 CONFIG = NetworkConfig(widths=(4, 8), blocks=1, embedding=8)
-REFINING = NetworkConfig(widths=(6, 8), blocks=1, embedding=8, refines=True)
 
 
 def manifest_fields() -> dict:
@@ -42,20 +41,15 @@ def manifest_fields() -> dict:
     }
 
 
-def tiny_weights(config: NetworkConfig = CONFIG) -> dict[str, torch.Tensor]:
+def tiny_weights() -> dict[str, torch.Tensor]:
     """Random weights, the same every time; shaken, since an untrained network returns the scan itself."""
     torch.manual_seed(0)
-    return {name: value + 0.02 * torch.randn_like(value) for name, value in DenoisingUNet(config).state_dict().items()}
+    return {name: value + 0.02 * torch.randn_like(value) for name, value in DenoisingUNet(CONFIG).state_dict().items()}
 
 
 def tiny_bundle(folder: Path) -> Path:
     """A valid bundle with random weights at `folder`."""
     return save_bundle(folder, CONFIG, tiny_weights(), manifest_fields())
-
-
-def two_stage_bundle(folder: Path, prior: Bundle) -> Path:
-    """A valid bundle whose network refines the estimate of a prior."""
-    return save_bundle(folder, REFINING, tiny_weights(REFINING), manifest_fields() | {"name": folder.name}, prior)
 
 
 LONG = {"steps": 900, "samples": 64, "input_dose": 0.05}  # with a fine scan a minute, unless it is ended

@@ -100,13 +100,9 @@ def _add_train(steps) -> None:
     parser.add_argument("--cases", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True, help="folder of the run")
     parser.add_argument(
-        "--start-from",
-        type=Path,
-        nargs="+",
-        default=(),
+        "--start-from", type=Path, nargs="+", default=(),
         help="checkpoints or bundles: a fresh run begins with their mean weights",
-    )
-    parser.add_argument("--prior", type=Path, help="bundle of the network whose estimates one that refines begins with")
+    )  # fmt: skip
     parser.add_argument("--calibration", type=Path, help="calibration.json whose taus replace the config's")
     parser.add_argument("--workers", type=int, help="processes that cut patches (default: as the device needs)")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=JSON", help="settings that replace the config's")
@@ -114,7 +110,6 @@ def _add_train(steps) -> None:
 
 
 def _train(options) -> None:
-    from MAPDiffLib.bundle import load_bundle
     from training.config import load_config
     from training.datasets import find_cases
     from training.train import train
@@ -124,8 +119,7 @@ def _train(options) -> None:
         changes["taus"] = _taus(options.calibration)
     config = load_config(options.config, **changes)
     print(json.dumps(dataclasses.asdict(config)))
-    prior = load_bundle(options.prior).network if options.prior else None
-    print(train(config, find_cases(options.cases), options.output, options.start_from, options.workers, prior))
+    print(train(config, find_cases(options.cases), options.output, options.start_from, options.workers))
 
 
 def _add_throughput(steps) -> None:
@@ -191,7 +185,6 @@ def _add_export(steps) -> None:
     parser.add_argument("--validation", type=Path, required=True)
     parser.add_argument("--cases", type=Path, required=True, help="the training cases, for the bundle's record")
     parser.add_argument("--output", type=Path, required=True, help="bundle folder; its name is the bundle's name")
-    parser.add_argument("--prior", type=Path, help="bundle of the prior that a run which refines was trained on")
     parser.add_argument("--description", default="Multi-anchor guided diffusion for whole-body FDG PET")
     parser.set_defaults(run=_export)
 
@@ -202,7 +195,7 @@ def _export(options) -> None:
 
     validation, cases = find_cases(options.validation), find_cases(options.cases)
     folder = export_bundle(
-        options.run_folder, options.calibration, validation, cases, options.output, options.description, options.prior
+        options.run_folder, options.calibration, validation, cases, options.output, options.description
     )
     print(folder)
 

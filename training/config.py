@@ -27,9 +27,11 @@ class TrainConfig:
     error: str = "absolute"  # or "squares", as in the paper: what the loss makes of a difference
     anchor_lambda: float = 1.0
     power: float = 2.0
-    # Used by a network that does not refine: this share of the items is trained at t = T-1 (pure noise: a one-pass
-    # regression), the rest uniformly on [1, low_timesteps], full-dose scans noised to them. A network that refines is
-    # trained on the sampler's own path instead, which begins with the estimate of a prior network.
+    # 0: the paper's training, on full-dose scans noised to a random t. Else every item is trained at t = T-1 (pure
+    # noise: a one-pass regression, which starves when t is uniform), and this share of them goes on down the sampler's
+    # own path, one stop in each anchor's interval, on the states that a restoration will meet.
+    path_share: float = 0.0
+    # Without a path: this share of the items is trained at t = T-1, the rest uniformly on [1, low_timesteps].
     end_share: float = 0.5
     low_timesteps: int = 1000
     input_doses: dict[float, float] = field(
@@ -59,6 +61,8 @@ class TrainConfig:
             raise InputError(f"patch is {self.patch}; a multiple of {self.network.stride} is needed")
         if not 1 <= self.low_timesteps <= self.diffusion.timesteps:
             raise InputError(f"low_timesteps is {self.low_timesteps}; 1 to {self.diffusion.timesteps} are needed")
+        if not 0 <= self.path_share <= 1:
+            raise InputError(f"path_share is {self.path_share}; 0 to 1 is needed")
 
     @property
     def anchors(self) -> tuple[Anchor, ...]:

@@ -167,6 +167,10 @@ class Batch:
         """In page-locked memory, from where a GPU copies while it computes (torch's DataLoader calls this)."""
         return Batch(*(tensor.pin_memory() for tensor in vars(self).values()))
 
+    def first(self, count: int) -> Batch:
+        """The first `count` items."""
+        return Batch(*(tensor[:count] for tensor in vars(self).values()))
+
     def to(self, device: torch.device) -> Batch:
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in vars(self).values()))
 

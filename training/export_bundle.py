@@ -6,13 +6,10 @@ import dataclasses
 import json
 from pathlib import Path
 
-from torch import nn
-
 from MAPDiffLib.bundle import load_bundle, save_bundle
 from MAPDiffLib.doses import ANCHOR_DOSES
-from MAPDiffLib.errors import InputError
 from MAPDiffLib.intensity import BODY_MEAN_SUV
-from MAPDiffLib.network import TwoStage
+from MAPDiffLib.network import DenoisingUNet
 from training.casefile import read_facts
 from training.config import TrainConfig
 from training.datasets import FINEST_ZOOM
@@ -25,27 +22,16 @@ FITTED_DOSE = 0.05  # the input dose whose weights are fitted; other input doses
 
 
 def export_bundle(
-    run: Path,
-    calibration: Path,
-    validation: list[Path],
-    training_cases: list[Path],
-    folder: Path,
-    description: str,
-    prior: Path | None = None,
+    run: Path, calibration: Path, validation: list[Path], training_cases: list[Path], folder: Path, description: str
 ) -> Path:
     """Fit on the validation cases and write the bundle into `folder` (its name is the bundle's); returns the folder.
 
     A run trained at the noisiest timestep alone is a one-pass regression and becomes a bundle with full dose as its
-    only anchor. A run whose network refines needs the bundle of its `prior`.
+    only anchor.
     """
     network, config = load_run(run)
-    if config.network.refines != (prior is not None):
-        raise InputError(f"{run}: --prior is needed where network.refines is set in the run's config, and only there")
-    prior = load_bundle(prior) if prior else None
-    whole = TwoStage(prior.network, network) if prior else network
-    one_pass = config.end_share == 1.0 and not prior
-    path = _one_pass_path(config) if one_pass else _anchored_path(config)
-    sampling, uncertainty_scale = _fit(whole, config, validation, path)
+    path = _one_pass_path(config) if config.end_share == 1.0 else _anchored_path(config)
+    sampling, uncertainty_scale = _fit(network, config, validation, path)
     spacings = [s for case in training_cases for s in read_facts(case)["spacing_mm"]]
     fields = {
         "name": folder.name,
@@ -68,7 +54,7 @@ def export_bundle(
         "licence": "Apache-2.0",
     }
     weights = {name: value.half() for name, value in network.state_dict().items()}
-    return save_bundle(folder, config.network, weights, fields, prior)
+    return save_bundle(folder, config.network, weights, fields)
 
 
 def _anchored_path(config: TrainConfig) -> dict[int, float | None]:
@@ -82,7 +68,7 @@ def _one_pass_path(config: TrainConfig) -> dict[int, float | None]:
     return {config.diffusion.timesteps - 1: 1.0}
 
 
-def _fit(network: nn.Module, config: TrainConfig, validation: list[Path], path: dict) -> tuple[dict, float]:
+def _fit(network: DenoisingUNet, config: TrainConfig, validation: list[Path], path: dict) -> tuple[dict, float]:
     """bundle.json's sampling and the uncertainty's scale. Where an anchor has no share in its dose, its stop gains
     nothing and goes: what is left is measured and fitted again."""
     combine, cases = _combine(network, config, validation, path)
@@ -94,7 +80,7 @@ def _fit(network: nn.Module, config: TrainConfig, validation: list[Path], path: 
     return sampling, fit_uncertainty(cases, combine["1"]["estimate"])
 
 
-def _combine(network: nn.Module, config: TrainConfig, validation: list[Path], path: dict) -> tuple[dict, list]:
+def _combine(network: DenoisingUNet, config: TrainConfig, validation: list[Path], path: dict) -> tuple[dict, list]:
     cases = [measure(network, config.diffusion, case, FITTED_DOSE, list(path), SAMPLES) for case in validation]
     return fit_weights(cases, FITTED_DOSE, list(path), {t: dose for t, dose in path.items() if dose}), cases
 

@@ -16,6 +16,7 @@ from MAPDiffLib.diffusion import Diffusion
 from MAPDiffLib.doses import ANCHOR_DOSES, mix
 from MAPDiffLib.guard import guard_activity
 from MAPDiffLib.intensity import Intensity
+from MAPDiffLib.network import DenoisingUNet
 from MAPDiffLib.sampling import evaluate_path
 from MAPDiffLib.tiles import TiledNetwork
 from MAPDiffLib.volume import body_mask
@@ -37,7 +38,7 @@ class Measured:
 
 
 def measure(
-    network: torch.nn.Module, diffusion: Diffusion, case: Path, dose: float, timesteps: list[int], samples: int
+    network: DenoisingUNet, diffusion: Diffusion, case: Path, dose: float, timesteps: list[int], samples: int
 ) -> Measured:
     """Restore one case and keep random voxels of its body."""
     volume = read_dose(case, dose)

@@ -15,8 +15,7 @@ def grown(smaller: dict[str, torch.Tensor], network: DenoisingUNet) -> dict[str,
     """The state of `network`, freshly initialised, with `smaller` in its first channels, blocks and levels.
 
     No new channel feeds an old one, and new blocks start as the identity, so that the larger network returns what the
-    smaller one did; training then opens the way (the idea: arXiv 1511.05641). A network that refines keeps what one
-    that does not has learnt to see, and starts by returning the estimate. InputError where `smaller` does not fit
+    smaller one did; training then opens the way (the idea: arXiv 1511.05641). InputError where `smaller` does not fit
     inside `network`.
     """
     state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -31,9 +30,6 @@ def grown(smaller: dict[str, torch.Tensor], network: DenoisingUNet) -> dict[str,
     for name in state.keys() - smaller.keys():
         if name.startswith("up."):  # what a new, coarser level would add
             state[name].zero_()
-    if network.config.refines and smaller["stem.weight"].shape[1] < state["stem.weight"].shape[1]:
-        # As initialised: what it is given now is returned at first.
-        state |= {name: tensor for name, tensor in network.state_dict().items() if name.startswith(("head.", "gains."))}
     return state
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from MAPDiffLib.network import DenoisingUNet, NetworkConfig
 from training.config import TrainConfig
 from training.datasets import PatchSource, batches
 from training.train import begin, update
@@ -44,8 +43,6 @@ def measure_throughput(
     Alone, each has all cores: on a CPU, where both share them, the share of waiting in the run's own log is the answer.
     """
     fabric, _, model, optimizer = begin(config)
-    # An untrained prior takes as long as a trained one.
-    prior = DenoisingUNet(NetworkConfig()).to(fabric.device).eval() if config.network.refines else None
     device, items = fabric.device, list(range(config.batch))
     source = PatchSource(cases, config.patch, config.input_doses, config.seed, config.zoomed, device)
     loader = {}
@@ -53,9 +50,7 @@ def measure_throughput(
         feed = batches(source, items, range(2**31), device, count)
         loader[count] = config.batch * _rate(lambda feed=feed: next(feed), seconds, device)
     batch, iterations = next(batches(source, items, range(1), device)), itertools.count()
-    step = _rate(
-        lambda: update(fabric, model, optimizer, config, batch, next(iterations), items, prior), seconds, device
-    )
+    step = _rate(lambda: update(fabric, model, optimizer, config, batch, next(iterations), items), seconds, device)
     return Throughput(str(device), loader, config.batch * step)
 
 

@@ -18,11 +18,8 @@ from lightning_fabric import Fabric
 from torch.utils.tensorboard import SummaryWriter
 
 from MAPDiffLib.bundle import load_bundle
-from MAPDiffLib.diffusion import Diffusion
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.intensity import Intensity
-from MAPDiffLib.network import DenoisingUNet, TwoStage
-from MAPDiffLib.sampling import MIRRORS
+from MAPDiffLib.network import DenoisingUNet
 from training.config import TrainConfig
 from training.datasets import Batch, PatchSource, batches
 from training.grow import grown
@@ -30,29 +27,18 @@ from training.loss import Loss, anchored_loss
 from training.optimisation import AveragedWeights, rate
 
 CHECKPOINT, CONFIG, LOG = "last.ckpt", "config.json", "train.log.jsonl"
-PRIOR_MIRRORS = 2  # a restoration takes the mean of more; here that would be half of the work
 
 
 def train(
-    config: TrainConfig,
-    cases: list[Path],
-    output: Path,
-    start_from: Sequence[Path] = (),
-    workers: int | None = None,
-    prior: DenoisingUNet | None = None,
+    config: TrainConfig, cases: list[Path], output: Path, start_from: Sequence[Path] = (), workers: int | None = None
 ) -> Path:
     """Train to config.iterations in folder `output`, resuming from its checkpoint; returns the checkpoint's path.
 
     A fresh run begins with the mean of the weights in `start_from`, checkpoints (averaged weights) or bundles; for runs
-    from one warm start that is as good as any of them (arXiv 2203.05482). `workers` as in datasets.batches. `prior`:
-    the network whose estimates a network that refines starts from. InputError when `output` holds a run of another
-    configuration.
+    from one warm start that is as good as any of them (arXiv 2203.05482). `workers` as in datasets.batches. InputError
+    when `output` holds a run of another configuration.
     """
-    if config.network.refines != (prior is not None):
-        raise InputError(f"{config.name}: a prior network is needed where network.refines is set, and only there")
     fabric, network, model, optimizer = begin(config, output, start_from)
-    if prior is not None:
-        prior = prior.to(fabric.device, memory_format=torch.channels_last_3d).eval().requires_grad_(False)
     average = AveragedWeights(network, config.ema_decay)
     state = {"model": model, "average": average.module, "optimizer": optimizer, "iteration": 0}
     checkpoint = output / CHECKPOINT
@@ -67,7 +53,7 @@ def train(
         started = time.monotonic()
         batch = next(feed)
         waited = time.monotonic() - started
-        losses = update(fabric, model, optimizer, config, batch, iteration, items, prior)
+        losses = update(fabric, model, optimizer, config, batch, iteration, items)
         state["iteration"] = iteration + 1
         average.update(network, iteration + 1)
         if log:
@@ -103,17 +89,13 @@ def begin(config: TrainConfig, output: Path | None = None, start_from: Sequence[
     return fabric, network, *fabric.setup(network, optimizer)
 
 
-def update(
-    fabric, model, optimizer, config: TrainConfig, batch: Batch, iteration: int, items: list[int], prior=None
-) -> list[Loss]:
+def update(fabric, model, optimizer, config: TrainConfig, batch: Batch, iteration: int, items: list[int]) -> list[Loss]:
     """One step of the optimiser on this process's items of an iteration; returns the losses of its evaluations."""
+    step = _path_step if config.path_share else _noised_step
     for group in optimizer.param_groups:
         group["lr"] = rate(config, iteration)
     optimizer.zero_grad(set_to_none=True)
-    if prior is None:
-        losses = _noised_step(fabric, model, config, batch, iteration, items)
-    else:
-        losses = _path_step(fabric, model, config, batch, iteration, items, prior)
+    losses = step(fabric, model, config, batch, iteration, items)
     fabric.clip_gradients(model, optimizer, max_norm=config.gradient_clip)
     optimizer.step()
     return losses
@@ -133,11 +115,8 @@ def averaged_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
 
 
 def _start_weights(start: Path) -> dict[str, torch.Tensor]:
-    """Of a checkpoint, or of the network in a bundle's folder: of two the one that refines."""
-    if not start.is_dir():
-        return averaged_weights(start)
-    network = load_bundle(start).network
-    return (network.refining if isinstance(network, TwoStage) else network).state_dict()
+    """Of a checkpoint, or of the network in a bundle's folder."""
+    return load_bundle(start).network.state_dict() if start.is_dir() else averaged_weights(start)
 
 
 def draw_timesteps(config: TrainConfig, iteration: int, items: list[int]) -> torch.Tensor:
@@ -151,20 +130,19 @@ def draw_timesteps(config: TrainConfig, iteration: int, items: list[int]) -> tor
 
 
 def draw_stops(config: TrainConfig, iteration: int, items: list[int]) -> torch.Tensor:
-    """Two timesteps, falling, for each numbered item: int [2, b]. One in the interval of an anchor below full dose, one
-    in the last interval.
+    """One timestep in each anchor's interval, falling, for each numbered item: int [anchors, b].
 
-    Every other item stops at the anchor's tau and half the last one, as a restoration does; the rest anywhere.
+    Every other item stops at the taus themselves and half the last one, as a restoration does; the rest anywhere.
     """
     taus = [anchor.tau for anchor in config.anchors]
     bounds = [(taus[0], min(2 * taus[0], config.diffusion.timesteps - 1))]
     bounds += [(max(low, 1), high) for high, low in zip(taus, taus[1:], strict=False)]
+    usual = [low for low, _ in bounds[:-1]] + [max(1, bounds[-1][1] // 2)]
     stops = []
     for item in items:
         rng = np.random.default_rng([config.seed, iteration, item, 1])
-        anchor = bounds[rng.integers(len(bounds) - 1)]
-        anywhere = [int(rng.integers(low, high)) for low, high in (anchor, bounds[-1])]
-        stops.append([anchor[0], max(1, bounds[-1][1] // 2)] if item % 2 else anywhere)
+        anywhere = [int(rng.integers(low, high)) for low, high in bounds]
+        stops.append(usual if item % 2 else anywhere)
     return torch.tensor(stops).T
 
 
@@ -188,45 +166,28 @@ def _noised_step(fabric, model, config: TrainConfig, batch: Batch, iteration: in
     return [loss]
 
 
-def _path_step(
-    fabric, model, config: TrainConfig, batch: Batch, iteration: int, items: list[int], prior: DenoisingUNet
-) -> list[Loss]:
-    """From the prior's estimate to two stops of the sampler's path, the second on the state that the first leads to.
-    Leaves the gradients of the mean over both; returns their losses."""
+def _path_step(fabric, model, config: TrainConfig, batch: Batch, iteration: int, items: list[int]) -> list[Loss]:
+    """All items at the noisiest timestep, then the first of them down the sampler's path, each stop on the state that
+    the estimate before it leads to. Leaves the gradients of the mean over all evaluations; returns their losses."""
     diffusion = config.diffusion
-    stops = draw_stops(config, iteration, items)
+    going_on = round(config.path_share * len(items))
+    stops = draw_stops(config, iteration, items[:going_on])
+    evaluations = len(items) + len(stops) * going_on
     t = torch.full((len(items),), diffusion.timesteps - 1)
     noise = draw_noise(config, iteration, items, fabric.device)
-    x_t = diffusion.noised(batch.scan, t, noise)
-    estimate = prior_estimate(fabric, prior, diffusion, batch, noise)
-    x0_hat, losses = estimate, []
-    for number, stop in enumerate(stops):
-        x_t = diffusion.step(x_t, x0_hat, t, stop)
-        t = stop
+    x_t = diffusion.noised(batch.ladder[:, -1:], t, noise)
+    losses = []
+    for stop in (*stops, None):
         # Gradients of processes are summed once, after the last stop.
-        with fabric.no_backward_sync(model, enabled=number + 1 < len(stops)):
-            output = model(x_t, batch.scan, (t / diffusion.timesteps).to(x_t), batch.dose, estimate)
+        with fabric.no_backward_sync(model, enabled=stop is not None):
+            output = model(x_t, batch.scan, (t / diffusion.timesteps).to(x_t), batch.dose)
             losses.append(anchored_loss(output, x_t, noise, t, batch.ladder, batch.weight, config))
-            fabric.backward(losses[-1].balanced.mean() / len(stops))
-        x0_hat = losses[-1].x0_hat.detach()
-    return losses
-
-
-@torch.no_grad()
-def prior_estimate(
-    fabric: Fabric, prior: DenoisingUNet, diffusion: Diffusion, batch: Batch, noise: torch.Tensor
-) -> torch.Tensor:
-    """Mean activity, in network units, of the prior's x0_hat of PRIOR_MIRRORS mirrored copies: like `noise`."""
-    intensity, t = Intensity(1.0), torch.full((len(noise),), diffusion.timesteps - 1)
-    x_t = diffusion.noised(batch.scan, t, noise)
-    activity = torch.zeros_like(noise)
-    for mirrored in MIRRORS[:PRIOR_MIRRORS]:
-        axes = [axis - 3 for axis in mirrored]
-        with fabric.autocast():
-            seen = [volume.flip(axes) for volume in (x_t, batch.scan)]
-            output = prior(*seen, (t / diffusion.timesteps).to(x_t), batch.dose).flip(axes).float()
-        activity += intensity.to_physical(diffusion.x0_from(output, x_t, t))
-    return intensity.to_network(activity / PRIOR_MIRRORS)
+            fabric.backward(losses[-1].balanced.sum() / evaluations)
+        if stop is None:
+            return losses
+        batch, noise = batch.first(going_on), noise[:going_on]
+        x_t = diffusion.step(x_t[:going_on], losses[-1].x0_hat[:going_on].detach(), t[:going_on], stop)
+        t = stop
 
 
 def _save(fabric: Fabric, checkpoint: Path, state: dict) -> None:

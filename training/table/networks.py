@@ -146,6 +146,4 @@ def _network(folder: Path) -> tuple[torch.nn.Module, Diffusion, int | None]:
     if not (folder / CHECKPOINT).exists():
         raise InputError(f"{folder} holds neither {FACTS} (mapdiff-train rival) nor {CHECKPOINT} (mapdiff-train train)")
     network, config = load_run(folder)
-    if config.network.refines:
-        raise InputError(f"{folder}: its network refines the estimate of a prior; export both, and evaluate the bundle")
     return network, config.diffusion, None
