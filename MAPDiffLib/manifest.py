@@ -77,7 +77,7 @@ def _check(manifest: object) -> None:
     timesteps = _diffusion(manifest).timesteps
     _check_anchors(manifest["anchors"], timesteps)
     _check_sampling(_mapping(manifest, "sampling"), timesteps)
-    _check_stops(manifest["anchors"], manifest["sampling"])
+    _check_stops(manifest["anchors"], manifest["sampling"]["timesteps"])
     _check_dose_estimate(_mapping(manifest, "dose_estimate"))
     _check_intensity(_mapping(manifest, "intensity"))
     _rising("input_doses", manifest["input_doses"], 0.001, 1)
@@ -151,13 +151,11 @@ def _check_weights(what: str, weights: object) -> None:
         _number(f"{what}.estimate[{step!r}]", weight, -10, 10)
 
 
-def _check_stops(anchors: list, sampling: Mapping) -> None:
-    """The path stops, before its end, at the tau of every anchor whose estimate has a share in its dose."""
-    steps, combine = sampling["timesteps"], sampling["combine"]
-    shared = [anchor["tau"] for anchor in anchors[:-1] if combine.get(f"{anchor['dose']:g}", {}).get("anchored")]
-    missing = [tau for tau in shared if tau not in steps[:-1]]
+def _check_stops(anchors: list, steps: list) -> None:
+    """The sampling path stops at every anchor's tau; full dose is what its last evaluation gives."""
+    missing = [anchor["tau"] for anchor in anchors[:-1] if anchor["tau"] not in steps[:-1]]
     if missing:
-        raise BundleError(f"the tau {missing}, of anchors with a share, are not in sampling.timesteps {steps} but last")
+        raise BundleError(f"the anchors' tau {missing} are not among sampling.timesteps {steps} before the last")
 
 
 def _check_dose_estimate(curve: Mapping) -> None:

@@ -258,8 +258,7 @@ class _Progress:
     """
 
     def __init__(self, report: Report, way: Plan, voxels: int):
-        stops = [way.anchors[t] for t in way.timesteps if t in way.anchors]
-        self.report, self.stages = report, [f"{dose_label(dose)} dose" for dose in stops]
+        self.report, self.stages = report, [f"{dose_label(dose)} dose" for dose in way.anchor_doses]
         results = len(way.doses) + (way.samples > 1)  # the doses and the uncertainty
         self.finishing_s = RESULT_S_PER_VOXEL * voxels * results
         self.done, self.first, self.working_s, self.mark = 0.0, 0.0, 0.0, time.monotonic()

@@ -133,9 +133,7 @@ EDITS = {
     "anchors' doses are .* must rise": lambda m: m["anchors"][0].update(dose=0.3),
     "last anchor's dose is 0.9": lambda m: m["anchors"][3].update(dose=0.9),
     "anchors' tau are .* must fall": lambda m: m["anchors"][1].update(tau=700),
-    "tau .400., of anchors with a share": lambda m: m["sampling"].update(
-        timesteps=[999, 50], combine={"0.25": {"anchored": 0.2}}
-    ),
+    "tau .601. are not among": lambda m: m["anchors"][0].update(tau=601),
     "sampling.timesteps are .* fall strictly": lambda m: m["sampling"].update(timesteps=[999, 600, 600, 400, 200, 50]),
     "sampling.timesteps is 1000": lambda m: m["sampling"].update(timesteps=[1000]),
     "sampling.samples is 0": lambda m: m["sampling"].update(samples=0),

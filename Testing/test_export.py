@@ -1,4 +1,4 @@
-"""From a training run to a bundle: what is fitted, which stops of the path stay, and a scan through the result."""
+"""From a training run to a bundle: its path, what validation cases decide about it, and a scan through the result."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def test_a_one_pass_regression_becomes_a_bundle_that_restores_every_dose(made, t
     assert doses == [0.25, 1.0]
 
 
-def test_the_stop_of_an_anchor_without_a_share_is_left_out_and_the_rest_fitted_again(made, tmp_path, monkeypatch):
+def test_validation_decides_weights_and_shares_and_they_are_what_restores(made, tmp_path, monkeypatch):
     """Known estimates instead of the network's: at 72 the real 1/4 dose, at the other anchors noise."""
     cases, calibration, folder = made
     run = train(ANCHORED, cases, folder / "anchored").parent
     asked = []
 
     def measured(network, diffusion, case, dose, timesteps, samples):
-        asked.append(timesteps)
+        asked.append((case, dose, timesteps, samples))
         rng = np.random.default_rng(cases.index(case))
         full = 1 + rng.random(4000, np.float32)
         real = {known: full + 0.5 * rng.standard_normal(4000) for known in (0.1, 0.25, 0.5)}
@@ -67,14 +67,13 @@ def test_the_stop_of_an_anchor_without_a_share_is_left_out_and_the_rest_fitted_a
 
     monkeypatch.setattr(export, "measure", measured)
     bundle = load_bundle(export.export_bundle(run, calibration, cases, cases, tmp_path / "anchored", "anchored"))
+    assert asked == [(case, 0.05, [999, 131, 72, 38, 19], 4) for case in cases]
     sampling = bundle.manifest["sampling"]
-    assert sampling["timesteps"] == [999, 72, 19] and asked == [[999, 131, 72, 38, 19]] * 3 + [[999, 72, 19]] * 3
+    assert (sampling["timesteps"], sampling["samples"]) == ([999, 131, 72, 38, 19], 4)
     assert sampling["combine"]["0.25"]["anchored"] == pytest.approx(1, abs=0.01)
     assert sampling["combine"]["0.1"] == sampling["combine"]["0.5"] == {"anchored": 0.0}
-    assert sampling["combine"]["1"]["estimate"]["19"] > 0.9
-    assert [anchor["tau"] for anchor in bundle.manifest["anchors"]] == [131, 72, 38, 0]  # still what it was trained on
-    events = []
-    steps = restore(read_dose(cases[0], 0.05), bundle, RestoreOptions(input_dose=0.05), report=events.append)
+    weights = sampling["combine"]["1"]["estimate"]
+    assert weights["19"] > 0.9 and sum(weights.values()) == pytest.approx(1, abs=1e-3)
+    assert bundle.manifest["uncertainty_scale"] < 0.1  # spreads of 1, errors of 0.01
+    steps = restore(read_dose(cases[0], 0.05), bundle, RestoreOptions(input_dose=0.05))
     assert [each.dose for each in steps] == [0.1, 0.25, 0.5, 1.0]
-    stages = [event["stage"] for event in events if event["type"] == "progress"]
-    assert list(dict.fromkeys(stages)) == ["1/4 dose", "full dose"]

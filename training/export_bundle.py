@@ -69,20 +69,11 @@ def _one_pass_path(config: TrainConfig) -> dict[int, float | None]:
 
 
 def _fit(network: DenoisingUNet, config: TrainConfig, validation: list[Path], path: dict) -> tuple[dict, float]:
-    """bundle.json's sampling and the uncertainty's scale. Where an anchor has no share in its dose, its stop gains
-    nothing and goes: what is left is measured and fitted again."""
-    combine, cases = _combine(network, config, validation, path)
-    useful = {t: dose for t, dose in path.items() if dose in (None, 1.0) or combine[f"{dose:g}"]["anchored"]}
-    if useful != path:
-        again, cases = _combine(network, config, validation, useful)
-        combine |= again
-    sampling = {"timesteps": list(useful), "samples": SAMPLES, "combine": combine}
+    timesteps = list(path)
+    cases = [measure(network, config.diffusion, case, FITTED_DOSE, timesteps, SAMPLES) for case in validation]
+    combine = fit_weights(cases, FITTED_DOSE, timesteps, {t: dose for t, dose in path.items() if dose})
+    sampling = {"timesteps": timesteps, "samples": SAMPLES, "combine": combine}
     return sampling, fit_uncertainty(cases, combine["1"]["estimate"])
-
-
-def _combine(network: DenoisingUNet, config: TrainConfig, validation: list[Path], path: dict) -> tuple[dict, list]:
-    cases = [measure(network, config.diffusion, case, FITTED_DOSE, list(path), SAMPLES) for case in validation]
-    return fit_weights(cases, FITTED_DOSE, list(path), {t: dose for t, dose in path.items() if dose}), cases
 
 
 def record_scores(folder: Path, table: dict, method: str) -> None:
