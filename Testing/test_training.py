@@ -193,6 +193,13 @@ def test_a_run_goes_on_from_a_bundle(tmp_path):
     assert all(torch.equal(weights, saved[name]) for name, weights in network.state_dict().items())
 
 
+def test_a_start_that_cannot_be_read_is_refused_and_leaves_no_run_behind(cases, tmp_path):
+    for wrong, error in ((tmp_path, InputError), (tmp_path / "none.ckpt", FileNotFoundError)):
+        with pytest.raises(error, match="bundle.json is missing|No such file"):
+            train(TINY, cases, tmp_path / "run", [wrong])
+        assert not (tmp_path / "run").exists()
+
+
 def test_an_anchor_at_or_below_the_inputs_dose_is_replaced_by_the_next_above(cases):
     batch = PatchSource(cases, 16, {0.1: 1.0}, seed=1).batch(0, [0, 1])
     assert torch.equal(batch.ladder[:, 0], batch.ladder[:, 1])

@@ -75,8 +75,6 @@ def begin(config: TrainConfig, output: Path | None = None, start_from: Sequence[
     precision = ("bf16-mixed" if on_gpu else "32-true") if config.precision == "auto" else config.precision
     fabric = Fabric(accelerator="auto", devices=local, num_nodes=nodes, precision=precision)
     fabric.launch()
-    if output is not None:
-        _claim_folder(fabric, config, output)
     torch.manual_seed(config.seed)
     torch.backends.cudnn.benchmark = True  # every batch has the same shape
     network = DenoisingUNet(config.network).to(memory_format=torch.channels_last_3d)
@@ -84,6 +82,8 @@ def begin(config: TrainConfig, output: Path | None = None, start_from: Sequence[
         several = [_start_weights(start) for start in start_from]
         mean = {name: sum(each[name] for each in several) / len(several) for name in several[0]}
         network.load_state_dict(grown(mean, network))
+    if output is not None:  # not before the start was read: a wrong one leaves nothing behind
+        _claim_folder(fabric, config, output)
     network.to(fabric.device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-4, betas=(0.9, 0.99))
     return fabric, network, *fabric.setup(network, optimizer)
