@@ -6,11 +6,9 @@ A case folder holds case.json and one NIfTI per dose (training/simulate, or UDPE
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +24,7 @@ from MAPDiffLib.doses import ANCHOR_DOSES
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.intensity import BODY_MEAN_SUV, Intensity
 from MAPDiffLib.volume import Volume, body_mask, read_volume
+from training.processes import process_pool
 
 DOSES_CACHE, BODY_CACHE, FACTS_CACHE = "cache-doses.npy", "cache-body.npy", "cache-facts.json"
 BODY_CENTRES, HOT_CENTRES = "cache-body-centres.npy", "cache-hot-centres.npy"
@@ -313,7 +312,7 @@ def open_caches(cases: Sequence[Path]) -> list[CachedCase]:
     missing = [case for case in cases if not (Path(case) / FACTS_CACHE).exists()]
     if len(missing) > 4:
         jobs = min(16, os.cpu_count() or 1)
-        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        with process_pool(jobs) as pool:
             list(tqdm(pool.map(CachedCase.open, missing), total=len(missing), desc="caches", disable=None))
     return [CachedCase.open(Path(case)) for case in cases]
 

@@ -7,11 +7,10 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from MAPDiffLib.run import write_csv, write_json
 from MAPDiffLib.volume import read_volume, write_volume
 from training.casefile import CASE_FILE
 from training.datasets import dose_file
+from training.processes import process_pool
 from training.udpet_checks import Reference, check_activity, check_aligned, check_noise, check_plausible
 from training.udpet_headers import Excluded, check_same_scan, check_tracer, read_header
 from training.udpet_subjects import Subject, tree_subjects
@@ -81,7 +81,7 @@ def _prepare_all(subjects: list[Subject], output: Path, jobs: int) -> None:
             prepare_subject(subject, output)
             bar.update()
         return
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+    with process_pool(jobs) as pool:
         futures = [pool.submit(prepare_subject, subject, output) for subject in subjects]
         try:
             for future in as_completed(futures):

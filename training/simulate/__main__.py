@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 
 from tqdm import tqdm
 
+from training.processes import process_pool
 from training.simulate.cases import DOSES, SIZES, SPLITS, make_case
 
 
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     if chosen.jobs == 1:  # no pool: nothing to wait for that could be gone
         made = sum(make_case(*each) for each in tqdm(arguments, **bar))
     else:
-        with ProcessPoolExecutor(chosen.jobs, multiprocessing.get_context("spawn")) as pool:
+        with process_pool(chosen.jobs) as pool:
             jobs = [pool.submit(make_case, *each) for each in arguments]
             made = sum(job.result() for job in tqdm(as_completed(jobs), **bar))
     print(f"{made} made, {len(chosen.seeds) - made} were there already, in {chosen.output}/{chosen.split}")

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+from training.processes import process_pool
 from training.table.case import TestCase
 from training.table.method import Method
 from training.table.score import REAL, score_method, score_regions
@@ -35,7 +35,7 @@ def run_table(
     if jobs == 1:
         parts = [score_case(*task) for task in tqdm(tasks, **bar)]
     else:
-        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        with process_pool(jobs) as pool:
             waiting = [pool.submit(score_case, *task) for task in tasks]
             for _ in tqdm(as_completed(waiting), **bar):
                 pass
