@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from MAPDiffLib.bundle import load_bundle
 from MAPDiffLib.network import NetworkConfig
@@ -16,7 +17,7 @@ from training import export_bundle as export
 from training.config import TrainConfig
 from training.datasets import read_dose
 from training.fit import Measured
-from training.train import train
+from training.train import load_run, train
 
 ANCHORED = TrainConfig(
     name="tiny", network=NetworkConfig(widths=(4, 8), embedding=16), taus=(131, 72, 38, 0), path_share=0.5, patch=16,
@@ -40,6 +41,9 @@ def test_a_one_pass_regression_becomes_a_bundle_that_restores_every_dose(made, t
     cases, calibration, folder = made
     run = train(ONE_PASS, cases, folder / "one-pass").parent
     bundle = load_bundle(export.export_bundle(run, calibration, cases, cases, tmp_path / "one-pass", "one pass"))
+    for kept, trained in zip(bundle.network.parameters(), load_run(run)[0].parameters(), strict=True):
+        assert torch.equal(kept, export.rounded(kept))
+        torch.testing.assert_close(kept, trained, rtol=2**-7, atol=1e-6)
     assert bundle.manifest["sampling"]["timesteps"] == [999]
     assert bundle.manifest["sampling"]["combine"] == {"1": {"estimate": {"999": 1.0}}}
     assert [anchor["dose"] for anchor in bundle.manifest["anchors"]] == [1.0]
@@ -77,3 +81,8 @@ def test_validation_decides_weights_and_shares_and_they_are_what_restores(made, 
     assert bundle.manifest["uncertainty_scale"] < 0.1  # spreads of 1, errors of 0.01
     steps = restore(read_dose(cases[0], 0.05), bundle, RestoreOptions(input_dose=0.05))
     assert [each.dose for each in steps] == [0.1, 0.25, 0.5, 1.0]
+
+
+def test_rounding_keeps_the_leading_bits():
+    values = torch.tensor([1 + 2**-6, 1 + 2**-7 + 2**-9, -3.0, 0.0, 1000.4])
+    assert export.rounded(values, 7).tolist() == [1 + 2**-6, 1 + 2**-6, -3.0, 0.0, 1000.0]
