@@ -32,7 +32,7 @@ torch.nn.functional.silu torch.nn.init torch.nn.init.kaiming_normal_ torch.nn.in
 torch.nn.utils torch.nn.utils.clip_grad_norm_ torch.no_grad torch.optim torch.optim.AdamW torch.optim.Optimizer
 torch.randn torch.randn_like torch.save torch.set_num_threads torch.sign torch.stack torch.tensor
 torch.utils.data.DataLoader torch.utils.data.Dataset torch.utils.tensorboard.SummaryWriter torch.where torch.zeros
-torch.zeros_like
+torch.zeros_like torch.frexp torch.ldexp
 """
 
 
