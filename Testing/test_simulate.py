@@ -11,6 +11,8 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from MAPDiffLib.volume import body_mask
+from training.casefile import read_facts
+from training.simulate import __main__ as simulate
 from training.simulate import cases, validate
 from training.simulate.cases import DOSES, SPLITS, Size, case_folder, make_case, simulate_case, split_seed, write_case
 from training.simulate.flesh import paint_fine_structure
@@ -242,6 +244,10 @@ def test_a_phantom_has_its_organs_its_statistics_and_only_depends_on_the_seed():
     assert organs <= set(np.unique(first.labels))
     assert np.array_equal(first.activity, again.activity)
     assert not np.array_equal(first.labels, other.labels)
+    assert len(first.lesions) <= 12
+    ill = make_phantom(3, grid, lesions=(30, 32))
+    assert 20 <= len(ill.lesions) <= 32  # an organ that this coarse grid lost cannot have any
+    assert 0.8 < ill.activity[body].mean() < 0.89
 
 
 def test_every_dose_of_a_case_shows_the_same_activity(tiny_case):
@@ -326,9 +332,10 @@ def test_no_seed_belongs_to_two_splits():
 def quick_cases(monkeypatch):
     """Cases whose simulation takes no time: two doses of a constant volume."""
 
-    def constant(seed, size, doses, scanner):
+    def constant(seed, size, doses, scanner, lesions):
         volumes = {f"dose-{dose:.3f}": np.full(size.shape, seed, np.float32) for dose in doses}
-        return volumes, {"seed": seed, "spacing_mm": [4.0, 4.0, 3.0], "doses": sorted(doses)}
+        facts = {"seed": seed, "spacing_mm": [4.0, 4.0, 3.0], "doses": sorted(doses), "lesions_asked": lesions}
+        return volumes, facts
 
     monkeypatch.setattr(cases, "simulate_case", constant)
     monkeypatch.setitem(cases.SIZES, "small", Size((4, 5, 6), 1.0))
@@ -342,6 +349,17 @@ def test_a_case_is_written_with_its_geometry_and_then_skipped(tmp_path, quick_ca
     assert image.GetSize() == (6, 5, 4) and np.allclose(image.GetSpacing(), (4, 4, 3))
     assert json.loads((folder / "case.json").read_text())["seed"] == split_seed("validation", 7)
     assert not make_case(tmp_path, "validation", 7, "small", (1.0, 0.1))
+
+
+def test_the_command_makes_the_seeds_with_the_lesions_asked_for(tmp_path, quick_cases, capsys):
+    common = ["--split", "train", "--size", "small", "--output", str(tmp_path), "--doses", "1"]
+    simulate.main([*common, "--seeds", "2-3", "--lesions", "30-50"])
+    simulate.main([*common, "--seeds", "3-4"])
+    assert "1 made, 1 were there already" in capsys.readouterr().out
+    asked = [read_facts(case_folder(tmp_path, "train", number))["lesions_asked"] for number in (2, 3, 4)]
+    assert asked == [[30, 50], [30, 50], [0, 12]]
+    with pytest.raises(SystemExit):
+        simulate.main([*common, "--seeds", "5", "--lesions", "9-3"])
 
 
 def test_a_case_that_was_killed_half_way_is_made_again(tmp_path, quick_cases, monkeypatch):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from training.simulate.phantom import make_phantom
+from training.simulate.phantom import LESIONS, make_phantom
 from training.simulate.scanner import Reconstruction, ScannerSetup, acquire, thin
 from training.simulate.shapes import Grid
 
@@ -47,13 +47,20 @@ def case_folder(cases: Path | str, split: str, number: int) -> Path:
     return Path(cases) / split / f"case-{number:05d}"
 
 
-def make_case(cases: Path | str, split: str, number: int, size: str = "full", doses: tuple[float, ...] = DOSES) -> bool:
+def make_case(
+    cases: Path | str,
+    split: str,
+    number: int,
+    size: str = "full",
+    doses: tuple[float, ...] = DOSES,
+    lesions: tuple[int, int] = LESIONS,
+) -> bool:
     """Write a case unless it is there already; True when it was made. A killed run leaves no half case behind."""
     folder = case_folder(cases, split, number)
     if (folder / "case.json").exists():
         return False
     scanner = ScannerSetup.random_external if split == "external" else ScannerSetup.random
-    volumes, facts = simulate_case(split_seed(split, number), SIZES[size], doses, scanner)
+    volumes, facts = simulate_case(split_seed(split, number), SIZES[size], doses, scanner, lesions)
     write_case(folder, volumes, {"split": split, "size": size, **facts})
     return True
 
@@ -76,13 +83,14 @@ def simulate_case(
     size: Size = SIZES["full"],
     doses: tuple[float, ...] = DOSES,
     scanner: Callable[[np.random.Generator], ScannerSetup] = ScannerSetup.random,
+    lesions: tuple[int, int] = LESIONS,
 ):
     """({"dose-1.000": SUV float32 [z, y, x], ..., "truth": ..., "labels": uint8}, facts for case.json)."""
     rng = np.random.default_rng([seed, 2])
     setup = scanner(rng)
     setup = replace(setup, voxel_mm=setup.voxel_mm * size.coarser, slice_mm=setup.slice_mm * size.coarser)
     grid = Grid(size.shape, (setup.voxel_mm, setup.voxel_mm, setup.slice_mm))
-    phantom = make_phantom(seed, grid)
+    phantom = make_phantom(seed, grid, lesions)
     volumes, counts = scan_at_doses(phantom.activity, phantom.mu, setup, doses, rng)
     facts = {
         "seed": seed,

@@ -15,6 +15,7 @@ from training.simulate.shapes import Canvas, Grid, SmoothField, smooth_field
 from training.simulate.tissues import Tissue, uptake_tables
 
 SUPERSAMPLING = 2
+LESIONS = (0, 12)  # at least and at most so many, where a body has room for them
 # s (mm), half width, half depth, middle y of the trunk without its fat
 TRUNK = np.array(
     [
@@ -90,21 +91,21 @@ class Habitus:
         )
 
 
-def make_phantom(seed: int, grid: Grid) -> Phantom:
-    """The phantom of a seed on a grid; the same seed and grid give the same phantom, bit for bit."""
+def make_phantom(seed: int, grid: Grid, lesions: tuple[int, int] = LESIONS) -> Phantom:
+    """The phantom of a seed on a grid, with at least and at most so many lesions; the same every time, bit for bit."""
     rng = np.random.default_rng([seed, 1])
     habitus = Habitus.random(rng, 0.5 * min(n * s for n, s in zip(grid.shape[:0:-1], grid.spacing_mm[:2], strict=True)))
     canvas = Canvas(rng, grid.finer(SUPERSAMPLING), (habitus.width, habitus.width, habitus.height), habitus.head_gap_mm)
     _paint_body(canvas, rng, habitus)
     _cut_to_circle(canvas)
-    spots, lesions = _paint_lesions(canvas, rng)
+    spots, painted = _paint_lesions(canvas, rng, lesions)
     canvas.bend = []
     activity, mu = _fill(canvas, rng, spots)
     mean = activity[body_mask(activity, grid.spacing_mm)].mean()  # as a scan's own body mean would be measured
     scale = np.float32(rng.uniform(0.81, 0.88) / mean)
-    lesions = tuple(Lesion(spot.centre, spot.diameter_mm, spot.suv * float(scale), spot.host) for spot in lesions)
+    scaled = tuple(Lesion(spot.centre, spot.diameter_mm, spot.suv * float(scale), spot.host) for spot in painted)
     labels = np.ascontiguousarray(canvas.labels[::SUPERSAMPLING, ::SUPERSAMPLING, ::SUPERSAMPLING])
-    return Phantom(activity * scale, mu, labels, lesions, asdict(habitus))
+    return Phantom(activity * scale, mu, labels, scaled, asdict(habitus))
 
 
 def _paint_body(canvas: Canvas, rng: np.random.Generator, habitus: Habitus) -> None:
@@ -206,12 +207,12 @@ HOSTS = (
 HOST_SHARE = np.array((0.18, 0.2, 0.2, 0.17, 0.06, 0.04, 0.06, 0.03, 0.03, 0.03))
 
 
-def _paint_lesions(canvas: Canvas, rng: np.random.Generator):
-    """0 to 12 lobulated lesions: (boxes with masks and SUV, Lesion list with SUV before the body's scaling)."""
+def _paint_lesions(canvas: Canvas, rng: np.random.Generator, number: tuple[int, int]):
+    """Lobulated lesions: (boxes with masks and SUV, Lesion list with SUV before the body's scaling)."""
     spots, lesions = [], []
     sample = canvas.labels[::6, ::6, ::6]
     spacing = np.array(canvas.grid.spacing_mm[::-1])
-    for _ in range(int(rng.integers(0, 13))):
+    for _ in range(int(rng.integers(number[0], number[1] + 1))):
         host = HOSTS[rng.choice(len(HOSTS), p=HOST_SHARE / HOST_SHARE.sum())]
         places = np.argwhere(sample == host)
         if len(places) == 0:
