@@ -1,13 +1,15 @@
 """Processes that share work: none outlives its program, and an error is not held back until the rest is worked off."""
 
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from training.processes import process_pool
+from training.processes import THREADS, process_pool
 
 PROGRAM = """
 import sys, time
@@ -46,6 +48,18 @@ def test_processes_end_with_the_program(tmp_path, end):
         getattr(program, end)()
         program.communicate(timeout=20)  # the end of a pipe that each of the processes holds open
     assert len(list(tmp_path.glob("started-*"))) == 2
+
+
+def test_processes_share_the_cores_and_the_program_keeps_its_own(monkeypatch):
+    for name in THREADS:
+        monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    with process_pool(os.cpu_count()) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 1
+    assert os.environ == before
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with process_pool(os.cpu_count()) as pool:
+        assert pool.submit(os.getenv, "OMP_NUM_THREADS").result() == "3"
 
 
 def test_an_error_drops_what_waits(tmp_path):

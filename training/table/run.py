@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from training.processes import process_pool
@@ -30,7 +29,7 @@ def run_table(
     Results are kept in output/parts, by the method's settings and weights and by the case. `jobs`: processes, one case
     at a time each.
     """
-    tasks = [(case, dose, methods, output / PARTS, jobs) for case in cases for dose in (None, *input_doses)]
+    tasks = [(case, dose, methods, output / PARTS) for case in cases for dose in (None, *input_doses)]
     bar = {"total": len(tasks), "desc": "cases x doses", "disable": None}
     if jobs == 1:
         parts = [score_case(*task) for task in tqdm(tasks, **bar)]
@@ -43,10 +42,8 @@ def run_table(
     return [record for records in parts for record in records]
 
 
-def score_case(folder: Path, dose: float | None, methods: dict[str, Method], parts: Path, jobs: int) -> list[dict]:
+def score_case(folder: Path, dose: float | None, methods: dict[str, Method], parts: Path) -> list[dict]:
     """The records of one case from one input dose; of the real full-dose scan where the dose is None."""
-    if jobs > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     case = TestCase(folder)
     if dose is None:
         return [_kept(parts, (REAL,), case, None, REAL, lambda: score_regions(case.full.voxels, case))]
