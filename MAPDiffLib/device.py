@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +15,8 @@ LARGEST_ON_CPU = 32_000_000  # voxels of a tile, about 65 bytes each: most bodie
 LARGEST_TILE = 100_000_000  # voxels: the widest activation keeps under the 2^31 elements that cuDNN can index
 BYTES_PER_VOXEL = 500  # of a tile on a GPU, float32, with cuDNN's workspace
 CONTEXT_BYTES = 600_000_000  # CUDA's own, outside torch's allocator
-WORTH_IT = {torch.bfloat16: 1.5, torch.float32: 1.25}  # how much faster than the first choice another must be
+BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")  # without them a CPU takes many times as long as for float32
+WORTH_IT = 1.25  # how much faster than channels last the other layout must be
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Memory:
 
 def choose_compute(device: str, precision: str) -> Compute:
     """The device and number format. "auto": the first GPU, else the CPU (never a Mac's MPS, where 3-D convolutions
-    fail); bfloat16 on a GPU, on a CPU what a probe finds fastest. InputError for a device that is not there."""
+    fail); bfloat16 where it has instructions for it, else float32. InputError for a device that is not there."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = device.partition(":")
@@ -52,29 +51,32 @@ def choose_compute(device: str, precision: str) -> Compute:
         raise InputError(f"device is {device!r}; auto, cpu, cuda or cuda:N is needed")
     if precision not in ("auto", *DTYPES):
         raise InputError(f"precision is {precision!r}; auto, float32 or bfloat16 is needed")
-    if kind == "cuda":
-        return Compute(torch.device(device), DTYPES.get(precision, torch.bfloat16))
-    return fastest_on_cpu((DTYPES[precision],) if precision in DTYPES else tuple(DTYPES.values()))
+    # Never by trial: two formats differ by thousandths, and the same scan shall give the same answer twice.
+    fast = torch.bfloat16 if kind == "cuda" or has_bfloat16() else torch.float32
+    dtype = DTYPES.get(precision, fast)
+    if kind == "cuda" or dtype != torch.float32:
+        return Compute(torch.device(device), dtype)
+    return Compute(torch.device(device), dtype, fastest_layout())
 
 
-def fastest_on_cpu(dtypes: Sequence[torch.dtype]) -> Compute:
-    """What convolves fastest here, by trial in milliseconds: not every processor has instructions for bfloat16, and
-    without them it is many times slower than float32. A near tie stays with the first: float32, channels last."""
-    cpu, best, best_seconds = torch.device("cpu"), None, math.inf
-    for dtype in dtypes:
-        for layout in LAYOUTS if dtype == torch.float32 else LAYOUTS[:1]:
-            seconds = _seconds_of_convolution(dtype, layout)
-            if seconds * (WORTH_IT[dtype] if best else 1) < best_seconds:
-                best, best_seconds = Compute(cpu, dtype, layout), seconds
-    return best
+def has_bfloat16() -> bool:
+    """Whether this CPU has x86's instructions for bfloat16; no where torch is too old to tell."""
+    known = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(known.get(name, False) for name in BFLOAT16_INSTRUCTIONS)
+
+
+def fastest_layout() -> torch.memory_format:
+    """In which float32 convolves fastest on this CPU, by trial in milliseconds. A near tie stays with the first."""
+    first, other = map(_seconds_of_convolution, LAYOUTS)
+    return LAYOUTS[1] if other * WORTH_IT < first else LAYOUTS[0]
 
 
 @torch.inference_mode()
-def _seconds_of_convolution(dtype: torch.dtype, layout: torch.memory_format) -> float:
+def _seconds_of_convolution(layout: torch.memory_format) -> float:
     """Seconds per voxel of one of the network's convolutions."""
-    convolution = torch.nn.Conv3d(32, 32, 3, padding=1).to(dtype=dtype, memory_format=layout)
+    convolution = torch.nn.Conv3d(32, 32, 3, padding=1).to(memory_format=layout)
     # Channels x depth x height must pass 20,480, below which torch convolves with other, slower code than a tile meets.
-    whole = torch.zeros(1, 32, 32, 24, 8).to(dtype=dtype, memory_format=layout)
+    whole = torch.zeros(1, 32, 32, 24, 8).to(memory_format=layout)
     corner, seconds = whole[:, :, :8, :8], []
     for x in (corner, corner, whole, whole, whole):  # the first builds the kernel, the second shows what is hopeless
         started = time.perf_counter()

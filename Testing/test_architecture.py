@@ -18,7 +18,7 @@ TORCH_2_2 = """
 torch torch.Generator torch.Tensor torch.UntypedStorage torch.UntypedStorage.from_file torch.__version__
 torch._foreach_lerp_ torch.addcmul torch.arange torch.as_tensor torch.empty torch.is_grad_enabled torch.uint8
 torch.autocast torch.backends torch.backends.cudnn torch.backends.cudnn.benchmark torch.backends.cudnn.version
-torch.bfloat16 torch.cat torch.channels_last_3d torch.compile torch.contiguous_format torch.cos torch.cuda
+torch.bfloat16 torch.cat torch.channels_last_3d torch.compile torch.contiguous_format torch.cos torch.cpu torch.cuda
 torch.cuda.CUDAGraph torch.cuda.OutOfMemoryError torch.cuda.device_count torch.cuda.empty_cache
 torch.cuda.get_device_name torch.cuda.get_device_properties torch.cuda.graph torch.cuda.is_available
 torch.cuda.max_memory_allocated torch.cuda.max_memory_reserved torch.cuda.mem_get_info torch.cuda.memory_allocated

@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from MAPDiffLib.bundle import load_bundle
-from MAPDiffLib.device import Compute
+from MAPDiffLib.device import Compute, choose_compute
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.restore import RestoreOptions, restore
 from MAPDiffLib.tiles import TiledNetwork
@@ -65,6 +65,19 @@ def test_bfloat16_differs_by_less_than_half_a_percent_of_the_body_mean(bundle, r
     for dose, image in found.items():
         difference = np.abs(image - reference[dose])[volume.body]
         assert difference.mean() < 0.005 * body_mean(volume), dose
+
+
+@pytest.mark.parametrize(
+    ("known", "chosen"),
+    [({"avx512_bf16": True}, torch.bfloat16), ({"amx_bf16": False, "avx2": True}, torch.float32), ({}, torch.float32)],
+)
+def test_the_number_format_is_what_the_processor_has_instructions_for(monkeypatch, known, chosen):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    assert choose_compute("cpu", "auto").dtype == chosen
+    for asked in ("float32", "bfloat16"):
+        assert choose_compute("cpu", asked).dtype == getattr(torch, asked)
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert choose_compute("cpu", "auto").dtype == torch.float32
 
 
 def test_any_number_of_threads_gives_the_same_answer(bundle, reference):

@@ -8,7 +8,7 @@ import torch
 
 from bench.timing import repeated, seconds_of, summary
 from MAPDiffLib.bundle import Bundle
-from MAPDiffLib.device import DTYPES, LAYOUTS, choose_compute, fastest_on_cpu
+from MAPDiffLib.device import DTYPES, LAYOUTS, choose_compute, has_bfloat16
 
 
 @torch.inference_mode()
@@ -16,9 +16,9 @@ def choices(bundle: Bundle, device: str, edge: int, repeats: int, budget_s: floa
     """{choice: {"seconds", "first_s" with all that starts up, ...}}: a cube of `edge` voxels, each format and layout;
     on a GPU also cuDNN's search, torch.compile and a CUDA graph around what the library chooses."""
     chosen = choose_compute(device, "auto")
-    # Without its instructions bfloat16 takes minutes here: the library's own probe says whether it is worth a try.
     cuda = chosen.device.type == "cuda"
-    dtypes = DTYPES.values() if cuda else {torch.float32: 1, fastest_on_cpu(tuple(DTYPES.values())).dtype: 1}
+    # Without its instructions bfloat16 takes minutes here.
+    dtypes = DTYPES.values() if cuda or has_bfloat16() else [torch.float32]
     found = {}
     for dtype in dtypes:
         for layout in LAYOUTS:
