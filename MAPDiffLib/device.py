@@ -15,7 +15,6 @@ LARGEST_ON_CPU = 32_000_000  # voxels of a tile, about 65 bytes each: most bodie
 LARGEST_TILE = 100_000_000  # voxels: the widest activation keeps under the 2^31 elements that cuDNN can index
 BYTES_PER_VOXEL = 500  # of a tile on a GPU, float32, with cuDNN's workspace
 CONTEXT_BYTES = 600_000_000  # CUDA's own, outside torch's allocator
-BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")  # without them a CPU takes many times as long as for float32
 WORTH_IT = 1.25  # how much faster than channels last the other layout must be
 
 
@@ -38,7 +37,7 @@ class Memory:
 
 def choose_compute(device: str, precision: str) -> Compute:
     """The device and number format. "auto": the first GPU, else the CPU (never a Mac's MPS, where 3-D convolutions
-    fail); bfloat16 where it has instructions for it, else float32. InputError for a device that is not there."""
+    fail); bfloat16 on a GPU, float32 on a CPU. InputError for a device that is not there."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = device.partition(":")
@@ -51,18 +50,11 @@ def choose_compute(device: str, precision: str) -> Compute:
         raise InputError(f"device is {device!r}; auto, cpu, cuda or cuda:N is needed")
     if precision not in ("auto", *DTYPES):
         raise InputError(f"precision is {precision!r}; auto, float32 or bfloat16 is needed")
-    # Never by trial: two formats differ by thousandths, and the same scan shall give the same answer twice.
-    fast = torch.bfloat16 if kind == "cuda" or has_bfloat16() else torch.float32
-    dtype = DTYPES.get(precision, fast)
+    # Some CPUs are twice as fast in bfloat16, but it is off by thousandths: every CPU shall give the same answer.
+    dtype = DTYPES.get(precision, torch.bfloat16 if kind == "cuda" else torch.float32)
     if kind == "cuda" or dtype != torch.float32:
         return Compute(torch.device(device), dtype)
     return Compute(torch.device(device), dtype, fastest_layout())
-
-
-def has_bfloat16() -> bool:
-    """Whether this CPU has x86's instructions for bfloat16; no where torch is too old to tell."""
-    known = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(known.get(name, False) for name in BFLOAT16_INSTRUCTIONS)
 
 
 def fastest_layout() -> torch.memory_format:

@@ -8,7 +8,7 @@ import torch
 
 from bench.timing import repeated, seconds_of, summary
 from MAPDiffLib.bundle import Bundle
-from MAPDiffLib.device import DTYPES, LAYOUTS, choose_compute, has_bfloat16
+from MAPDiffLib.device import DTYPES, LAYOUTS, choose_compute
 
 
 @torch.inference_mode()
@@ -17,8 +17,7 @@ def choices(bundle: Bundle, device: str, edge: int, repeats: int, budget_s: floa
     on a GPU also cuDNN's search, torch.compile and a CUDA graph around what the library chooses."""
     chosen = choose_compute(device, "auto")
     cuda = chosen.device.type == "cuda"
-    # Without its instructions bfloat16 takes minutes here.
-    dtypes = DTYPES.values() if cuda or has_bfloat16() else [torch.float32]
+    dtypes = DTYPES.values() if cuda or _has_bfloat16() else [torch.float32]
     found = {}
     for dtype in dtypes:
         for layout in LAYOUTS:
@@ -32,6 +31,12 @@ def choices(bundle: Bundle, device: str, edge: int, repeats: int, budget_s: floa
         found["as a CUDA graph"] = _timed(_graph(forward), device, repeats, budget_s)
         found["with torch.compile"] = _timed(torch.compile(forward), device, repeats, budget_s)
     return found
+
+
+def _has_bfloat16() -> bool:
+    """Whether this CPU has x86's instructions for it, without which it takes minutes; no where torch cannot tell."""
+    known = getattr(torch.cpu, "get_capabilities", dict)()
+    return known.get("avx512_bf16", False) or known.get("amx_bf16", False)
 
 
 def _forward(bundle: Bundle, device: torch.device, dtype: torch.dtype, layout: torch.memory_format, edge: int):
