@@ -13,13 +13,12 @@ from MAPDiffLib.diffusion import Diffusion
 from MAPDiffLib.errors import BundleError
 from MAPDiffLib.network import NetworkConfig
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_FILE = "bundle.json"
 MANIFEST_LIMIT_BYTES = 1_000_000
 KEYS = {
     *("format_version", "name", "description", "licence", "weights_sha256", "network", "diffusion", "anchors"),
     *("sampling", "input_doses", "spacing_range_mm", "intensity", "dose_estimate", "training_data", "scores"),
-    "uncertainty_scale",
 }
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")  # never a path: no separator, no leading dot
 
@@ -84,12 +83,13 @@ def _check(manifest: object) -> None:
     low_high = _numbers("spacing_range_mm", manifest["spacing_range_mm"], 0.1, 50)
     if len(low_high) != 2 or low_high[0] > low_high[1]:
         raise BundleError(f"spacing_range_mm is {low_high}; [smallest, largest] is needed")
-    _number("uncertainty_scale", manifest["uncertainty_scale"], 1e-6, 1e6)
 
 
 def _check_version(version: object) -> None:
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise BundleError(f"format_version is {version!r}; {FORMAT_VERSION} is needed")
+    if version < FORMAT_VERSION:
+        raise BundleError(f"format_version is {version}, this MAPDiff reads {FORMAT_VERSION}; export its run again")
     if version > FORMAT_VERSION:
         raise BundleError(f"format_version is {version}, this MAPDiff reads up to {FORMAT_VERSION}; update MAPDiff")
 
@@ -118,25 +118,30 @@ def _check_anchors(anchors: object, timesteps: int) -> None:
 
 
 def _check_sampling(sampling: Mapping, timesteps: int) -> None:
-    _check_keys("sampling", sampling, {"timesteps", "samples", "combine"}, {"full_only"})
-    _check_falling("sampling.timesteps", sampling["timesteps"], timesteps)
-    _whole("sampling.samples", sampling["samples"], 1, 64)
-    for dose, weights in _mapping(sampling, "combine").items():
-        _check_weights(f"sampling.combine[{dose!r}]", weights)
-    if "full_only" in sampling:  # the shorter path taken when nothing but full dose is asked for
-        full_only = _mapping(sampling, "full_only")
-        _check_keys("sampling.full_only", full_only, {"timesteps", "combine"})
-        _check_falling("sampling.full_only.timesteps", full_only["timesteps"], timesteps)
-        _check_weights("sampling.full_only.combine", full_only["combine"])
-
-
-def _check_falling(what: str, steps: object, timesteps: int) -> None:
+    _check_keys("sampling", sampling, {"timesteps", "samples", "fits"})
+    steps, fits = sampling["timesteps"], sampling["fits"]
     if not isinstance(steps, list) or not 1 <= len(steps) <= 1000:
-        raise BundleError(f"{what} is {steps!r}; a list of 1 to 1000 whole numbers is needed")
+        raise BundleError(f"sampling.timesteps is {steps!r}; a list of 1 to 1000 whole numbers is needed")
     for step in steps:
-        _whole(what, step, 0, timesteps - 1)
+        _whole("sampling.timesteps", step, 0, timesteps - 1)
     if any(late >= early for early, late in pairwise(steps)):
-        raise BundleError(f"{what} are {steps}; they must fall strictly")
+        raise BundleError(f"sampling.timesteps are {steps}; they must fall strictly")
+    _whole("sampling.samples", sampling["samples"], 1, 64)
+    if not isinstance(fits, list) or not 1 <= len(fits) <= 50:
+        raise BundleError(f"sampling.fits is {fits!r}; a list of 1 to 50 is needed")
+    for index, fit in enumerate(fits):
+        _check_fit(f"sampling.fits[{index}]", fit)
+    _rising("the input doses of sampling.fits", [fit["input_dose"] for fit in fits], 0.001, 1)
+
+
+def _check_fit(what: str, fit: object) -> None:
+    """What validation cases of one input dose decided: weights per dose, and the uncertainty's scale."""
+    if not isinstance(fit, dict):
+        raise BundleError(f"{what} is {fit!r}; an object is needed")
+    _check_keys(what, fit, {"input_dose", "combine", "uncertainty_scale"})
+    for dose, weights in _mapping(fit, "combine").items():
+        _check_weights(f"{what}.combine[{dose!r}]", weights)
+    _number(f"{what}.uncertainty_scale", fit["uncertainty_scale"], 1e-6, 1e6)
 
 
 def _check_weights(what: str, weights: object) -> None:

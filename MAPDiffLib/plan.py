@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,7 +23,10 @@ GIVEN_BY = "--input-dose 1/20; in Slicer: Its dose"  # how a user says what dose
 
 @dataclass(frozen=True)
 class Plan:
-    """doses: asked for, ascending; anchors: {timestep: dose} that the path passes; weights: bundle.json's combine."""
+    """doses: asked for, ascending; anchors: {timestep: dose} that the path passes.
+
+    weights, uncertainty_scale: what bundle.json's fit for the nearest input dose says.
+    """
 
     input_dose: float
     doses: tuple[float, ...]
@@ -30,6 +34,7 @@ class Plan:
     anchors: dict[int, float]
     samples: int
     weights: dict[str, dict]
+    uncertainty_scale: float
 
     @property
     def anchor_doses(self) -> list[float]:
@@ -76,16 +81,23 @@ def make_plan(bundle: Bundle, options: RestoreOptions, estimate: DoseEstimate | 
         raise InputError(f"samples is {samples}; 1 to 64 are needed")
     if not 0 <= options.seed < 2**31:
         raise InputError(f"seed is {options.seed}; a whole number from 0 to {2**31 - 1} is needed")
-    full_only = sampling.get("full_only")
-    if doses == (1.0,) and options.steps is None and full_only:
-        steps, weights = full_only["timesteps"], {"1": full_only["combine"]}
-        return Plan(input_dose, doses, tuple(steps), {steps[-1]: 1.0}, samples, weights)
     path = {tau: dose for dose, tau in anchors.items() if input_dose * CLOSE < dose < 1}
     path[sampling["timesteps"][-1]] = 1.0
     skipped = {tau for dose, tau in anchors.items() if dose <= input_dose * CLOSE}
     grid = [t for t in sampling["timesteps"] if t not in skipped]
     grid = _with_steps(grid, options.steps)
-    return Plan(input_dose, doses, tuple(grid), path, samples, sampling["combine"])
+    fit = nearest_fit(sampling["fits"], input_dose, grid)
+    return Plan(input_dose, doses, tuple(grid), path, samples, fit["combine"], fit["uncertainty_scale"])
+
+
+def nearest_fit(fits: Sequence[dict], input_dose: float, timesteps: Sequence[int]) -> dict:
+    """The one of bundle.json's sampling.fits whose input dose is nearest, as a ratio, among those for this path.
+
+    A path stops at the anchors above the input's own dose, so that fits differ in the timesteps they know.
+    """
+    path = set(map(str, timesteps))
+    known = [fit for fit in fits if path <= set(fit["combine"].get("1", {}).get("estimate", {}))]
+    return min(known or fits, key=lambda fit: abs(math.log(fit["input_dose"] / input_dose)))
 
 
 def _input_dose(asked: float | None, estimate: DoseEstimate | None) -> float:

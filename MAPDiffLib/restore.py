@@ -157,7 +157,7 @@ def restore(
 
     uncertainty = None
     if spread is not None:
-        scaled = setting.box.trim(spread) * bundle.manifest["uncertainty_scale"] * setting.inside
+        scaled = setting.box.trim(spread) * way.uncertainty_scale * setting.inside
         uncertainty = setting.into(torch.zeros_like(whole), scaled)
     clock.lap("uncertainty")
     return Restoration(uncertainty, _summary(setting, bundle, options, clock, figures))

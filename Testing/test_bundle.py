@@ -113,8 +113,9 @@ def test_a_path_that_is_no_bundle_folder_is_refused(tmp_path):
 
 
 EDITS = {
-    "format_version is 2.*update MAPDiff": lambda m: m.update(format_version=2),
-    "format_version is '1'": lambda m: m.update(format_version="1"),
+    "format_version is 3.*update MAPDiff": lambda m: m.update(format_version=3),
+    "format_version is 1.*export its run again": lambda m: m.update(format_version=1),
+    "format_version is '2'": lambda m: m.update(format_version="2"),
     "lacks .'sampling'": lambda m: m.pop("sampling"),
     "unknown keys .'script'": lambda m: m.update(script="import os"),
     "name is '../x'": lambda m: m.update(name="../x"),
@@ -137,9 +138,16 @@ EDITS = {
     "sampling.timesteps are .* fall strictly": lambda m: m["sampling"].update(timesteps=[999, 600, 600, 400, 200, 50]),
     "sampling.timesteps is 1000": lambda m: m["sampling"].update(timesteps=[1000]),
     "sampling.samples is 0": lambda m: m["sampling"].update(samples=0),
-    "combine.'0.1'..anchored is 'all'": lambda m: m["sampling"].update(combine={"0.1": {"anchored": "all"}}),
-    "estimate.'50'. is None": lambda m: m["sampling"].update(combine={"1": {"estimate": {"50": None}}}),
-    "full_only lacks .'combine'": lambda m: m["sampling"].update(full_only={"timesteps": [999]}),
+    "sampling.fits is .]": lambda m: m["sampling"].update(fits=[]),
+    "fits.0. is 7": lambda m: m["sampling"].update(fits=[7]),
+    "fits.0. lacks .'input_dose'": lambda m: m["sampling"]["fits"][0].pop("input_dose"),
+    "input doses of sampling.fits are .0.05, 0.05.*rise": lambda m: m["sampling"]["fits"].append(
+        m["sampling"]["fits"][0]
+    ),
+    "combine.'0.1'..anchored is 'all'": lambda m: m["sampling"]["fits"][0].update(
+        combine={"0.1": {"anchored": "all"}}
+    ),
+    "estimate.'50'. is None": lambda m: m["sampling"]["fits"][0].update(combine={"1": {"estimate": {"50": None}}}),
     "intensity.transform is 'exec'": lambda m: m["intensity"].update(transform="exec"),
     "intensity.body_mean is 0": lambda m: m["intensity"].update(body_mean=0),
     "input_doses is .]": lambda m: m.update(input_doses=[]),
@@ -147,8 +155,8 @@ EDITS = {
     "spacing_range_mm is .8, 2.": lambda m: m.update(spacing_range_mm=[8, 2]),
     "dose_estimate lacks .'noise'": lambda m: m["dose_estimate"].pop("noise"),
     "noise is .*one number for each": lambda m: m["dose_estimate"].update(noise=[0.1]),
-    "uncertainty_scale is 1000": lambda m: m.update(uncertainty_scale=10**400),
-    "uncertainty_scale is -1": lambda m: m.update(uncertainty_scale=-1),
+    "fits.0..uncertainty_scale is 1000": lambda m: m["sampling"]["fits"][0].update(uncertainty_scale=10**400),
+    "fits.0..uncertainty_scale is -1": lambda m: m["sampling"]["fits"][0].update(uncertainty_scale=-1),
     "scores is .]": lambda m: m.update(scores=[]),
 }
 
@@ -184,7 +192,7 @@ def places(content, path=()):
 
 WHOLE = {
     **tiny.manifest_fields(),
-    "format_version": 1,
+    "format_version": 2,
     "network": {"widths": [4, 8], "blocks": 1, "embedding": 8},
     "weights_sha256": "0" * 64,
 }

@@ -45,7 +45,7 @@ def test_a_one_pass_regression_becomes_a_bundle_that_restores_every_dose(made, t
         assert torch.equal(kept, export.rounded(kept))
         torch.testing.assert_close(kept, trained, rtol=2**-7, atol=1e-6)
     assert bundle.manifest["sampling"]["timesteps"] == [999]
-    assert bundle.manifest["sampling"]["combine"] == {"1": {"estimate": {"999": 1.0}}}
+    assert [fit["combine"] for fit in bundle.manifest["sampling"]["fits"]] == [{"1": {"estimate": {"999": 1.0}}}]
     assert [anchor["dose"] for anchor in bundle.manifest["anchors"]] == [1.0]
     scan = read_dose(cases[0], 0.05)
     doses = [each.dose for each in restore(scan, bundle, RestoreOptions(input_dose=0.05, doses=(0.25, 1.0)))]
@@ -55,7 +55,7 @@ def test_a_one_pass_regression_becomes_a_bundle_that_restores_every_dose(made, t
 def test_validation_decides_weights_and_shares_and_they_are_what_restores(made, tmp_path, monkeypatch):
     """Known estimates instead of the network's: at 72 the real 1/4 dose, at the other anchors noise."""
     cases, calibration, folder = made
-    run = train(ANCHORED, cases, folder / "anchored").parent
+    run = train(replace(ANCHORED, input_doses={0.05: 0.5, 0.1: 0.5}), cases, folder / "anchored").parent
     asked = []
 
     def measured(network, diffusion, case, dose, timesteps, samples):
@@ -71,14 +71,19 @@ def test_validation_decides_weights_and_shares_and_they_are_what_restores(made, 
 
     monkeypatch.setattr(export, "measure", measured)
     bundle = load_bundle(export.export_bundle(run, calibration, cases, cases, tmp_path / "anchored", "anchored"))
-    assert asked == [(case, 0.05, [999, 131, 72, 38, 19], 4) for case in cases]
+    # From 1/10 dose a restoration does not stop at the anchor of 1/10.
+    paths = {0.05: [999, 131, 72, 38, 19], 0.1: [999, 72, 38, 19]}
+    assert asked == [(case, dose, path, 4) for dose, path in paths.items() for case in cases]
     sampling = bundle.manifest["sampling"]
     assert (sampling["timesteps"], sampling["samples"]) == ([999, 131, 72, 38, 19], 4)
-    assert sampling["combine"]["0.25"]["anchored"] == pytest.approx(1, abs=0.01)
-    assert sampling["combine"]["0.1"] == sampling["combine"]["0.5"] == {"anchored": 0.0}
-    weights = sampling["combine"]["1"]["estimate"]
-    assert weights["19"] > 0.9 and sum(weights.values()) == pytest.approx(1, abs=1e-3)
-    assert bundle.manifest["uncertainty_scale"] < 0.1  # spreads of 1, errors of 0.01
+    for fit, dose in zip(sampling["fits"], (0.05, 0.1), strict=True):
+        assert fit["input_dose"] == dose
+        assert fit["combine"]["0.25"]["anchored"] == pytest.approx(1, abs=0.01)
+        assert fit["combine"]["0.5"] == fit["combine"].get("0.1", {"anchored": 0.0}) == {"anchored": 0.0}
+        weights = fit["combine"]["1"]["estimate"]
+        assert weights["19"] > 0.9 and sum(weights.values()) == pytest.approx(1, abs=1e-3)
+        assert fit["uncertainty_scale"] < 0.1  # spreads of 1, errors of 0.01
+    assert "0.1" in sampling["fits"][0]["combine"] and "0.1" not in sampling["fits"][1]["combine"]
     steps = restore(read_dose(cases[0], 0.05), bundle, RestoreOptions(input_dose=0.05))
     assert [each.dose for each in steps] == [0.1, 0.25, 0.5, 1.0]
 

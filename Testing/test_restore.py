@@ -18,14 +18,24 @@ from MAPDiffLib.volume import Volume, body_mask
 MANIFEST = {
     "diffusion": {"timesteps": 1000, "schedule": "cosine", "prediction": "x0"},
     "anchors": [{"dose": d, "tau": t} for d, t in ((0.1, 150), (0.25, 90), (0.5, 50), (1.0, 0))],
-    "sampling": {"timesteps": [999, 150, 90, 50, 25], "samples": 2, "combine": {}},
+    "sampling": {
+        "timesteps": [999, 150, 90, 50, 25],
+        "samples": 2,
+        "fits": [{"input_dose": 0.05, "combine": {}, "uncertainty_scale": 2.0}],
+    },
     "input_doses": [0.02, 0.05],
     "spacing_range_mm": [3.0, 5.0],
     "intensity": {"transform": "log1p", "body_mean": 0.85},
     "dose_estimate": {"doses": [0.01, 0.05, 0.25, 1.0], "noise": [0.4, 0.2, 0.1, 0.05], "scatter": 0.2},
-    "uncertainty_scale": 2.0,
 }
 GIVEN = RestoreOptions(input_dose=0.05, seed=3)
+
+
+def fitted(bundle: Bundle, **fit) -> Bundle:
+    """The bundle with another fit for 1/20 dose."""
+    fits = [MANIFEST["sampling"]["fits"][0] | fit]
+    manifest = MANIFEST | {"sampling": MANIFEST["sampling"] | {"fits": fits}}
+    return Bundle(bundle.name, bundle.folder, bundle.network, manifest, "0" * 64)
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +128,7 @@ def test_the_result_does_not_depend_on_the_tile(result, volume, bundle, tile):
 def test_the_uncertainty_is_the_scaled_spread_of_the_samples(volume, bundle, result):
     single, ending = run(volume, bundle, replace(GIVEN, samples=1))
     assert ending.uncertainty is None and len(single) == 4
-    doubled = Bundle("twice", bundle.folder, bundle.network, MANIFEST | {"uncertainty_scale": 4.0}, "0" * 64)
-    _, twice = run(volume, doubled)
+    _, twice = run(volume, fitted(bundle, uncertainty_scale=4.0))
     assert twice.uncertainty.voxels == pytest.approx(2 * result[1].uncertainty.voxels, rel=1e-5)
     assert result[1].uncertainty.voxels.max() > 0
 
@@ -135,8 +144,7 @@ def test_every_dose_knows_all_evaluations(result, volume, bundle):
 
 def test_an_anchored_share_moves_a_dose_towards_the_estimate_at_its_own_timestep(result, volume, bundle):
     def with_share(share):
-        sampling = MANIFEST["sampling"] | {"combine": {"0.5": {"anchored": share}}}
-        return Bundle("shares", bundle.folder, bundle.network, MANIFEST | {"sampling": sampling}, "0" * 64)
+        return fitted(bundle, combine={"0.5": {"anchored": share}})
 
     none, half, whole = (run(volume, with_share(share))[0] for share in (0.0, 0.5, 1.0))
     mixed, between, anchored = (doses[2].volume.voxels for doses in (none, half, whole))
@@ -168,7 +176,7 @@ def played(monkeypatch, tile_s, result_s, first_s, samples=2):
     """[(remaining said, truly remaining)] of five evaluations of four tiles, by a clock that only this test moves."""
     now = [1000.0]
     monkeypatch.setattr("MAPDiffLib.restore.time.monotonic", lambda: now[0])
-    way = Plan(0.05, (0.1, 1.0), (999, 150, 90, 50, 25), {150: 0.1, 25: 1.0}, samples, {})
+    way = Plan(0.05, (0.1, 1.0), (999, 150, 90, 50, 25), {150: 0.1, 25: 1.0}, samples, {}, 1.0)
     said = []
     progress = _Progress(lambda event: said.append((event["remaining_s"], now[0])), way, voxels=1_000_000)
     now[0] += first_s
@@ -266,7 +274,7 @@ def test_more_steps_are_put_into_the_widest_gaps_and_keep_the_anchors(bundle):
 
 def test_weights_are_the_bundles_and_sum_to_one_when_evaluations_are_skipped():
     weights = {"1": {"estimate": {"999": 0.5, "150": 0.25, "50": 0.25}}}
-    way = Plan(0.05, (1.0,), (999, 50), {50: 1.0}, 1, weights)
+    way = Plan(0.05, (1.0,), (999, 50), {50: 1.0}, 1, weights, 1.0)
     assert way.estimate_weights() == pytest.approx([2 / 3, 1 / 3])
     assert replace(way, timesteps=(999,)).estimate_weights() == [1.0]
     assert replace(way, timesteps=(700, 50)).estimate_weights() == [0.5, 0.5]
@@ -279,3 +287,22 @@ def test_a_scan_outside_what_the_model_was_trained_for_is_restored_with_a_cautio
     warnings = [event["message"] for event in events if event["type"] == "warning"]
     assert any("2.00 x 2.00 x 2.00 mm" in text for text in warnings)
     assert any("taken as 1/5" in text for text in warnings)
+
+
+def test_the_fit_of_the_nearest_input_dose_is_taken_among_those_that_know_the_path(bundle):
+    def fit(dose, timesteps):
+        weights = {str(t): float(t == timesteps[-1]) for t in timesteps}
+        return {"input_dose": dose, "combine": {"1": {"estimate": weights}}, "uncertainty_scale": dose}
+
+    fits = [fit(0.02, (999, 150, 90, 50, 25)), fit(0.05, (999, 150, 90, 50, 25)), fit(0.1, (999, 90, 50, 25))]
+    manifest = MANIFEST | {"sampling": MANIFEST["sampling"] | {"fits": fits}}
+    known = Bundle("fits", bundle.folder, bundle.network, manifest, "")
+
+    def taken(input_dose):
+        way = make_plan(known, replace(GIVEN, input_dose=input_dose), None)
+        assert way.estimate_weights()[-1] == 1.0
+        return way.uncertainty_scale
+
+    # 0.08 is nearer to 0.1, whose path lacks the anchor at 1/10 that this one passes.
+    assert [taken(dose) for dose in (0.01, 0.03, 0.04, 0.08, 0.1, 0.3)] == [0.02, 0.02, 0.05, 0.05, 0.1, 0.1]
+    assert make_plan(known, replace(GIVEN, steps=7), None).uncertainty_scale == 0.05

@@ -30,14 +30,17 @@ def manifest_fields() -> dict:
             {"dose": 0.5, "tau": 200},
             {"dose": 1.0, "tau": 50},
         ],
-        "sampling": {"timesteps": [999, 600, 400, 200, 50], "samples": 2, "combine": {}},
+        "sampling": {
+            "timesteps": [999, 600, 400, 200, 50],
+            "samples": 2,
+            "fits": [{"input_dose": 0.05, "combine": {}, "uncertainty_scale": 1.0}],
+        },
         "input_doses": [0.02, 0.05, 0.1],
         "spacing_range_mm": [1.5, 8.5],
         "intensity": {"transform": "log1p", "body_mean": 0.85},
         "dose_estimate": {"doses": [0.01, 0.1, 1.0], "noise": [0.3, 0.1, 0.03], "scatter": 0.1},
         "training_data": {},
         "scores": {},
-        "uncertainty_scale": 1.0,
     }
 
 

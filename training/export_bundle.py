@@ -12,6 +12,7 @@ from MAPDiffLib.bundle import load_bundle, save_bundle
 from MAPDiffLib.doses import ANCHOR_DOSES
 from MAPDiffLib.intensity import BODY_MEAN_SUV
 from MAPDiffLib.network import DenoisingUNet
+from MAPDiffLib.plan import CLOSE
 from training.casefile import read_facts
 from training.config import TrainConfig
 from training.datasets import FINEST_ZOOM
@@ -21,7 +22,6 @@ from training.train import load_run
 SIMULATED = "simulated (training/simulate); no patient data"
 SAMPLES = 4
 WEIGHT_BITS = 7  # significant ones kept of half precision's 11: restores alike, packs into a quarter less
-FITTED_DOSE = 0.05  # the input dose whose weights are fitted; other input doses use the same
 
 
 def export_bundle(
@@ -34,7 +34,7 @@ def export_bundle(
     """
     network, config = load_run(run)
     path = _one_pass_path(config) if config.end_share == 1.0 else _anchored_path(config)
-    sampling, uncertainty_scale = _fit(network, config, validation, path)
+    sampling = _fit(network, config, validation, path)
     spacings = [s for case in training_cases for s in read_facts(case)["spacing_mm"]]
     fields = {
         "name": folder.name,
@@ -53,7 +53,6 @@ def export_bundle(
             "config": json.loads(config.to_json()),
         },
         "scores": {},
-        "uncertainty_scale": uncertainty_scale,
         "licence": "Apache-2.0",
     }
     weights = {name: rounded(value).half() for name, value in network.state_dict().items()}
@@ -77,12 +76,17 @@ def _one_pass_path(config: TrainConfig) -> dict[int, float | None]:
     return {config.diffusion.timesteps - 1: 1.0}
 
 
-def _fit(network: DenoisingUNet, config: TrainConfig, validation: list[Path], path: dict) -> tuple[dict, float]:
-    timesteps = list(path)
-    cases = [measure(network, config.diffusion, case, FITTED_DOSE, timesteps, SAMPLES) for case in validation]
-    combine = fit_weights(cases, FITTED_DOSE, timesteps, {t: dose for t, dose in path.items() if dose})
-    sampling = {"timesteps": timesteps, "samples": SAMPLES, "combine": combine}
-    return sampling, fit_uncertainty(cases, combine["1"]["estimate"])
+def _fit(network: DenoisingUNet, config: TrainConfig, validation: list[Path], path: dict) -> dict:
+    """bundle.json's sampling: for every input dose trained for, on the path that a restoration of it takes."""
+    fits = []
+    for input_dose in sorted(config.input_doses):
+        taken = {t: dose for t, dose in path.items() if dose is None or dose > input_dose * CLOSE}
+        timesteps, anchors = list(taken), {t: dose for t, dose in taken.items() if dose}
+        cases = [measure(network, config.diffusion, case, input_dose, timesteps, SAMPLES) for case in validation]
+        combine = fit_weights(cases, input_dose, timesteps, anchors)
+        scale = fit_uncertainty(cases, combine["1"]["estimate"])
+        fits.append({"input_dose": input_dose, "combine": combine, "uncertainty_scale": scale})
+    return {"timesteps": list(path), "samples": SAMPLES, "fits": fits}
 
 
 def record_scores(folder: Path, table: dict, method: str) -> None:

@@ -1,4 +1,4 @@
-"""What validation cases decide after training: the weights of the estimates per dose, and the uncertainty's scale."""
+"""What validation cases decide after training, for each input dose: weights per dose, and the uncertainty's scale."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def measure(
 
 
 def fit_weights(measured: list[Measured], input_dose: float, timesteps: list[int], anchors: dict[int, float]) -> dict:
-    """Weights per dose, minimising the mean NMAE against the real dose: bundle.json's sampling.combine.
+    """Weights per dose, minimising the mean NMAE against the real dose: the combine of a fit in bundle.json.
 
     estimate, of full dose: convex weights over all evaluations. anchored, of a lower dose: how much of it is the x0_hat
     at its own timestep rather than the closed-form mix with full dose; none where that it helps could be chance.
