@@ -43,7 +43,7 @@ def test_a_one_pass_regression_becomes_a_bundle_that_restores_every_dose(made, t
     bundle = load_bundle(export.export_bundle(run, calibration, cases, cases, tmp_path / "one-pass", "one pass"))
     for kept, trained in zip(bundle.network.parameters(), load_run(run)[0].parameters(), strict=True):
         assert torch.equal(kept, export.rounded(kept))
-        torch.testing.assert_close(kept, trained, rtol=2**-7, atol=1e-6)
+        torch.testing.assert_close(kept, trained, rtol=2**-6, atol=1e-6)
     assert bundle.manifest["sampling"]["timesteps"] == [999]
     assert [fit["combine"] for fit in bundle.manifest["sampling"]["fits"]] == [{"1": {"estimate": {"999": 1.0}}}]
     assert [anchor["dose"] for anchor in bundle.manifest["anchors"]] == [1.0]

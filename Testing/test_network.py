@@ -1,14 +1,11 @@
 """The network: shapes, the untrained identity, conditioning, and no statistics over a neighbourhood."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from MAPDiffLib.bundle import load_bundle
 from MAPDiffLib.network import DenoisingUNet, NetworkConfig, depth_to_space, space_to_depth
 
-ROOT = Path(__file__).parent.parent
 SMALL = NetworkConfig(widths=(4, 8), embedding=16)
 
 
@@ -68,11 +65,10 @@ def test_far_voxels_do_not_touch_each_other():
     assert difference[:, :, 64:].max() > 0.1
 
 
-@pytest.mark.parametrize("folder", ["MAPDiffLib/bundles/mapdiff-base", "training/controls/one-pass"])
-def test_a_bundle_of_the_default_network_fits_the_limit(folder):
-    bundle = load_bundle(ROOT / folder)
+def test_the_shipped_bundle_has_the_default_network_and_fits_the_limit():
+    bundle = load_bundle("mapdiff-base")
     assert bundle.network.config == NetworkConfig()
-    assert sum(file.stat().st_size for file in (ROOT / folder).iterdir()) < 12e6
+    assert sum(file.stat().st_size for file in bundle.folder.iterdir()) < 12e6
 
 
 @pytest.mark.parametrize(

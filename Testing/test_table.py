@@ -193,6 +193,9 @@ def test_the_command_writes_every_file_of_the_table(cases, tmp_path, capsys):
     figures = table["means"]["internal"]["1/10"]
     assert figures["double"]["nmae"]["mean"] > figures["input"]["nmae"]["mean"] > 0
     assert figures["MAP-Diff (tiny)"]["evaluations"] == 2 + 3  # the anchor at 1/10 is the input itself
+    assert figures["one-pass regression x 1"]["evaluations"] == 1 + 3  # a bundle like any other, with its own path
+    assert figures["no path (tiny) x 1"]["evaluations"] == 1
+    assert figures["no path (tiny) x 1"]["psnr"] != figures["MAP-Diff (tiny)"]["psnr"]
     assert set(figures["MAP-Diff (tiny)"]["doses"]) == {"1/4", "1/2", "full"}
     with (tmp_path / "out" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))

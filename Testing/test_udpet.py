@@ -363,7 +363,7 @@ def test_the_table_and_the_challenges_score_read_udpet_and_simulated_cases_alike
     shutil.copytree(real, tmp_path / "cases" / "real")
     tiny.tiny_case(tmp_path / "cases" / "simulated")
     arguments = ["evaluate", "--cases", str(tmp_path / "cases"), "--output", str(tmp_path / "out"), "--no-classical"]
-    arguments += ["--bundle", str(bundle), "--control", str(bundle), "--passes", "1", "--input-doses", "1/20"]
+    arguments += ["--bundle", str(bundle), "--passes", "1", "--input-doses", "1/20"]
     assert main([*arguments, "--challenge"]) == 0
     table = json.loads((tmp_path / "out" / "table.json").read_text())
     assert set(table["means"]["internal"]["1/20"]["MAP-Diff (tiny)"]["doses"]) >= {"1/10", "1/4", "full"}

@@ -73,11 +73,15 @@ def choose_methods(options: argparse.Namespace) -> tuple[dict[str, Method], dict
     for text in options.method:
         name, _, command = text.partition("=")
         methods[name] = Command(command)
-    methods |= {f"one-pass regression x {n}": Bundled(options.control, samples=n, **where) for n in options.passes}
+    if options.control:
+        methods |= {f"one-pass regression x {n}": Bundled(options.control, samples=n, **where) for n in options.passes}
     bundles = {}
     for bundle in options.bundle or [DEFAULT_BUNDLE]:
         folder = find_bundle(bundle)
-        bundles[f"{OURS} ({load_bundle(folder).name})"] = folder
+        name = load_bundle(folder).name
+        bundles[f"{OURS} ({name})"] = folder
+        for n in options.passes:  # what the path adds to as many evaluations without it
+            methods[f"no path ({name}) x {n}"] = Bundled(folder, samples=n, path=False, **where)
     methods |= {name: Bundled(folder, **where) for name, folder in bundles.items()}
     return methods, bundles
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,16 +28,20 @@ LOWEST, HIGHEST = -4.0, 12.5
 
 @dataclass(frozen=True)
 class Bundled:
-    """A bundle with its own sampling, guard and weights, at every anchor dose above the scan's own."""
+    """A bundle with its own sampling, guard and weights, at every anchor dose above the scan's own.
+
+    path: False leaves it at the first evaluation, from pure noise, as of a one-pass regression.
+    """
 
     folder: Path
     samples: int | None = None
     steps: int | None = None
+    path: bool = True
     device: str = "auto"
     precision: str = "auto"
 
     def __call__(self, scan: Volume, dose: float) -> Result:
-        bundle = _bundle(self.folder)
+        bundle = _bundle(self.folder) if self.path else _without_path(_bundle(self.folder))
         doses = tuple(d for d in ANCHOR_DOSES if d > dose)
         options = RestoreOptions(
             doses=doses, input_dose=dose, samples=self.samples, steps=self.steps, device=self.device,
@@ -130,6 +134,14 @@ def is_rival(folder: Path) -> bool:
 @lru_cache(maxsize=2)
 def _bundle(folder: Path) -> Bundle:
     return load_bundle(folder)
+
+
+def _without_path(bundle: Bundle) -> Bundle:
+    """The same weights with one timestep, the noisiest, and full dose as the only anchor."""
+    sampling, first = bundle.manifest["sampling"], bundle.manifest["sampling"]["timesteps"][0]
+    fits = [fit | {"combine": {"1": {"estimate": {str(first): 1.0}}}} for fit in sampling["fits"]]
+    changed = {"anchors": [{"dose": 1.0, "tau": 0}], "sampling": sampling | {"timesteps": [first], "fits": fits}}
+    return replace(bundle, manifest=bundle.manifest | changed)
 
 
 @lru_cache(maxsize=2)

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from MAPDiffLib.job import parse_doses
 
-# The control of controls ships beside the code, so that the table is one command; it is no bundle for users.
-CONTROL = Path(__file__).parent.parent / "controls" / "one-pass"
 INPUT_DOSES = "1/100,1/50,1/20,1/10,1/4"
 
 
@@ -18,8 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder; what was scored before is not done again")
     parser.add_argument("--input-doses", type=parse_doses, default=parse_doses(INPUT_DOSES), help=INPUT_DOSES)
     parser.add_argument("--bundle", action="append", help="a bundle's name or folder; may be repeated")
-    parser.add_argument("--control", type=Path, default=CONTROL, help="bundle of the one-pass regression")
-    parser.add_argument("--passes", type=int, nargs="*", default=[1, 8], help="mirrored passes of the control")
+    parser.add_argument("--control", type=Path, help="bundle of the same network trained as one-pass regression")
+    parser.add_argument(
+        "--passes", type=int, nargs="*", default=[1, 8], help="mirrored passes, of the control and of a bundle's own"
+    )
     parser.add_argument(
         "--rival", action="append", nargs="+", default=[], metavar=("FOLDER", "KEY=VALUE"),
         help="a trained rival or a run, with name, steps, samples, start, timesteps, stochastic; may be repeated",
