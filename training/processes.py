@@ -18,7 +18,7 @@ def process_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """`jobs` fresh processes that share the cores. What an error inside the block leaves waiting is dropped, not worked
     off before it shows; when this program is ended, even by a signal that it cannot catch, its processes end with it.
     """
-    # Threads of several processes on one core wait for each other by spinning: half of the time of a simulated case.
+    # Threads of several processes on one core wait for each other by spinning: a third of a simulated case's time.
     chosen = any(name in os.environ for name in THREADS)
     ours = {} if chosen else dict.fromkeys(THREADS, str(max(1, (os.cpu_count() or 1) // jobs)))
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
