@@ -88,10 +88,9 @@ def _check(manifest: object) -> None:
 def _check_version(version: object) -> None:
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise BundleError(f"format_version is {version!r}; {FORMAT_VERSION} is needed")
-    if version < FORMAT_VERSION:
-        raise BundleError(f"format_version is {version}, this MAPDiff reads {FORMAT_VERSION}; export its run again")
-    if version > FORMAT_VERSION:
-        raise BundleError(f"format_version is {version}, this MAPDiff reads up to {FORMAT_VERSION}; update MAPDiff")
+    if version != FORMAT_VERSION:
+        advice = "export its run again" if version < FORMAT_VERSION else "update MAPDiff"
+        raise BundleError(f"format_version is {version}, this MAPDiff reads {FORMAT_VERSION}; {advice}")
 
 
 def _diffusion(manifest: Mapping) -> Diffusion:

@@ -52,7 +52,7 @@ class Plan:
         """
         known = self.weights.get("1", {}).get("estimate", {})
         weights = [known.get(str(t), 0.0) for t in self.timesteps]
-        if not set(map(str, self.timesteps)) <= set(known) or sum(weights) <= 0:
+        if not _knows(self.weights, self.timesteps) or sum(weights) <= 0:
             weights = [float(left <= 3) for left in range(len(self.timesteps), 0, -1)]
         return [weight / sum(weights) for weight in weights]
 
@@ -81,9 +81,9 @@ def make_plan(bundle: Bundle, options: RestoreOptions, estimate: DoseEstimate | 
         raise InputError(f"samples is {samples}; 1 to 64 are needed")
     if not 0 <= options.seed < 2**31:
         raise InputError(f"seed is {options.seed}; a whole number from 0 to {2**31 - 1} is needed")
-    path = {tau: dose for dose, tau in anchors.items() if input_dose * CLOSE < dose < 1}
+    path = {tau: dose for dose, tau in anchors.items() if is_above(dose, input_dose) and dose < 1}
     path[sampling["timesteps"][-1]] = 1.0
-    skipped = {tau for dose, tau in anchors.items() if dose <= input_dose * CLOSE}
+    skipped = {tau for dose, tau in anchors.items() if not is_above(dose, input_dose)}
     grid = [t for t in sampling["timesteps"] if t not in skipped]
     grid = _with_steps(grid, options.steps)
     fit = nearest_fit(sampling["fits"], input_dose, grid)
@@ -95,9 +95,18 @@ def nearest_fit(fits: Sequence[dict], input_dose: float, timesteps: Sequence[int
 
     A path stops at the anchors above the input's own dose, so that fits differ in the timesteps they know.
     """
-    path = set(map(str, timesteps))
-    known = [fit for fit in fits if path <= set(fit["combine"].get("1", {}).get("estimate", {}))]
+    known = [fit for fit in fits if _knows(fit["combine"], timesteps)]
     return min(known or fits, key=lambda fit: abs(math.log(fit["input_dose"] / input_dose)))
+
+
+def is_above(dose: float, input_dose: float) -> bool:
+    """Whether a dose is high enough over the input's own to be restored, and its anchor to be passed."""
+    return dose > input_dose * CLOSE
+
+
+def _knows(weights: dict[str, dict], timesteps: Sequence[int]) -> bool:
+    """Whether fitted weights (the combine of a fit) are for a path of these timesteps."""
+    return set(map(str, timesteps)) <= set(weights.get("1", {}).get("estimate", {}))
 
 
 def _input_dose(asked: float | None, estimate: DoseEstimate | None) -> float:
@@ -114,7 +123,7 @@ def _input_dose(asked: float | None, estimate: DoseEstimate | None) -> float:
 
 
 def _doses(asked: Sequence[float] | None, input_dose: float, anchors: list[float]) -> tuple[float, ...]:
-    above = tuple(dose for dose in anchors if dose > input_dose * CLOSE)
+    above = tuple(dose for dose in anchors if is_above(dose, input_dose))
     if not above:
         raise InputError(
             f"the scan looks like {dose_label(round(input_dose, 2))} dose already, so there is no higher dose"
