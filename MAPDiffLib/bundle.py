@@ -25,10 +25,11 @@ from MAPDiffLib.errors import BundleError
 from MAPDiffLib.job import to_plain
 from MAPDiffLib.manifest import FORMAT_VERSION, MANIFEST_FILE, NAME, check_manifest, network_config, read_manifest
 from MAPDiffLib.network import DenoisingUNet, NetworkConfig
+from MAPDiffLib.weights import STEP, unpack
 
 WEIGHTS_FILE = "weights.safetensors"
 WEIGHTS_LIMIT_BYTES = 200_000_000
-STORED_AS = {"F32": 4, "F16": 2}  # safetensors' dtypes that are read, with their bytes; the network is float32
+STORED_AS = {"F32": 4, "F16": 2, "I8": 1}  # safetensors' dtypes that are read, with their bytes
 BUILT_IN = Path(__file__).parent / "bundles"
 
 
@@ -61,8 +62,9 @@ def save_bundle(
 ) -> Path:
     """Writes a new bundle whole: under a temporary name, loaded once as a check, then renamed. Returns its folder.
 
-    `manifest_fields`: every key of bundle.json but format_version, network and weights_sha256. Tensors float32 or
-    float16. BundleError when the folder exists or a field would be refused by `load_bundle`; nothing is left then.
+    `manifest_fields`: every key of bundle.json but format_version, network and weights_sha256. Tensors float32,
+    float16 or as weights.pack makes them. BundleError when the folder exists or a field would be refused by
+    `load_bundle`; nothing is left then.
     """
     folder = Path(folder)
     if folder.exists():
@@ -177,6 +179,7 @@ def _expected_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
 
 def _check_header(seen: Mapping, expected: Mapping, path: Path) -> None:
     """Names, shapes and dtypes as the network of bundle.json has them: its size then is the file's."""
+    expected = {**expected, **{name + STEP: () for name, (dtype, _) in seen.items() if dtype == "I8"}}
     if missing := sorted(set(expected) - set(seen)):
         raise BundleError(f"{path} lacks {len(missing)} tensors of its network, the first is {missing[0]!r}")
     if unexpected := sorted(set(seen) - set(expected)):
@@ -193,7 +196,7 @@ def _check_header(seen: Mapping, expected: Mapping, path: Path) -> None:
 
 def _tensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
     try:
-        tensors = load_tensors(content)
+        tensors = unpack(load_tensors(content))
     except SafetensorError as error:
         raise BundleError(f"{path} is not a whole safetensors file ({error}); copy the bundle again") from error
     for name, tensor in tensors.items():

@@ -13,7 +13,7 @@ from MAPDiffLib.diffusion import Diffusion
 from MAPDiffLib.errors import BundleError
 from MAPDiffLib.network import NetworkConfig
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST_FILE = "bundle.json"
 MANIFEST_LIMIT_BYTES = 1_000_000
 KEYS = {

@@ -17,6 +17,7 @@ from MAPDiffLib.bundle import WEIGHTS_LIMIT_BYTES, list_bundles, load_bundle, sa
 from MAPDiffLib.errors import BundleError
 from MAPDiffLib.manifest import check_manifest
 from MAPDiffLib.network import DenoisingUNet
+from MAPDiffLib.weights import pack, rounded
 from Testing import tiny
 
 
@@ -58,6 +59,32 @@ def test_half_precision_weights_load_as_float32(tmp_path):
     bundle = load_bundle(save_bundle(tmp_path / "half", tiny.CONFIG, half, tiny.manifest_fields()))
     for name, tensor in bundle.network.state_dict().items():
         assert tensor.dtype == torch.float32 and torch.equal(tensor, half[name].float())
+
+
+def test_weights_in_whole_numbers_load_as_the_network_rounded(tmp_path):
+    packed = pack(tiny.tiny_weights())
+    bundle = load_bundle(save_bundle(tmp_path / "packed", tiny.CONFIG, packed, tiny.manifest_fields()))
+    for name, tensor in bundle.network.state_dict().items():
+        exact = tiny.tiny_weights()[name]
+        assert torch.equal(tensor, rounded(exact) if exact.ndim > 1 else exact.half().float())
+
+
+@pytest.mark.parametrize(
+    "spoil, seen",
+    [
+        (lambda t: t.pop("stem.weight.step"), "lacks 1 tensors.*'stem.weight.step'"),
+        (lambda t: t.update({"stem.weight.step": torch.ones(32)}), r"stem.weight.step has shape \[32\]"),
+        (lambda t: t.update({"stem.weight.step": torch.tensor(torch.inf)}), "stem.weight holds numbers.*not finite"),
+        (lambda t: t.update({"stem.weight.step": torch.tensor(1, dtype=torch.int8)}), "lacks.*stem.weight.step.step"),
+        (lambda t: t.update({"stem.weight": t["stem.weight"].float()}), "its network lacks.*'stem.weight.step'"),
+    ],
+)
+def test_whole_numbers_without_a_usable_step_are_refused(folder, spoil, seen):
+    packed = pack(tiny.tiny_weights())
+    spoil(packed)
+    set_weights(folder, save(packed))
+    with pytest.raises(BundleError, match=seen):
+        load_bundle(folder)
 
 
 def test_saving_over_an_existing_folder_is_refused(made):
@@ -113,9 +140,9 @@ def test_a_path_that_is_no_bundle_folder_is_refused(tmp_path):
 
 
 EDITS = {
-    "format_version is 3.*update MAPDiff": lambda m: m.update(format_version=3),
+    "format_version is 4.*update MAPDiff": lambda m: m.update(format_version=4),
     "format_version is 1.*export its run again": lambda m: m.update(format_version=1),
-    "format_version is '2'": lambda m: m.update(format_version="2"),
+    "format_version is '3'": lambda m: m.update(format_version="3"),
     "lacks .'sampling'": lambda m: m.pop("sampling"),
     "unknown keys .'script'": lambda m: m.update(script="import os"),
     "name is '../x'": lambda m: m.update(name="../x"),
@@ -144,9 +171,7 @@ EDITS = {
     "input doses of sampling.fits are .0.05, 0.05.*rise": lambda m: m["sampling"]["fits"].append(
         m["sampling"]["fits"][0]
     ),
-    "combine.'0.1'..anchored is 'all'": lambda m: m["sampling"]["fits"][0].update(
-        combine={"0.1": {"anchored": "all"}}
-    ),
+    "combine.'0.1'..anchored is 'all'": lambda m: m["sampling"]["fits"][0].update(combine={"0.1": {"anchored": "all"}}),
     "estimate.'50'. is None": lambda m: m["sampling"]["fits"][0].update(combine={"1": {"estimate": {"50": None}}}),
     "intensity.transform is 'exec'": lambda m: m["intensity"].update(transform="exec"),
     "intensity.body_mean is 0": lambda m: m["intensity"].update(body_mean=0),
@@ -192,7 +217,7 @@ def places(content, path=()):
 
 WHOLE = {
     **tiny.manifest_fields(),
-    "format_version": 2,
+    "format_version": 3,
     "network": {"widths": [4, 8], "blocks": 1, "embedding": 8},
     "weights_sha256": "0" * 64,
 }

@@ -12,6 +12,7 @@ import torch
 from MAPDiffLib.bundle import load_bundle
 from MAPDiffLib.network import NetworkConfig
 from MAPDiffLib.restore import RestoreOptions, restore
+from MAPDiffLib.weights import rounded
 from Testing.tiny import tiny_case
 from training import export_bundle as export
 from training.config import TrainConfig
@@ -42,8 +43,7 @@ def test_a_one_pass_regression_becomes_a_bundle_that_restores_every_dose(made, t
     run = train(ONE_PASS, cases, folder / "one-pass").parent
     bundle = load_bundle(export.export_bundle(run, calibration, cases, cases, tmp_path / "one-pass", "one pass"))
     for kept, trained in zip(bundle.network.parameters(), load_run(run)[0].parameters(), strict=True):
-        assert torch.equal(kept, export.rounded(kept))
-        torch.testing.assert_close(kept, trained, rtol=2**-6, atol=1e-6)
+        torch.testing.assert_close(kept, rounded(trained) if trained.ndim > 1 else trained, rtol=2**-10, atol=1e-6)
     assert bundle.manifest["sampling"]["timesteps"] == [999]
     assert [fit["combine"] for fit in bundle.manifest["sampling"]["fits"]] == [{"1": {"estimate": {"999": 1.0}}}]
     assert [anchor["dose"] for anchor in bundle.manifest["anchors"]] == [1.0]
@@ -86,8 +86,3 @@ def test_validation_decides_weights_and_shares_and_they_are_what_restores(made, 
     assert "0.1" in sampling["fits"][0]["combine"] and "0.1" not in sampling["fits"][1]["combine"]
     steps = restore(read_dose(cases[0], 0.05), bundle, RestoreOptions(input_dose=0.05))
     assert [each.dose for each in steps] == [0.1, 0.25, 0.5, 1.0]
-
-
-def test_rounding_keeps_the_leading_bits():
-    values = torch.tensor([1 + 2**-6, 1 + 2**-7 + 2**-9, -3.0, 0.0, 1000.4])
-    assert export.rounded(values, 7).tolist() == [1 + 2**-6, 1 + 2**-6, -3.0, 0.0, 1000.0]

@@ -19,12 +19,13 @@ from MAPDiffLib.doses import mix
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.network import DenoisingUNet, NetworkConfig
 from MAPDiffLib.volume import Volume, write_volume
+from MAPDiffLib.weights import rounded
 from Testing.tiny import tiny_bundle
 from training.config import CONFIGS, TrainConfig, load_config
 from training.datasets import ALL_DOSES, PatchSource, batches, dose_file, find_cases
 from training.fit import Measured, fit_uncertainty, fit_weights
 from training.loss import anchored_loss
-from training.train import CHECKPOINT, LOG, averaged_weights, begin, draw_stops, train
+from training.train import CHECKPOINT, LOG, averaged_weights, begin, draw_stops, train, update
 
 ROOT = Path(__file__).parent.parent
 TINY = TrainConfig(
@@ -51,6 +52,27 @@ def cases(tmp_path_factory):
             write_volume(volume, case / dose_file(dose))
         (case / "case.json").write_text(json.dumps({"spacing_mm": [4.0, 4.0, 4.0]}))
     return find_cases(folder)
+
+
+def test_training_on_rounded_weights_keeps_the_exact_ones_and_sees_what_the_bundle_will_hold(cases):
+    """Its losses and gradients are those of a network whose weights were rounded beforehand."""
+    config = replace(TINY, rounded=True, learning_rate=0.0)
+    batch = PatchSource(cases, config.patch, config.input_doses, config.seed).batch(0, [0, 1])
+    found = []
+    for is_config, beforehand in ((config, False), (replace(config, rounded=False), True)):
+        fabric, network, model, optimizer = begin(is_config)
+        state = {name: value + 0.02 * torch.sin(torch.arange(value.numel())).view_as(value)
+                 for name, value in network.state_dict().items()}  # fmt: skip
+        if beforehand:
+            state = {name: rounded(value) if value.ndim > 1 else value for name, value in state.items()}
+        network.load_state_dict(state)
+        losses = update(fabric, model, optimizer, is_config, batch, 0, [0, 1])
+        assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+        found.append((losses[0].total, [weight.grad for weight in network.parameters()]))
+    (loss, gradients), (loss_beforehand, gradients_beforehand) = found
+    assert torch.equal(loss, loss_beforehand)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, gradients_beforehand, strict=True))
+    assert any(gradient.abs().max() > 0 for gradient in gradients)
 
 
 def loss_inputs(t):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 from MAPDiffLib.bundle import load_bundle
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.network import DenoisingUNet
+from MAPDiffLib.weights import is_rounded, rounded
 from training.config import TrainConfig
 from training.datasets import Batch, PatchSource, batches
 from training.grow import grown
@@ -95,10 +97,27 @@ def update(fabric, model, optimizer, config: TrainConfig, batch: Batch, iteratio
     for group in optimizer.param_groups:
         group["lr"] = rate(config, iteration)
     optimizer.zero_grad(set_to_none=True)
-    losses = step(fabric, model, config, batch, iteration, items)
+    with rounded_weights(model) if config.rounded else nullcontext():
+        losses = step(fabric, model, config, batch, iteration, items)
     fabric.clip_gradients(model, optimizer, max_norm=config.gradient_clip)
     optimizer.step()
     return losses
+
+
+@contextmanager
+def rounded_weights(model: torch.nn.Module) -> Iterator[None]:
+    """The weights as a bundle will hold them, and afterwards as they were: steps too small for a rounded weight add up.
+
+    The gradient at the rounded weights is taken for that at the exact ones (straight through, arXiv 1308.3432).
+    """
+    kept = [(weight, weight.detach().clone()) for weight in model.parameters() if is_rounded(weight)]
+    with torch.no_grad():
+        for weight, exact in kept:
+            weight.copy_(rounded(exact))
+    yield
+    with torch.no_grad():
+        for weight, exact in kept:
+            weight.copy_(exact)
 
 
 def load_run(folder: Path) -> tuple[DenoisingUNet, TrainConfig]:

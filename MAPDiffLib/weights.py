@@ -1,0 +1,55 @@
+"""A network's weights as a bundle keeps them: matrices and kernels in one byte a number, the rest in half precision.
+
+A quarter of the size of float32 and, with steps as even as these, less once packed: what a user downloads and what a
+repository has to keep for every model. A network that trains on its rounded weights (training/train.py) loses nothing
+that could be measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+STEP = ".step"  # follows a tensor's name: what one stands for in its whole numbers
+FINENESS = 12  # steps in the standard deviation of a tensor's numbers
+LARGEST = 127
+
+
+def is_rounded(tensor: torch.Tensor) -> bool:
+    """Whether a bundle keeps this tensor in whole numbers: biases are too few to be worth it."""
+    return tensor.ndim >= 2
+
+
+def rounded(weight: torch.Tensor) -> torch.Tensor:
+    """The nearest values that a bundle can hold: float32, any shape."""
+    step = _step(weight)
+    return (weight / step).round() * step
+
+
+def pack(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Network state -> tensors of a weights file: NAME int8 with NAME.step float32 [], or NAME float16."""
+    packed = {}
+    for name, tensor in state_dict.items():
+        if is_rounded(tensor):
+            packed[name + STEP] = _step(tensor)
+            packed[name] = (tensor / packed[name + STEP]).round().to(torch.int8)
+        else:
+            packed[name] = tensor.half()
+    return packed
+
+
+def unpack(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The network state of a weights file's tensors, float32; those in floating point are taken as they are."""
+    return {
+        name: tensor * tensors[name + STEP].float() if tensor.dtype == torch.int8 else tensor.float()
+        for name, tensor in tensors.items()
+        if not name.endswith(STEP)
+    }
+
+
+def _step(weight: torch.Tensor) -> torch.Tensor:
+    """float32 []: coarse enough for the largest number, and above zero."""
+    weight = weight.detach()
+    step = torch.maximum(weight.std(correction=0) / FINENESS, weight.abs().max() / LARGEST)
+    return step.float().clamp(min=1e-30)

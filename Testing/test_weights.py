@@ -1,0 +1,44 @@
+"""Weights in whole numbers: what a bundle keeps is what the rounding says, near the exact ones, whatever they are."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from MAPDiffLib.weights import LARGEST, STEP, pack, rounded, unpack
+
+
+def weights_like(kind: str) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.randn((16, 8, 3, 3, 3), generator=generator)
+    kinds = {"normal": normal, "one of them large": normal.index_put((torch.tensor(0),), torch.tensor(40.0))}
+    kinds |= {"tiny": normal * 1e-7, "zeros": torch.zeros(4, 4), "a single one": torch.full((1, 1), -0.3)}
+    return kinds[kind]
+
+
+@pytest.mark.parametrize("kind", ["normal", "one of them large", "tiny", "zeros", "a single one"])
+def test_what_is_unpacked_are_the_rounded_weights(kind):
+    weight = weights_like(kind)
+    packed = pack({"w": weight})
+    assert packed["w"].dtype == torch.int8 and packed["w"].shape == weight.shape
+    assert packed["w"].abs().max() <= LARGEST
+    assert torch.equal(unpack(packed)["w"], rounded(weight))
+    assert ((rounded(weight) - weight).abs() <= packed["w" + STEP] * 0.5001).all()
+
+
+def test_rounding_costs_a_fortieth_of_the_deviation():
+    weight = weights_like("normal")
+    assert (rounded(weight) - weight).std() == pytest.approx(1 / 12 / 12**0.5, rel=0.03)
+
+
+def test_packing_again_changes_nothing_but_the_step():
+    """A model that is trained on from a bundle starts where the bundle is."""
+    once = rounded(weights_like("normal"))
+    torch.testing.assert_close(unpack(pack({"w": once}))["w"], once, rtol=0, atol=0.05)
+
+
+def test_biases_stay_in_half_precision_and_floats_are_read_as_they_are():
+    bias = torch.tensor([0.1, -2.0, 300.0])
+    assert pack({"b": bias})["b"].dtype == torch.float16
+    found = unpack({"a": bias, "b": bias.half()})
+    assert torch.equal(found["a"], bias) and torch.equal(found["b"], bias.half().float())
