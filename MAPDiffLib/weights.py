@@ -1,8 +1,7 @@
 """A network's weights as a bundle keeps them: matrices and kernels in one byte a number, the rest in half precision.
 
-A quarter of the size of float32 and, with steps as even as these, less once packed: what a user downloads and what a
-repository has to keep for every model. A network that trains on its rounded weights (training/train.py) loses nothing
-that could be measured.
+A quarter of the size of float32, which a user downloads and a repository keeps for every model; even steps pack well. The
+rounding costs 0.4 % of NMAE, and nothing where the training has seen it (training/train.py, rounded_weights).
 """
 
 from __future__ import annotations
