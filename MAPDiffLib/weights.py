@@ -1,7 +1,7 @@
 """A network's weights as a bundle keeps them: matrices and kernels in one byte a number, the rest in half precision.
 
-A quarter of the size of float32, which a user downloads and a repository keeps for every model; even steps pack well. The
-rounding costs 0.4 % of NMAE, and nothing where the training has seen it (training/train.py, rounded_weights).
+A quarter of the size of float32, which a user downloads and a repository keeps for every model; even steps pack well.
+The rounding costs 0.4 % of NMAE, and nothing where the training has seen it (training/train.py, rounded_weights).
 """
 
 from __future__ import annotations
