@@ -59,14 +59,14 @@ def test_training_on_rounded_weights_keeps_the_exact_ones_and_sees_what_the_bund
     config = replace(TINY, rounded=True, learning_rate=0.0)
     batch = PatchSource(cases, config.patch, config.input_doses, config.seed).batch(0, [0, 1])
     found = []
-    for is_config, beforehand in ((config, False), (replace(config, rounded=False), True)):
-        fabric, network, model, optimizer = begin(is_config)
+    for each, beforehand in ((config, False), (replace(config, rounded=False), True)):
+        fabric, network, model, optimizer = begin(each)
         state = {name: value + 0.02 * torch.sin(torch.arange(value.numel())).view_as(value)
                  for name, value in network.state_dict().items()}  # fmt: skip
         if beforehand:
             state = {name: rounded(value) if value.ndim > 1 else value for name, value in state.items()}
         network.load_state_dict(state)
-        losses = update(fabric, model, optimizer, is_config, batch, 0, [0, 1])
+        losses = update(fabric, model, optimizer, each, batch, 0, [0, 1])
         assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
         found.append((losses[0].total, [weight.grad for weight in network.parameters()]))
     (loss, gradients), (loss_beforehand, gradients_beforehand) = found
