@@ -22,8 +22,8 @@ def is_rounded(tensor: torch.Tensor) -> bool:
 
 def rounded(weight: torch.Tensor) -> torch.Tensor:
     """The nearest values that a bundle can hold: float32, any shape."""
-    step = _step(weight)
-    return (weight / step).round() * step
+    whole, step = _whole_numbers(weight)
+    return whole * step
 
 
 def pack(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -31,8 +31,8 @@ def pack(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     packed = {}
     for name, tensor in state_dict.items():
         if is_rounded(tensor):
-            packed[name + STEP] = _step(tensor)
-            packed[name] = (tensor / packed[name + STEP]).round().to(torch.int8)
+            whole, packed[name + STEP] = _whole_numbers(tensor)
+            packed[name] = whole.to(torch.int8)
         else:
             packed[name] = tensor.half()
     return packed
@@ -47,8 +47,8 @@ def unpack(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     }
 
 
-def _step(weight: torch.Tensor) -> torch.Tensor:
-    """float32 []: coarse enough for the largest number, and above zero."""
+def _whole_numbers(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(weight in steps, rounded; the step, float32 []: coarse enough for the largest number, and above zero)."""
     weight = weight.detach()
-    step = torch.maximum(weight.std(correction=0) / FINENESS, weight.abs().max() / LARGEST)
-    return step.float().clamp(min=1e-30)
+    step = torch.maximum(weight.std(correction=0) / FINENESS, weight.abs().max() / LARGEST).float().clamp(min=1e-30)
+    return (weight / step).round(), step
