@@ -19,7 +19,15 @@ class BodyBox:
     def around(cls, body: np.ndarray, stride: int) -> BodyBox:
         """The smallest box around `body` (bool [z, y, x], not all false), padded to multiples of `stride`."""
         hits = (np.flatnonzero(body.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
-        slices = tuple(slice(int(h[0]), int(h[-1]) + 1) for h in hits)
+        return cls._of(tuple(slice(int(h[0]), int(h[-1]) + 1) for h in hits), stride)
+
+    @classmethod
+    def whole(cls, shape: tuple[int, int, int], stride: int) -> BodyBox:
+        """All of an array of this shape, padded likewise."""
+        return cls._of(tuple(slice(0, n) for n in shape), stride)
+
+    @classmethod
+    def _of(cls, slices: tuple[slice, slice, slice], stride: int) -> BodyBox:
         return cls(slices, tuple((0, -(part.stop - part.start) % stride) for part in slices))
 
     def cut(self, array: np.ndarray) -> torch.Tensor:

@@ -15,10 +15,11 @@ import torch
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.job import dose_label, parse_dose
+from MAPDiffLib.noise import relative_noise
 
 __all__ = [
     "ANCHOR_DOSES", "Anchor", "DoseCalibration", "DoseEstimate", "anchor_of", "anchor_weight", "dose_label",
-    "estimate_dose", "match_degradation", "mix", "mix_share", "parse_dose", "relative_noise",
+    "estimate_dose", "match_degradation", "mix", "mix_share", "parse_dose",
 ]  # fmt: skip
 
 ANCHOR_DOSES = (0.1, 0.25, 0.5, 1.0)
@@ -76,58 +77,6 @@ class DoseEstimate:
 
     def __str__(self) -> str:
         return f"1/{1 / self.dose:.0f} (1/{1 / self.low:.0f} to 1/{1 / self.high:.0f})"
-
-
-def relative_noise(
-    voxels: np.ndarray | torch.Tensor, body: np.ndarray | torch.Tensor, spacing_mm: Sequence[float]
-) -> float | None:
-    """Local relative noise of a scan, unit-free: the median over flat, warm parts of the body of local sd / local mean.
-
-    voxels [z, y, x], body bool of the same shape (arrays, or tensors on any device), spacing (x, y, z) in mm. Flat: the
-    quarter of the warm voxels (above half the body mean) where a 25 mm neighbourhood varies least, which leaves edges
-    and lesions out. Neighbourhoods overlap by two thirds: every voxel's own would say the same at many times the cost.
-    None where a body has no such part: it is too thin, or cold.
-    """
-    voxels, body = torch.as_tensor(voxels), torch.as_tensor(body)
-    windows = [min(n, max(3, round(25 / s) | 1)) for n, s in zip(voxels.shape, reversed(spacing_mm), strict=True)]
-    around = _around(body, windows)
-    voxels, body = voxels[around], body[around]
-    voxels = voxels / ((voxels * body).sum(dtype=torch.float64) / body.sum()).to(voxels.dtype)  # squares stay finite
-    strides = [max(1, window // 3) for window in windows]
-    mean, square = (_window_means(image, windows, strides) for image in (voxels, voxels.square()))
-    centres = tuple(slice(w // 2, w // 2 + s * n, s) for w, s, n in zip(windows, strides, mean.shape, strict=True))
-    warm = _eroded(body)[centres] & (mean > 0.5)
-    if not warm.any():
-        return None
-    relative = ((square - mean.square())[warm].clamp(min=0).sqrt() / mean[warm]).cpu().numpy()
-    return float(np.median(relative[relative <= np.quantile(relative, 0.25)]))
-
-
-def _around(body: torch.Tensor, windows: Sequence[int]) -> tuple[slice, ...]:
-    """The box around the body that holds every window centred in it."""
-    hits = (body.any(dim=b).any(dim=a).nonzero() for a, b in ((0, 1), (0, 2), (1, 2)))  # x, y, z
-    spans = [(int(h[0]), int(h[-1]) + 1) if len(h) else (0, 0) for h in hits][::-1]
-    return tuple(slice(max(0, a - w // 2), b + w // 2) for (a, b), w in zip(spans, windows, strict=True))
-
-
-def _window_means(image: torch.Tensor, windows: Sequence[int], strides: Sequence[int]) -> torch.Tensor:
-    """Means over whole windows, one every `stride` voxels along each axis."""
-    for axis, (window, stride) in enumerate(zip(windows, strides, strict=True)):
-        image = image.unfold(axis, window, stride).mean(dim=-1)
-    return image
-
-
-def _eroded(body: torch.Tensor) -> torch.Tensor:
-    """Twice without the voxels that have a face towards what is not body."""
-    for _ in range(2):
-        wide = torch.nn.functional.pad(body, (1,) * 6)
-        inner = wide[1:-1, 1:-1, 1:-1]
-        for axis in range(3):
-            for start in (0, 2):
-                inner = inner & wide[tuple(slice(*((start, start + n) if a == axis else (1, 1 + n)))
-                                           for a, n in enumerate(body.shape))]  # fmt: skip
-        body = inner
-    return body
 
 
 @dataclass(frozen=True)

@@ -134,13 +134,15 @@ def _check_sampling(sampling: Mapping, timesteps: int) -> None:
 
 
 def _check_fit(what: str, fit: object) -> None:
-    """What validation cases of one input dose decided: weights per dose, and the uncertainty's scale."""
+    """What validation cases of one input dose decided: weights per dose, the uncertainty's scale, the widest noise."""
     if not isinstance(fit, dict):
         raise BundleError(f"{what} is {fit!r}; an object is needed")
-    _check_keys(what, fit, {"input_dose", "combine", "uncertainty_scale"})
+    _check_keys(what, fit, {"input_dose", "combine", "uncertainty_scale"}, {"noise_voxels"})
     for dose, weights in _mapping(fit, "combine").items():
         _check_weights(f"{what}.combine[{dose!r}]", weights)
     _number(f"{what}.uncertainty_scale", fit["uncertainty_scale"], 1e-6, 1e6)
+    if "noise_voxels" in fit and len(_numbers(f"{what}.noise_voxels", fit["noise_voxels"], 0.01, 50)) != 2:
+        raise BundleError(f"{what}.noise_voxels is {fit['noise_voxels']}; [axial, in plane] is needed")
 
 
 def _check_weights(what: str, weights: object) -> None:

@@ -25,7 +25,8 @@ GIVEN_BY = "--input-dose 1/20; in Slicer: Its dose"  # how a user says what dose
 class Plan:
     """doses: asked for, ascending; anchors: {timestep: dose} that the path passes.
 
-    weights, uncertainty_scale: what bundle.json's fit for the nearest input dose says.
+    weights, uncertainty_scale, noise_voxels: what bundle.json's fit for the nearest input dose says; the last is the
+    width of the widest noise in training, in voxels, axial and in plane (None: not known).
     """
 
     input_dose: float
@@ -35,6 +36,7 @@ class Plan:
     samples: int
     weights: dict[str, dict]
     uncertainty_scale: float
+    noise_voxels: tuple[float, float] | None = None
 
     @property
     def anchor_doses(self) -> list[float]:
@@ -87,7 +89,9 @@ def make_plan(bundle: Bundle, options: RestoreOptions, estimate: DoseEstimate | 
     grid = [t for t in sampling["timesteps"] if t not in skipped]
     grid = _with_steps(grid, options.steps)
     fit = nearest_fit(sampling["fits"], input_dose, grid)
-    return Plan(input_dose, doses, tuple(grid), path, samples, fit["combine"], fit["uncertainty_scale"])
+    return Plan(
+        input_dose, doses, tuple(grid), path, samples, fit["combine"], fit["uncertainty_scale"], fit.get("noise_voxels")
+    )  # fmt: skip
 
 
 def nearest_fit(fits: Sequence[dict], input_dose: float, timesteps: Sequence[int]) -> dict:

@@ -1,8 +1,8 @@
 """Volume -> each dose, one after another.
 
-body mask -> intensity.to_network -> mean of samples -> along the anchors' timesteps -> full dose: the estimates on the
-way, weighted as validation decided -> mean-activity guard -> each dose: closed-form mix of scan and full dose, with its
-share of the anchored estimate -> the scan's own units and geometry
+body mask -> working grid -> intensity.to_network -> mean of samples -> along the anchors' timesteps -> the scan's own
+grid -> full dose: the estimates on the way, weighted as validation decided -> mean-activity guard -> each dose:
+closed-form mix of scan and full dose, with its share of the anchored estimate -> the scan's own units and geometry
 
 Every dose waits for the last evaluation. The lower ones could be had earlier, but only from an estimate of full dose
 that is not yet as good: they would be worse than arithmetic with the final one, and not consistent with it.
@@ -10,8 +10,9 @@ that is not yet as good: they would be worse than arithmetic with the final one,
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -22,11 +23,13 @@ from MAPDiffLib.bodybox import BodyBox
 from MAPDiffLib.bundle import Bundle
 from MAPDiffLib.device import choose_compute
 from MAPDiffLib.diffusion import Diffusion
-from MAPDiffLib.doses import DoseEstimate, dose_label, mix, relative_noise
+from MAPDiffLib.doses import DoseEstimate, dose_label, mix
 from MAPDiffLib.errors import Cancelled
+from MAPDiffLib.grid import WorkingGrid, wanted_voxels
 from MAPDiffLib.guard import GuardReport, guard_activity
 from MAPDiffLib.intensity import Intensity
 from MAPDiffLib.job import RESEARCH_USE
+from MAPDiffLib.noise import noise_widths, relative_noise
 from MAPDiffLib.plan import Plan
 from MAPDiffLib.sampling import Evaluation, evaluate_path, evaluations_of
 from MAPDiffLib.tiles import TiledNetwork
@@ -89,11 +92,12 @@ class _Setting:
     """What stays the same during one restoration.
 
     All work is done in `box`, the box of the body: `scan` and `inside` are the input and the body in it, as tensors
-    where the network has its volumes.
+    where the network has its volumes. The network alone works on `grid`.
     """
 
     volume: Volume
     box: BodyBox
+    grid: WorkingGrid
     scan: torch.Tensor
     inside: torch.Tensor
     intensity: Intensity
@@ -130,7 +134,7 @@ def restore(
     clock.lap("prepare")
     progress = _Progress(report, way, volume.voxels.size)
     evaluations = evaluate_path(
-        setting.network, Diffusion(**bundle.manifest["diffusion"]), setting.box.pad(setting.scan), setting.intensity,
+        setting.network, Diffusion(**bundle.manifest["diffusion"]), setting.grid.take(setting.scan), setting.intensity,
         way.input_dose, way.timesteps, way.samples, options.seed, progress.add, cancelled,
     )  # fmt: skip
     full, anchored, spread = _estimates(evaluations, setting, progress)
@@ -157,7 +161,7 @@ def restore(
 
     uncertainty = None
     if spread is not None:
-        scaled = setting.box.trim(spread) * way.uncertainty_scale * setting.inside
+        scaled = setting.grid.give(spread) * way.uncertainty_scale * setting.inside
         uncertainty = setting.into(torch.zeros_like(whole), scaled)
     clock.lap("uncertainty")
     return Restoration(uncertainty, _summary(setting, bundle, options, clock, figures))
@@ -169,20 +173,28 @@ def _prepare(volume: Volume, bundle: Bundle, options: RestoreOptions, report: Re
     estimate = plan.estimate_input_dose(volume, body, bundle)
     way = plan.make_plan(bundle, options, estimate)
     compute = choose_compute(options.device, options.precision)
-    box = BodyBox.around(body, bundle.network.config.stride)
+    box = BodyBox.around(body, 1)
+    scan, inside = (torch.from_numpy(array[box.slices]) for array in (volume.voxels, body))
+    grid = _working_grid(volume, scan.shape, bundle, way)
 
     def warn(message: str) -> None:
         report({"type": "warning", "message": message})
 
     # What the sampler and the estimates hold, and as much again for what they pass through while they are made.
-    held = 2 * len(way.anchors) + 16
+    held = (2 * len(way.anchors) + 16) * math.ceil(math.prod(grid.shape) / math.prod(grid.working))
     network = TiledNetwork(
-        bundle.network, box.cut(body), compute, options.tile, warn, held, options.gpu_memory_gb
+        bundle.network, grid.take_mask(inside), compute, options.tile, warn, held, options.gpu_memory_gb
     )  # fmt: skip
     for message in plan.cautions(volume, bundle, options, estimate):
         warn(message)
-    scan, inside = (box.trim(box.cut(array).to(network.home)) for array in (volume.voxels, body))
-    return _Setting(volume, box, scan, inside, intensity, estimate, way, network)
+    scan, inside = scan.to(network.home), inside.to(network.home)
+    return _Setting(volume, box, grid, scan, inside, intensity, estimate, way, network)
+
+
+def _working_grid(volume: Volume, shape: Sequence[int], bundle: Bundle, way: Plan) -> WorkingGrid:
+    widths = noise_widths(volume.voxels, volume.body, volume.spacing_mm) if way.noise_voxels else None
+    wanted = wanted_voxels(widths, way.noise_voxels, max(bundle.manifest["spacing_range_mm"]))
+    return WorkingGrid.of(shape, volume.spacing_mm, wanted, bundle.network.config.stride)
 
 
 def _figures(image: torch.Tensor, setting: _Setting, guard: GuardReport) -> dict[str, float | None]:
@@ -210,6 +222,7 @@ def _summary(setting: _Setting, bundle: Bundle, options: RestoreOptions, clock: 
         "device": str(network.device),
         "precision": str(network.dtype).removeprefix("torch."),
         "tile_edges": list(network.edges),
+        "working_spacing_mm": list(setting.grid.spacing_mm(setting.volume.spacing_mm)),
         "seconds": clock.seconds,
         "doses": {f"{dose:g}": values for dose, values in figures.items()},
         "notice": RESEARCH_USE,
@@ -241,7 +254,7 @@ def _estimates(
     """
     way, full, anchored, spread = setting.way, torch.zeros_like(setting.scan), {}, None
     for evaluation, weight in zip(evaluations, way.estimate_weights(), strict=True):
-        x0_hat, spread = setting.box.trim(evaluation.x0_hat), evaluation.spread
+        x0_hat, spread = setting.grid.give(evaluation.x0_hat), evaluation.spread
         full.add_(x0_hat, alpha=weight)
         anchor = way.anchors.get(evaluation.t)
         if anchor is not None:

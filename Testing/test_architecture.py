@@ -32,6 +32,7 @@ torch.nn.Sequential torch.nn.SiLU torch.nn.functional torch.nn.functional.interp
 torch.nn.functional.silu torch.nn.init torch.nn.init.kaiming_normal_ torch.nn.init.normal_ torch.nn.init.zeros_
 torch.nn.utils torch.nn.utils.clip_grad_norm_ torch.no_grad torch.optim torch.optim.AdamW torch.optim.Optimizer
 torch.randn torch.randn_like torch.save torch.set_num_threads torch.sign torch.stack torch.tensor
+    torch.tensordot
 torch.utils.data.DataLoader torch.utils.data.Dataset torch.utils.tensorboard.SummaryWriter torch.where torch.zeros
 torch.zeros_like torch.frexp torch.ldexp
 """

@@ -182,6 +182,8 @@ EDITS = {
     "noise is .*one number for each": lambda m: m["dose_estimate"].update(noise=[0.1]),
     "fits.0..uncertainty_scale is 1000": lambda m: m["sampling"]["fits"][0].update(uncertainty_scale=10**400),
     "fits.0..uncertainty_scale is -1": lambda m: m["sampling"]["fits"][0].update(uncertainty_scale=-1),
+    "noise_voxels is .2.0.; .axial, in plane.": lambda m: m["sampling"]["fits"][0].update(noise_voxels=[2.0]),
+    "noise_voxels is 0": lambda m: m["sampling"]["fits"][0].update(noise_voxels=[0, 2.0]),
     "scores is .]": lambda m: m.update(scores=[]),
 }
 

@@ -14,7 +14,6 @@ from MAPDiffLib.doses import (
     mix,
     mix_share,
     parse_dose,
-    relative_noise,
 )
 from MAPDiffLib.errors import InputError
 
@@ -71,19 +70,6 @@ def test_impossible_doses_are_refused_with_the_rule(text):
 @pytest.mark.parametrize(("dose", "label"), [(0.1, "1/10"), (0.25, "1/4"), (0.5, "1/2"), (1.0, "full"), (0.05, "1/20")])
 def test_labels_are_fractions(dose, label):
     assert dose_label(dose) == label
-
-
-def noisy_body(noise, seed=0, scale=1.0):
-    rng = np.random.default_rng(seed)
-    body = np.zeros((40, 48, 48), bool)
-    body[4:36, 6:42, 6:42] = True
-    return scale * body * (2 + 2 * noise * rng.standard_normal(body.shape)).astype(np.float32), body
-
-
-def test_relative_noise_of_white_noise_is_its_coefficient_of_variation_whatever_the_units():
-    for scale in (1.0, 1000.0):
-        voxels, body = noisy_body(0.1, scale=scale)
-        assert relative_noise(voxels, body, (4, 4, 4)) == pytest.approx(0.1, rel=0.1)
 
 
 def test_the_dose_is_read_off_the_noise_and_held_at_the_ends():

@@ -83,6 +83,8 @@ def test_validation_decides_weights_and_shares_and_they_are_what_restores(made, 
         weights = fit["combine"]["1"]["estimate"]
         assert weights["19"] > 0.9 and sum(weights.values()) == pytest.approx(1, abs=1e-3)
         assert fit["uncertainty_scale"] < 0.1  # spreads of 1, errors of 0.01
+        # The cases' noise is white: differences at one lag and at two are alike.
+        assert len(fit["noise_voxels"]) == 2 and 0.5 < max(fit["noise_voxels"]) < 1.0
     assert "0.1" in sampling["fits"][0]["combine"] and "0.1" not in sampling["fits"][1]["combine"]
     steps = restore(read_dose(cases[0], 0.05), bundle, RestoreOptions(input_dose=0.05))
     assert [each.dose for each in steps] == [0.1, 0.25, 0.5, 1.0]

@@ -33,19 +33,21 @@ GIVEN = RestoreOptions(input_dose=0.05, seed=3)
 
 def fitted(bundle: Bundle, **fit) -> Bundle:
     """The bundle with another fit for 1/20 dose."""
-    fits = [MANIFEST["sampling"]["fits"][0] | fit]
-    manifest = MANIFEST | {"sampling": MANIFEST["sampling"] | {"fits": fits}}
+    sampling = bundle.manifest["sampling"]
+    manifest = bundle.manifest | {"sampling": sampling | {"fits": [sampling["fits"][0] | fit]}}
     return Bundle(bundle.name, bundle.folder, bundle.network, manifest, "0" * 64)
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
+@pytest.fixture(scope="module", params=[{}, {"noise_voxels": [0.5, 0.5]}], ids=["own grid", "coarser grid"])
+def bundle(tmp_path_factory, request):
+    """Twice: a bundle that leaves a scan its grid, and one that has only seen narrower noise."""
     torch.manual_seed(0)
     network = DenoisingUNet(NetworkConfig(widths=(8, 16), embedding=16))
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
-    return Bundle("shaken", tmp_path_factory.mktemp("bundle"), network.eval(), MANIFEST, "0" * 64)
+    shaken = Bundle("shaken", tmp_path_factory.mktemp("bundle"), network.eval(), MANIFEST, "0" * 64)
+    return fitted(shaken, **request.param)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,12 @@ def test_geometry_and_units_are_the_inputs(result, volume):
         for name in ("spacing_mm", "origin_mm", "direction", "units"):
             assert getattr(restored, name) == getattr(volume, name)
         assert restored.voxels.dtype == np.float32 and restored.voxels.shape == volume.voxels.shape
+
+
+def test_the_report_says_on_which_voxels_the_network_worked(result, volume, bundle):
+    coarser = "noise_voxels" in bundle.manifest["sampling"]["fits"][0]
+    worked = result[1].report["working_spacing_mm"]
+    assert worked == (pytest.approx([5.0, 5.0, 4.5], abs=0.1) if coarser else list(volume.spacing_mm))
 
 
 def test_outside_the_body_the_input_is_untouched(result, volume):

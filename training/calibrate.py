@@ -16,9 +16,10 @@ import torch
 from tqdm import tqdm
 
 from MAPDiffLib.diffusion import Diffusion
-from MAPDiffLib.doses import match_degradation, relative_noise
+from MAPDiffLib.doses import match_degradation
 from MAPDiffLib.intensity import Intensity
 from MAPDiffLib.metrics import nmae, ssim
+from MAPDiffLib.noise import relative_noise
 from MAPDiffLib.sampling import draw_noise
 from MAPDiffLib.volume import body_mask
 from training.casefile import derived_doses

@@ -15,7 +15,7 @@ from MAPDiffLib.weights import pack, unpack
 from training.casefile import read_facts
 from training.config import TrainConfig
 from training.datasets import FINEST_ZOOM
-from training.fit import fit_uncertainty, fit_weights, measure
+from training.fit import fit_uncertainty, fit_weights, measure, widest_noise
 from training.train import load_run
 
 SIMULATED = "simulated (training/simulate); no patient data"
@@ -79,6 +79,8 @@ def _fit(network: DenoisingUNet, config: TrainConfig, validation: list[Path], pa
         combine = fit_weights(cases, input_dose, timesteps, anchors)
         scale = fit_uncertainty(cases, combine["1"]["estimate"])
         fits.append({"input_dose": input_dose, "combine": combine, "uncertainty_scale": scale})
+        if noise := widest_noise(validation, input_dose):
+            fits[-1]["noise_voxels"] = noise
     return {"timesteps": list(path), "samples": SAMPLES, "fits": fits}
 
 

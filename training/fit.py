@@ -1,4 +1,5 @@
-"""What validation cases decide after training, for each input dose: weights per dose, and the uncertainty's scale."""
+"""What validation cases decide after training, for each input dose: weights per dose, the uncertainty's scale, and the
+widest noise that the network knows."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from MAPDiffLib.doses import ANCHOR_DOSES, mix
 from MAPDiffLib.guard import guard_activity
 from MAPDiffLib.intensity import Intensity
 from MAPDiffLib.network import DenoisingUNet
+from MAPDiffLib.noise import noise_widths
 from MAPDiffLib.sampling import evaluate_path
 from MAPDiffLib.tiles import TiledNetwork
 from MAPDiffLib.volume import body_mask
@@ -122,3 +124,16 @@ def fit_uncertainty(measured: list[Measured], weights: dict[str, float], coverag
         full = np.array(list(weights.values()), np.float32) @ m.estimates
         ratios.append(np.abs(full - m.real[1.0]) / np.maximum(m.spread, 1e-6))
     return float(np.quantile(np.concatenate(ratios), coverage) / 1.645)
+
+
+def widest_noise(cases: list[Path], dose: float) -> list[float] | None:
+    """The widest noise of any of these cases at this dose in voxels of its own scan, [axial, in plane] (MAPDiffLib/
+    grid.py); of the two axes in plane the narrower counts. None where it cannot be measured in any."""
+    found = []
+    for case in cases:
+        scan = read_dose(case, dose)
+        widths = noise_widths(scan.voxels, scan.body, scan.spacing_mm)
+        if widths is not None and not np.isnan(widths).any():
+            axial, *plane = np.array(widths) / scan.spacing_mm[::-1]
+            found.append((axial, min(plane)))
+    return [round(float(widest), 3) for widest in np.max(found, axis=0)] if found else None

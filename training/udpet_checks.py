@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from MAPDiffLib.doses import dose_label, relative_noise
+from MAPDiffLib.doses import dose_label
+from MAPDiffLib.noise import relative_noise
 from MAPDiffLib.volume import Volume, body_mask
 from training.udpet_headers import Excluded
 

@@ -1,7 +1,7 @@
 """Methods of the table without training: Gaussian filter, non-local means, BM4D.
 
 The last two expect noise of one strength everywhere. PET noise grows with activity, so they work on log1p of the scan
-(MAPDiffLib/intensity.py), where it is nearly even, with the strength read off the scan itself (doses.relative_noise).
+(MAPDiffLib/intensity.py), where it is nearly even, with the strength read off the scan itself (noise.relative_noise).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 from scipy import ndimage
 
 from MAPDiffLib.bodybox import BodyBox
-from MAPDiffLib.doses import relative_noise
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.intensity import BODY_MEAN_SUV, LOG_DEVIATION, Intensity
+from MAPDiffLib.noise import relative_noise
 from MAPDiffLib.volume import Volume, body_mask
 from training.table.method import Result, with_mixes
 
