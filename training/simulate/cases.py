@@ -30,7 +30,11 @@ class Size:
     coarser: float
 
 
-SIZES = {"full": Size((256, 128, 128), 1.0), "small": Size((128, 64, 64), 2.0)}
+SIZES = {
+    "full": Size((256, 128, 128), 1.0),
+    "small": Size((128, 64, 64), 2.0),
+    "fine": Size((512, 256, 256), 0.5),  # about 2 mm: to judge what is made of voxels finer than training's
+}
 
 
 def split_seed(split: str, number: int) -> int:
