@@ -30,7 +30,9 @@ class WorkingGrid:
     frame: BodyBox
 
     @classmethod
-    def of(cls, shape: Sequence[int], spacing_mm: Sequence[float], wanted_mm: Sequence[float], stride: int):
+    def of(
+        cls, shape: Sequence[int], spacing_mm: Sequence[float], wanted_mm: Sequence[float], stride: int
+    ) -> WorkingGrid:
         """For a box [z, y, x] with `spacing_mm` (x, y, z) voxels of about `wanted_mm` (z, y, x), never finer ones."""
         working = tuple(
             max(1, round(n * own / wanted)) if wanted > LEAST_GAIN * own else n

@@ -5,6 +5,7 @@ Both are measured where little else varies: in windows of 25 mm, the flattest qu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import torch
 
 WINDOW_MM = 25.0
 LAG_MM = 4.5  # differences at up to this distance are set beside those at twice as much
-MOST_WINDOWS = 4000  # for the width: more would say the same
+MOST_WINDOWS, MOST_VOXELS = 4000, 16_000_000  # for the width: more would say the same
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,13 @@ class _Windows:
     deviations: np.ndarray
 
     def cut(self) -> torch.Tensor:
-        """Flat windows, each divided by its mean, [n, z, y, x]: all or evenly MOST_WINDOWS of them."""
+        """Flat windows divided by their means, [n, z, y, x]: evenly at most MOST_WINDOWS, MOST_VOXELS together."""
         windows = self.voxels
         for axis, (size, stride) in enumerate(zip(self.sizes, self.strides, strict=True)):
             windows = windows.unfold(axis, size, stride)
         places = self.flat.nonzero()
-        places = places[:: -(-len(places) // MOST_WINDOWS)].unbind(dim=1)
+        most = max(1, min(MOST_WINDOWS, MOST_VOXELS // math.prod(self.sizes)))
+        places = places[:: -(-len(places) // most)].unbind(dim=1)
         return windows[places] / self.mean[places][:, None, None, None]
 
 

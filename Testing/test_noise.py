@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from MAPDiffLib import noise
+from MAPDiffLib.noise import _squared_differences as differences
 from MAPDiffLib.noise import noise_widths, relative_noise
 
 
-def noisy_body(noise=0.1, sigmas=(0, 0, 0), shape=(60, 72, 72), seed=0):
+def noisy_body(deviation=0.1, sigmas=(0, 0, 0), shape=(60, 72, 72), seed=0):
     """A warm box in air with Gaussian noise of these widths in voxels."""
     body = np.zeros(shape, bool)
     body[4:-4, 6:-6, 6:-6] = True
     smooth = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(shape), sigmas)
-    return (2 * body * (1 + noise * smooth / smooth.std())).astype(np.float32), body
+    return (2 * body * (1 + deviation * smooth / smooth.std())).astype(np.float32), body
 
 
 @pytest.mark.parametrize("scale", [1.0, 1000.0])
@@ -40,8 +42,22 @@ def test_uptake_that_changes_slowly_is_not_taken_for_wide_noise():
     assert noise_widths(voxels * slope, body, (4.2, 4.2, 4.2)) == pytest.approx(flat, rel=0.1)
 
 
+def test_a_fifth_of_the_windows_says_the_same(monkeypatch):
+    voxels, body = noisy_body(sigmas=(0.8, 1.1, 0.9))
+    every = noise_widths(voxels, body, (4.2, 4.2, 4.2))
+    sizes = []
+    monkeypatch.setattr(noise, "MOST_VOXELS", 100_000)
+    monkeypatch.setattr(
+        noise,
+        "_squared_differences",
+        lambda patches, *rest: sizes.append(patches.numel()) or differences(patches, *rest),
+    )
+    assert noise_widths(voxels, body, (4.2, 4.2, 4.2)) == pytest.approx(every, rel=0.05)
+    assert max(sizes) <= 100_000
+
+
 def test_nothing_is_said_of_a_body_without_a_warm_part_and_no_width_where_nothing_varies():
-    voxels, body = noisy_body(noise=0.0)
+    voxels, body = noisy_body(deviation=0.0)
     assert np.isnan(noise_widths(voxels, body, (4, 4, 4))).all()
     thin = np.zeros_like(body)
     thin[30, 36, 36] = True
