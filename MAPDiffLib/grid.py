@@ -1,8 +1,8 @@
 """The grid that the network works on: the scan's own, or a coarser one where its noise is wider than any in training.
 
 A network knows noise by its width in voxels. Where a scan has thin slices or a wide post-filter its noise looks like
-anatomy to it; on voxels of a size at which the noise is as wide as the widest in training it is noise again. Nothing is
-lost that the scan holds: noise and image went through the same filters.
+anatomy to it; on voxels of a size at which the noise is as wide as the widest in training it is noise again. Little is
+lost on the way there and back: image and noise went through the same filters, so that neither is finer than the other.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ def _prepare(volume: Volume, bundle: Bundle, options: RestoreOptions, report: Re
     way = plan.make_plan(bundle, options, estimate)
     compute = choose_compute(options.device, options.precision)
     box = BodyBox.around(body, 1)
-    scan, inside = (torch.from_numpy(array[box.slices]) for array in (volume.voxels, body))
+    scan, inside = (torch.from_numpy(array[box.slices].copy()) for array in (volume.voxels, body))
     grid = _working_grid(volume, scan.shape, bundle, way)
 
     def warn(message: str) -> None:
