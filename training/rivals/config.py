@@ -13,7 +13,6 @@ WIDTHS = {"unet": 24, "gan": 24, "swinunetr": 12}  # 3.2, 3.2 and 4.1 million pa
 STRIDES = {"unet": 16, "swinunetr": 32, "gan": 16}  # four halvings; the transformer has five
 # Smaller ones leave the discriminator no voxel to judge and the transformer's instance normalisation nothing to norm.
 SMALLEST_PATCH = {"unet": 16, "swinunetr": 64, "gan": 32}
-PRECISIONS = ("auto", "bf16-mixed", "32-true")  # as our own training calls them
 
 
 def _our_doses() -> dict[float, float]:
@@ -41,7 +40,6 @@ class RivalConfig:
     warmup: int = 100
     ema_decay: float = 0.998
     gradient_clip: float = 1.0
-    precision: str = "auto"  # bf16-mixed on a GPU, else 32-true; or one of the two
     checkpoint_every: int = 500
     seed: int = 0
 
@@ -53,8 +51,6 @@ class RivalConfig:
             raise InputError(f"patch is {self.patch}; {self.name} needs a multiple of {self.stride}, {least} at least")
         if min(self.batch, self.iterations, self.checkpoint_every) < 1:
             raise InputError("batch, iterations and checkpoint_every must be at least 1")
-        if self.precision not in PRECISIONS:
-            raise InputError(f"precision is {self.precision!r}; one of {', '.join(PRECISIONS)} is needed")
 
     @property
     def stride(self) -> int:

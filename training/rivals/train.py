@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -43,8 +44,7 @@ def train_rival(
     average = AveragedWeights(network, config.ema_decay)
     state = _State(output / CHECKPOINT, learner, average.module)
     state.load(place)
-    halved = config.precision == "bf16-mixed" or (config.precision == "auto" and on_gpu)
-    autocast = partial(torch.autocast, place.type, torch.bfloat16, enabled=halved)
+    autocast = partial(torch.autocast, "cuda", torch.bfloat16) if on_gpu else nullcontext
     source = PatchSource(cases, config.patch, config.input_doses, config.seed, config.zoomed, place)
     log = _Log(output, config, parameters(network), state.iteration)
     remaining = range(state.iteration, config.iterations)
