@@ -164,7 +164,10 @@ def test_the_stops_of_a_path_lie_in_the_anchors_intervals_and_half_of_them_on_th
     config = TrainConfig(taus=(131, 72, 38, 0))
     stops = draw_stops(config, iteration=5, items=list(range(40)))
     assert stops.shape == (4, 40) and (stops.diff(dim=0) < 0).all()
-    assert (stops[:, 1::2] == torch.tensor([131, 72, 38, 19])[:, None]).all()
+    usual = torch.tensor([131, 72, 38, 19])[:, None]
+    assert (stops[:, 0::2] == usual).all()
+    # The other half at the next iteration, for a batch of which one item goes down the path.
+    assert (draw_stops(config, iteration=6, items=list(range(40)))[:, 1::2] == usual).all()
     for row, (low, high) in zip(stops, ((131, 262), (72, 131), (38, 72), (1, 38)), strict=True):
         assert ((row >= low) & (row < high)).all() and len(row.unique()) > 5
 
@@ -195,6 +198,18 @@ def test_a_path_trains_each_stop_on_the_state_its_sampler_would_reach(cases, tmp
         list(deterministic_sampler(config.diffusion, denoise, seen[0][0][item], steps))
         for (x_t, _, _), state in zip(seen, states, strict=True):
             assert torch.allclose(x_t[item], state, atol=1e-5)
+
+
+def test_a_batch_too_small_for_its_path_is_refused(cases, tmp_path):
+    """Rounded to no item, the path would go untrained, and the loss would look well."""
+    config = replace(TINY, path_share=0.25, batch=2)
+    with pytest.raises(InputError, match="batch is 2, 2 for each of 1 processes.*it takes a batch of 3"):
+        train(config, cases, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    fabric, _, model, optimizer = begin(least := replace(config, batch=3))
+    batch = PatchSource(cases, least.patch, least.input_doses, least.seed).batch(0, [0, 1, 2])
+    losses = update(fabric, model, optimizer, least, batch, 0, [0, 1, 2])
+    assert [len(loss.total) for loss in losses] == [3, 1, 1, 1, 1]
 
 
 def test_a_fresh_run_begins_with_the_mean_of_the_weights_given(tmp_path):

@@ -6,6 +6,7 @@ the same global batch and a resumed run continues exactly where the killed one w
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -68,7 +69,7 @@ def train(
 def begin(config: TrainConfig, output: Path | None = None, start_from: Sequence[Path] = ()) -> tuple:
     """(fabric, network, model, optimizer) of a fresh run: `model` is the network as its processes share it.
 
-    `output` is claimed for this configuration where it is given.
+    `output` is claimed for this configuration where it is given. InputError when the batch is too small for its path.
     """
     # What torchrun says of its processes; Fabric by itself would take a CPU machine for a single device.
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
@@ -77,6 +78,7 @@ def begin(config: TrainConfig, output: Path | None = None, start_from: Sequence[
     precision = ("bf16-mixed" if on_gpu else "32-true") if config.precision == "auto" else config.precision
     fabric = Fabric(accelerator="auto", devices=local, num_nodes=nodes, precision=precision)
     fabric.launch()
+    _check_path(config, fabric.world_size)
     torch.manual_seed(config.seed)
     torch.backends.cudnn.benchmark = True  # every batch has the same shape
     network = DenoisingUNet(config.network).to(memory_format=torch.channels_last_3d)
@@ -151,7 +153,8 @@ def draw_timesteps(config: TrainConfig, iteration: int, items: list[int]) -> tor
 def draw_stops(config: TrainConfig, iteration: int, items: list[int]) -> torch.Tensor:
     """One timestep in each anchor's interval, falling, for each numbered item: int [anchors, b].
 
-    Every other item stops at the taus themselves and half the last one, as a restoration does; the rest anywhere.
+    Every other item stops at the taus themselves and half the last one, as a restoration does; the rest anywhere. An
+    item changes sides with every iteration: a small batch sends no more than its first one down the path.
     """
     taus = [anchor.tau for anchor in config.anchors]
     bounds = [(taus[0], min(2 * taus[0], config.diffusion.timesteps - 1))]
@@ -161,7 +164,7 @@ def draw_stops(config: TrainConfig, iteration: int, items: list[int]) -> torch.T
     for item in items:
         rng = np.random.default_rng([config.seed, iteration, item, 1])
         anywhere = [int(rng.integers(low, high)) for low, high in bounds]
-        stops.append(usual if item % 2 else anywhere)
+        stops.append(usual if (iteration + item) % 2 else anywhere)
     return torch.tensor(stops).T
 
 
@@ -189,7 +192,7 @@ def _path_step(fabric, model, config: TrainConfig, batch: Batch, iteration: int,
     """All items at the noisiest timestep, then the first of them down the sampler's path, each stop on the state that
     the estimate before it leads to. Leaves the gradients of the mean over all evaluations; returns their losses."""
     diffusion = config.diffusion
-    going_on = round(config.path_share * len(items))
+    going_on = _going_on(config, len(items))
     stops = draw_stops(config, iteration, items[:going_on])
     evaluations = len(items) + len(stops) * going_on
     t = torch.full((len(items),), diffusion.timesteps - 1)
@@ -207,6 +210,22 @@ def _path_step(fabric, model, config: TrainConfig, batch: Batch, iteration: int,
         batch, noise = batch.first(going_on), noise[:going_on]
         x_t = diffusion.step(x_t[:going_on], losses[-1].x0_hat[:going_on].detach(), t[:going_on], stop)
         t = stop
+
+
+def _going_on(config: TrainConfig, items: int) -> int:
+    """How many of a process's items of an iteration go down the path."""
+    return round(config.path_share * items)
+
+
+def _check_path(config: TrainConfig, processes: int) -> None:
+    """InputError when rounding leaves a process no item for the path: it would train without one and not say so."""
+    items = config.batch // processes
+    if config.path_share and not _going_on(config, items):
+        least = next(n for n in itertools.count(1) if _going_on(config, n))
+        raise InputError(
+            f"batch is {config.batch}, {items} for each of {processes} processes, and path_share {config.path_share:g} "
+            f"of it is none: the path would not be trained; it takes a batch of {least * processes}, or a larger share"
+        )
 
 
 def _save(fabric: Fabric, checkpoint: Path, state: dict) -> None:
