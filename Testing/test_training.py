@@ -221,6 +221,10 @@ def test_a_fresh_run_begins_with_the_mean_of_the_weights_given(tmp_path):
     assert all(w.eq(0.5).all() for w in network.state_dict().values())
     _, network, *_ = begin(TINY, start_from=runs[1:])
     assert all(w.eq(1).all() for w in network.state_dict().values())
+    (tmp_path / "run").mkdir()
+    runs[1].rename(tmp_path / "run" / CHECKPOINT)
+    _, network, *_ = begin(TINY, start_from=[runs[0], tmp_path / "run"])
+    assert all(w.eq(0.5).all() for w in network.state_dict().values())
 
 
 def test_a_run_goes_on_from_a_bundle(tmp_path):

@@ -101,7 +101,7 @@ def _add_train(steps) -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of the run")
     parser.add_argument(
         "--start-from", type=Path, nargs="+", default=(),
-        help="checkpoints or bundles: a fresh run begins with their mean weights",
+        help="folders of runs, checkpoints or bundles: a fresh run begins with their mean weights",
     )  # fmt: skip
     parser.add_argument("--calibration", type=Path, help="calibration.json whose taus replace the config's")
     parser.add_argument("--workers", type=int, help="processes that cut patches (default: as the device needs)")

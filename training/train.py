@@ -37,9 +37,9 @@ def train(
 ) -> Path:
     """Train to config.iterations in folder `output`, resuming from its checkpoint; returns the checkpoint's path.
 
-    A fresh run begins with the mean of the weights in `start_from`, checkpoints (averaged weights) or bundles; for runs
-    from one warm start that is as good as any of them (arXiv 2203.05482). `workers` as in datasets.batches. InputError
-    when `output` holds a run of another configuration.
+    A fresh run begins with the mean of the weights in `start_from`: folders of runs, checkpoints (averaged weights) or
+    bundles; for runs from one warm start that is as good as any of them (arXiv 2203.05482). `workers` as in
+    datasets.batches. InputError when `output` holds a run of another configuration.
     """
     fabric, network, model, optimizer = begin(config, output, start_from)
     average = AveragedWeights(network, config.ema_decay)
@@ -136,7 +136,9 @@ def averaged_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
 
 
 def _start_weights(start: Path) -> dict[str, torch.Tensor]:
-    """Of a checkpoint, or of the network in a bundle's folder."""
+    """Of a checkpoint, of the run in a folder, or of the network in a bundle's folder."""
+    if (start / CHECKPOINT).exists():
+        return averaged_weights(start / CHECKPOINT)
     return load_bundle(start).network.state_dict() if start.is_dir() else averaged_weights(start)
 
 
