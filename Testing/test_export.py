@@ -19,6 +19,7 @@ from training.config import TrainConfig
 from training.datasets import read_dose
 from training.fit import Measured
 from training.train import load_run, train
+from training.unlike import fits_that_hold
 
 ANCHORED = TrainConfig(
     name="tiny", network=NetworkConfig(widths=(4, 8), embedding=16), taus=(131, 72, 38, 0), path_share=0.5, patch=16,
@@ -88,3 +89,6 @@ def test_validation_decides_weights_and_shares_and_they_are_what_restores(made, 
     assert "0.1" in sampling["fits"][0]["combine"] and "0.1" not in sampling["fits"][1]["combine"]
     steps = restore(read_dose(cases[0], 0.05), bundle, RestoreOptions(input_dose=0.05))
     assert [each.dose for each in steps] == [0.1, 0.25, 0.5, 1.0]
+    folder = export.export_bundle(run, calibration, cases, cases, tmp_path / "checked", "checked", unlike=cases[:1])
+    checked = load_bundle(folder).manifest["sampling"]["fits"]
+    assert checked == fits_that_hold(bundle, cases[:1]) != sampling["fits"]  # this network knows nothing of 1/4 dose

@@ -183,6 +183,7 @@ def _add_export(steps) -> None:
     parser.add_argument("--run-folder", type=Path, required=True)
     parser.add_argument("--calibration", type=Path, required=True)
     parser.add_argument("--validation", type=Path, required=True)
+    parser.add_argument("--unlike", type=Path, help="more of them, of other scanners: an anchor has to help there too")
     parser.add_argument("--cases", type=Path, required=True, help="the training cases, for the bundle's record")
     parser.add_argument("--output", type=Path, required=True, help="bundle folder; its name is the bundle's name")
     parser.add_argument("--description", default="Multi-anchor guided diffusion for whole-body FDG PET")
@@ -194,8 +195,9 @@ def _export(options) -> None:
     from training.export_bundle import export_bundle
 
     validation, cases = find_cases(options.validation), find_cases(options.cases)
+    unlike = find_cases(options.unlike) if options.unlike else []
     folder = export_bundle(
-        options.run_folder, options.calibration, validation, cases, options.output, options.description
+        options.run_folder, options.calibration, validation, cases, options.output, options.description, unlike
     )
     print(folder)
 

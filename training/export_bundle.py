@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from MAPDiffLib.bundle import load_bundle, save_bundle
 from MAPDiffLib.doses import ANCHOR_DOSES
@@ -17,16 +19,24 @@ from training.config import TrainConfig
 from training.datasets import FINEST_ZOOM
 from training.fit import fit_uncertainty, fit_weights, measure, widest_noise
 from training.train import load_run
+from training.unlike import fits_that_hold
 
 SIMULATED = "simulated (training/simulate); no patient data"
 SAMPLES = 4
 
 
 def export_bundle(
-    run: Path, calibration: Path, validation: list[Path], training_cases: list[Path], folder: Path, description: str
+    run: Path,
+    calibration: Path,
+    validation: list[Path],
+    training_cases: list[Path],
+    folder: Path,
+    description: str,
+    unlike: Sequence[Path] = (),
 ) -> Path:
     """Fit on the validation cases and write the bundle into `folder` (its name is the bundle's); returns the folder.
 
+    unlike: validation cases of scanners unlike those of training, where an anchor must help too to keep its share.
     A run trained at the noisiest timestep alone is a one-pass regression and becomes a bundle with full dose as its
     only anchor.
     """
@@ -55,6 +65,10 @@ def export_bundle(
         "scores": {},
         "licence": "Apache-2.0",
     }
+    if unlike:
+        with TemporaryDirectory() as temporary:
+            fitted = load_bundle(save_bundle(Path(temporary) / folder.name, config.network, weights, fields))
+        fields["sampling"] = sampling | {"fits": fits_that_hold(fitted, unlike)}
     return save_bundle(folder, config.network, weights, fields)
 
 
