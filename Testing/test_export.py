@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from MAPDiffLib.bundle import load_bundle
+from MAPDiffLib.errors import InputError
 from MAPDiffLib.network import NetworkConfig
 from MAPDiffLib.restore import RestoreOptions, restore
 from MAPDiffLib.weights import rounded
 from Testing.tiny import tiny_case
 from training import export_bundle as export
 from training.config import TrainConfig
-from training.datasets import read_dose
+from training.datasets import dose_file, read_dose
 from training.fit import Measured
 from training.train import load_run, train
 from training.unlike import fits_that_hold
@@ -51,6 +52,19 @@ def test_a_one_pass_regression_becomes_a_bundle_that_restores_every_dose(made, t
     scan = read_dose(cases[0], 0.05)
     doses = [each.dose for each in restore(scan, bundle, RestoreOptions(input_dose=0.05, doses=(0.25, 1.0)))]
     assert doses == [0.25, 1.0]
+
+
+def test_a_case_without_a_dose_is_named_before_anything_is_fitted(made, tmp_path, monkeypatch):
+    cases, calibration, folder = made
+    run = train(replace(ANCHORED, iterations=1), cases, folder / "lacking").parent
+    lacking = tiny_case(tmp_path / "lacking", 9)
+    for dose in (0.1, 0.5):
+        (lacking / dose_file(dose)).unlink()
+    monkeypatch.setattr(export, "measure", lambda *_: pytest.fail("fitted"))
+    for validation, unlike in (([*cases, lacking], []), (cases, [lacking])):
+        with pytest.raises(InputError, match=r"lacking: no dose-0.100.nii.gz, dose-0.500.nii.gz"):
+            export.export_bundle(run, calibration, validation, cases, tmp_path / "made", "made", unlike=unlike)
+    assert not (tmp_path / "made").exists()
 
 
 def test_validation_decides_weights_and_shares_and_they_are_what_restores(made, tmp_path, monkeypatch):
@@ -90,5 +104,6 @@ def test_validation_decides_weights_and_shares_and_they_are_what_restores(made, 
     steps = restore(read_dose(cases[0], 0.05), bundle, RestoreOptions(input_dose=0.05))
     assert [each.dose for each in steps] == [0.1, 0.25, 0.5, 1.0]
     folder = export.export_bundle(run, calibration, cases, cases, tmp_path / "checked", "checked", unlike=cases[:1])
+    assert load_bundle(folder).manifest["training_data"]["unlike_cases"] == 1
     checked = load_bundle(folder).manifest["sampling"]["fits"]
     assert checked == fits_that_hold(bundle, cases[:1]) != sampling["fits"]  # this network knows nothing of 1/4 dose

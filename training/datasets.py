@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,6 +56,16 @@ def find_cases(folder: Path) -> list[Path]:
 def read_dose(case: Path, dose: float) -> Volume:
     """The scan of one dose of a case, in SUV."""
     return read_volume(case / dose_file(dose))
+
+
+def check_doses(cases: Iterable[Path], doses: Iterable[float]) -> None:
+    """InputError, naming the first case that lacks one of these doses and all that it lacks."""
+    for case in cases:
+        if missing := [dose_file(dose) for dose in sorted(doses) if not (case / dose_file(dose)).is_file()]:
+            raise InputError(
+                f"{case}: no {', '.join(missing)}, which are needed here; make the case again with all doses, "
+                "or leave it out"
+            )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from MAPDiffLib.plan import is_above
 from MAPDiffLib.weights import pack, unpack
 from training.casefile import read_facts
 from training.config import TrainConfig
-from training.datasets import FINEST_ZOOM
+from training.datasets import FINEST_ZOOM, check_doses
 from training.fit import fit_uncertainty, fit_weights, measure, widest_noise
 from training.train import load_run
 from training.unlike import fits_that_hold
@@ -38,9 +38,11 @@ def export_bundle(
 
     unlike: validation cases of scanners unlike those of training, where an anchor must help too to keep its share.
     A run trained at the noisiest timestep alone is a one-pass regression and becomes a bundle with full dose as its
-    only anchor.
+    only anchor. InputError, before anything is fitted, for a case that lacks a dose.
     """
     network, config = load_run(run)
+    lowest = min(config.input_doses)
+    check_doses([*validation, *unlike], {*config.input_doses, *(dose for dose in ANCHOR_DOSES if dose > lowest)})
     weights = pack(network.state_dict())
     network.load_state_dict(unpack(weights))  # fitted as it will be used
     path = _one_pass_path(config) if config.end_share == 1.0 else _anchored_path(config)
@@ -60,6 +62,7 @@ def export_bundle(
             "kind": "; ".join(sorted({read_facts(case).get("kind", SIMULATED) for case in training_cases})),
             "cases": len(training_cases),
             "validation_cases": len(validation),
+            "unlike_cases": len(unlike),
             "config": json.loads(config.to_json()),
         },
         "scores": {},
