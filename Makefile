@@ -5,6 +5,8 @@
 # make test-versions      the tests with each supported Python that is there, numpy 1.26 and 2.x (Testing/versions.sh)
 # make bench               the table of the README: every method on six unseen simulated cases
 # make bench-speed         seconds and memory beside what else there is; on a GPU: make bench-speed DEVICE=cuda
+# make model               a model from nothing, all in MODEL: cases, calibration, training, its bundle, its table. Goes on
+#                          where it was stopped. JOBS cases at a time; SET="batch=4 seed=2" replaces training settings
 # Each sets up .venv on first use.
 PYTHON ?= python3
 SCAN   ?=
@@ -12,9 +14,24 @@ SCAN   ?=
 # without CUDA on Linux: make demo TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 TORCH  ?= torch==2.13.0
 DEVICE ?= cpu
+MODEL  ?= runs/model
+JOBS   ?= 2
+SET    ?=
+# The cases of the model: of training, of training with many lesions, of validation, of validation on other scanners, of
+# the table.
+TRAIN_SEEDS      ?= 0-95
+LESION_SEEDS     ?= 200-231
+VALIDATION_SEEDS ?= 0-11
+UNLIKE_SEEDS     ?= 30-33
+TEST_SEEDS       ?= 0-5
 CASE   := demo/cases/test/case-00000
 
-.PHONY: demo test test-long test-versions bench bench-speed
+SIMULATE := .venv/bin/python -m training.simulate --jobs $(JOBS)
+TRAIN    := .venv/bin/mapdiff-train train --cases $(MODEL)/cases/train --set $(SET)
+EXPORT   := .venv/bin/mapdiff-train export --cases $(MODEL)/cases/train --validation $(MODEL)/cases/validation \
+	--calibration $(MODEL)/calibration.json
+
+.PHONY: demo test test-long test-versions bench bench-speed model
 .DELETE_ON_ERROR:
 
 ifeq ($(strip $(SCAN)),)
@@ -43,6 +60,22 @@ bench: .venv/test.stamp
 bench-speed: .venv/bench.stamp
 	.venv/bin/python -m bench --device $(DEVICE) --output demo/bench-speed
 
+model: .venv/train.stamp
+	$(SIMULATE) --split train --seeds $(TRAIN_SEEDS) --output $(MODEL)/cases
+	$(SIMULATE) --split train --seeds $(LESION_SEEDS) --lesions 30-50 --output $(MODEL)/cases
+	$(SIMULATE) --split validation --seeds $(VALIDATION_SEEDS) --output $(MODEL)/cases
+	$(SIMULATE) --split external --seeds $(UNLIKE_SEEDS) --output $(MODEL)/unlike
+	$(SIMULATE) --split test --seeds $(TEST_SEEDS) --output $(MODEL)/cases
+	.venv/bin/mapdiff-train calibrate --cases $(MODEL)/cases/train --output $(MODEL)/calibration.json --limit 12
+	$(TRAIN) --config warm-start --output $(MODEL)/warm-start
+	$(TRAIN) --config mapdiff-base --output $(MODEL)/mapdiff-base --start-from $(MODEL)/warm-start
+	$(TRAIN) --config one-pass --output $(MODEL)/one-pass --start-from $(MODEL)/warm-start
+	test -d $(MODEL)/my-model || $(EXPORT) --run-folder $(MODEL)/mapdiff-base --unlike $(MODEL)/unlike/external \
+		--output $(MODEL)/my-model
+	test -d $(MODEL)/control || $(EXPORT) --run-folder $(MODEL)/one-pass --output $(MODEL)/control
+	.venv/bin/mapdiff-train evaluate --cases $(MODEL)/cases/test --output $(MODEL)/table --no-classical \
+		--bundle $(MODEL)/my-model --control $(MODEL)/control
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -54,9 +87,13 @@ bench-speed: .venv/bench.stamp
 	.venv/bin/pip install -e '.[demo]'
 	touch $@
 
+.venv/train.stamp: pyproject.toml | .venv/torch.stamp
+	.venv/bin/pip install -e '.[demo,train]'
+	touch $@
+
 .venv/test.stamp: pyproject.toml | .venv/torch.stamp
 	.venv/bin/pip install -e '.[demo,train,test,panel]'
-	touch $@ .venv/demo.stamp
+	touch $@ .venv/demo.stamp .venv/train.stamp
 
 .venv/bench.stamp: pyproject.toml | .venv/torch.stamp
 	.venv/bin/pip install -e '.[demo,rivals]'
