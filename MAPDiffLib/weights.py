@@ -48,7 +48,14 @@ def unpack(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _whole_numbers(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(weight in steps, rounded; the step, float32 []: coarse enough for the largest number, and above zero)."""
+    """(weight in steps, rounded; the step, float32 []: coarse enough for the largest number, and above zero).
+
+    Numbers that are whole in a step already, one of them a single step, keep it: rounding twice changes no bit.
+    """
     weight = weight.detach()
-    step = torch.maximum(weight.std(correction=0) / FINENESS, weight.abs().max() / LARGEST).float().clamp(min=1e-30)
+    size = weight.abs()
+    step = torch.maximum(weight.std(correction=0) / FINENESS, size.max() / LARGEST).float().clamp(min=1e-30)
+    smallest = size[size > 0].min().float() if size.any() else step
+    if size.max() < (LARGEST + 0.5) * smallest and torch.equal((weight / smallest).round() * smallest, weight):
+        step = smallest
     return (weight / step).round(), step

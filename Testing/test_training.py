@@ -26,6 +26,7 @@ from training.datasets import ALL_DOSES, PatchSource, batches, dose_file, find_c
 from training.fit import Measured, fit_uncertainty, fit_weights
 from training.loss import anchored_loss
 from training.train import CHECKPOINT, LOG, averaged_weights, begin, draw_stops, train, update
+from training.variety import Variety
 
 ROOT = Path(__file__).parent.parent
 TINY = TrainConfig(
@@ -139,7 +140,7 @@ def test_patches_hold_the_scan_and_the_anchors_at_the_same_place(cases):
 
 def test_zoomed_patches_show_the_same_anatomy_on_finer_voxels(cases):
     plain = PatchSource(cases, 16, {0.05: 1.0}, seed=1).batch(0, list(range(32)))
-    zoomed = PatchSource(cases, 16, {0.05: 1.0}, seed=1, zoomed=1.0).batch(0, list(range(32)))
+    zoomed = PatchSource(cases, 16, {0.05: 1.0}, seed=1, variety=Variety(zoomed=1.0)).batch(0, list(range(32)))
     assert zoomed.scan.shape == plain.scan.shape and zoomed.weight.shape == plain.weight.shape
 
     def roughness(scan: torch.Tensor) -> float:
@@ -350,3 +351,17 @@ def test_an_anchored_estimate_gets_a_share_where_it_helps():
 def test_missing_cases_are_named_with_what_to_do(tmp_path):
     with pytest.raises(InputError, match="training.simulate"):
         find_cases(tmp_path)
+
+
+def test_only_the_named_parts_are_trained_and_the_rest_stays_to_the_bit(cases, tmp_path):
+    started = averaged_weights(train(TINY, cases, tmp_path / "first"))
+    config = replace(TINY, trained=("stem", "encoder.0"), rounded=True, learning_rate=0.1)
+    ended = averaged_weights(train(config, cases, tmp_path / "second", [tmp_path / "first"]))
+    for name, tensor in started.items():
+        assert torch.equal(tensor, ended[name]) != name.startswith(("stem", "encoder.0")), name
+
+
+def test_a_part_that_the_network_does_not_have_is_refused(cases, tmp_path):
+    with pytest.raises(InputError, match="decoder.7"):
+        train(replace(TINY, trained=("decoder.7",)), cases, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

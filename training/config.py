@@ -11,6 +11,7 @@ from MAPDiffLib.diffusion import Diffusion
 from MAPDiffLib.doses import ANCHOR_DOSES, Anchor
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.network import NetworkConfig
+from training.variety import Variety
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -37,7 +38,13 @@ class TrainConfig:
     input_doses: dict[float, float] = field(
         default_factory=lambda: {0.01: 0.05, 0.02: 0.15, 0.05: 0.55, 0.1: 0.15, 0.25: 0.1}
     )
-    zoomed: float = 0.25  # share of the patches enlarged to finer voxels
+    # Shares of the patches on other voxels, of doses between two input doses, and through a further post-filter.
+    zoomed: float = 0.25
+    between: float = 0.0
+    filtered: float = 0.0
+    # Beginnings of the names of the tensors that are trained (none: all). The rest stay as they started, to the bit, so
+    # that a repository keeps little more than what changed of a model that goes on from another.
+    trained: tuple[str, ...] = ()
     patch: int = 48
     batch: int = 4
     iterations: int = 2000
@@ -62,13 +69,19 @@ class TrainConfig:
             raise InputError(f"patch is {self.patch}; a multiple of {self.network.stride} is needed")
         if not 1 <= self.low_timesteps <= self.diffusion.timesteps:
             raise InputError(f"low_timesteps is {self.low_timesteps}; 1 to {self.diffusion.timesteps} are needed")
-        if not 0 <= self.path_share <= 1:
-            raise InputError(f"path_share is {self.path_share}; 0 to 1 is needed")
+        for name in ("path_share", "zoomed", "between", "filtered"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}; 0 to 1 is needed")
 
     @property
     def anchors(self) -> tuple[Anchor, ...]:
         """The anchor doses with their timesteps, ascending dose."""
         return tuple(Anchor(dose, tau) for dose, tau in zip(ANCHOR_DOSES, self.taus, strict=True))
+
+    @property
+    def variety(self) -> Variety:
+        """How patches differ from the cases they are cut from."""
+        return Variety(self.zoomed, self.between, self.filtered)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)
@@ -84,7 +97,7 @@ class TrainConfig:
             values["network"] = NetworkConfig(**values["network"])
         if isinstance(values.get("diffusion"), dict):
             values["diffusion"] = Diffusion(**values["diffusion"])
-        for name in ("taus", "anchored_doses"):
+        for name in ("taus", "anchored_doses", "trained"):
             if name in values:
                 values[name] = tuple(values[name])
         if "input_doses" in values:

@@ -24,7 +24,9 @@ from MAPDiffLib.doses import ANCHOR_DOSES
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.intensity import BODY_MEAN_SUV, Intensity
 from MAPDiffLib.volume import Volume, body_mask, read_volume
+from training.casefile import read_facts
 from training.processes import process_pool
+from training.variety import Variety, nested_shares, post_filter
 
 DOSES_CACHE, BODY_CACHE, FACTS_CACHE = "cache-doses.npy", "cache-body.npy", "cache-facts.json"
 BODY_CENTRES, HOT_CENTRES = "cache-body-centres.npy", "cache-hot-centres.npy"
@@ -35,7 +37,6 @@ AIR_WEIGHT = 0.05  # air is passed through by the restoration, so it hardly matt
 WEIGHT_LIMIT = 30.0
 HOT_SUV, HOT_SHARE = 3.0, 0.25  # a quarter of the patches is drawn around hot voxels, which are rare
 MOST_CENTRES = 10_000  # kept per case and kind, in memory: patches are placed around them with room to spare
-FINEST_ZOOM = 2.4  # 4 mm voxels to 1.7 mm
 ALL_DOSES = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
@@ -94,6 +95,11 @@ class CachedCase:
     def body_means(self) -> list[float]:
         """Mean SUV in the body per dose: the scale that a restoration of that dose would use."""
         return json.loads((self.folder / FACTS_CACHE).read_text())["body_means"]
+
+    @cached_property
+    def spacing_mm(self) -> list[float]:
+        """Voxel size (x, y, z)."""
+        return read_facts(self.folder)["spacing_mm"]
 
     @cached_property
     def body_voxels(self) -> np.ndarray:
@@ -186,21 +192,33 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Draw:
-    """One patch: its case, input dose, window ((start, stop) per axis), mirrored axes, and what counts as SUV 1."""
+    """One patch: its case, input dose, the two cached doses around that one and their weights in the scan, window
+    ((start, stop) per axis), mirrored axes, the further post-filter (sigmas in voxels), and what counts as SUV 1."""
 
     case: int
     dose: float
+    around: tuple[float, float]
+    shares: tuple[float, float]
     window: list[tuple[int, int]]
     flips: list[int]
+    filter_sigmas: tuple[float, float, float] | None
     scale: float
+
+    @property
+    def channels(self) -> list[int]:
+        """Which of ALL_DOSES it needs: the two around its own, and the anchors.
+
+        An anchor at or below the input's own dose teaches nothing: the next one above stands in for it.
+        """
+        above = [min(d for d in ANCHOR_DOSES if d >= max(anchor, self.dose * 1.01)) for anchor in ANCHOR_DOSES]
+        return [ALL_DOSES.index(d) for d in (*self.around, *above)]
 
 
 class PatchSource:
     """Random patches of random cases; item k of iteration i is the same on every run and any number of processes.
 
-    `zoomed`: the share of patches cut smaller and enlarged by up to FINEST_ZOOM, which is what scans with finer voxels
-    look like: their point spread and noise are smooth on the scale of a voxel. The scans stay memory-mapped on disk,
-    or on the GPU `device` where they fit in half of its free memory: then patches are cut there.
+    The scans stay memory-mapped on disk, or on the GPU `device` where they fit in half of its free memory: then patches
+    are cut there.
     """
 
     def __init__(
@@ -209,17 +227,16 @@ class PatchSource:
         patch: int,
         input_doses: dict[float, float],
         seed: int,
-        zoomed: float = 0.0,
+        variety: Variety = Variety(),  # noqa: B008  (frozen)
         device: torch.device = CPU,
     ):
         self.cases = open_caches(cases)
-        self.patch, self.seed, self.zoomed = patch, seed, zoomed
+        self.patch, self.seed, self.variety = patch, seed, variety
         self.device = device if device.type == "cuda" and self._fits(device) else CPU
         self.doses = [torch.from_numpy(case.doses).to(self.device) for case in self.cases]
         self.bodies = [torch.from_numpy(case.body).to(self.device) for case in self.cases]
         self.input_doses = list(input_doses)
         self.shares = np.array(list(input_doses.values())) / sum(input_doses.values())
-        self.wanted = {dose: self._wanted(dose) for dose in input_doses}
 
     def _fits(self, device: torch.device) -> bool:
         free, _ = torch.cuda.mem_get_info(device)
@@ -230,34 +247,37 @@ class PatchSource:
         draws = [self._draw(np.random.default_rng([self.seed, iteration, item])) for item in items]
         # What can be done for the whole batch at once is: on a GPU a hundred small steps per patch would cost more
         # than the training step itself.
-        suv = torch.zeros((len(items), 1 + len(ANCHOR_DOSES), *(self.patch,) * 3), device=self.device)
+        cut = torch.zeros((len(items), 2 + len(ANCHOR_DOSES), *(self.patch,) * 3), device=self.device)
         body = torch.zeros((len(items), 1, *(self.patch,) * 3), device=self.device)
         for k, draw in enumerate(draws):
-            self._cut(self.doses[draw.case], draw, suv[k], self.wanted[draw.dose])
+            channels = torch.tensor(draw.channels, device=self.device)
+            self._cut(self.doses[draw.case], draw, cut[k], channels, draw.filter_sigmas)
             self._cut(self.bodies[draw.case][None], draw, body[k])
-        scale = torch.tensor([draw.scale for draw in draws])[:, None, None, None, None].to(self.device)
-        values = Intensity(scale).to_network(suv)
+        low, high = (self._per_item([draw.shares[k] for draw in draws]) for k in (0, 1))
+        scan, ladder = low * cut[:, :1] + high * cut[:, 1:2], cut[:, 2:]
+        intensity = Intensity(self._per_item([draw.scale for draw in draws]))
         # A function of the scan alone: weights that knew the target would bias the estimate.
-        weight = (1 + suv[:, :1].clamp(min=0)).clamp(max=WEIGHT_LIMIT)
+        weight = (1 + scan.clamp(min=0)).clamp(max=WEIGHT_LIMIT)
         weight = torch.where(body > 0.5, weight, AIR_WEIGHT)
-        return Batch(values[:, :1], values[:, 1:], weight, torch.tensor([draw.dose for draw in draws]))
+        dose = torch.tensor([draw.dose for draw in draws])
+        return Batch(intensity.to_network(scan), intensity.to_network(ladder), weight, dose)
 
-    def _wanted(self, dose: float) -> torch.Tensor:
-        """Which of ALL_DOSES a patch of this input dose needs: its own and the anchors', int [1 + anchors].
-
-        An anchor at or below the input's own dose teaches nothing: the next one above stands in for it.
-        """
-        above = [min(d for d in ANCHOR_DOSES if d >= max(anchor, dose * 1.01)) for anchor in ANCHOR_DOSES]
-        return torch.tensor([ALL_DOSES.index(d) for d in (dose, *above)], device=self.device)
+    def _per_item(self, numbers: list[float]) -> torch.Tensor:
+        """[b, 1, 1, 1, 1] where patches are cut."""
+        return torch.tensor(numbers, device=self.device)[:, None, None, None, None]
 
     def _draw(self, rng: np.random.Generator) -> _Draw:
         number = int(rng.integers(len(self.cases)))
         case = self.cases[number]
-        dose = float(rng.choice(self.input_doses, p=self.shares))
-        zoom = rng.uniform(1.0, FINEST_ZOOM) if rng.random() < self.zoomed else 1.0
-        window = self._window(case, rng, round(self.patch / zoom))
+        dose = self.variety.dose(rng, float(rng.choice(self.input_doses, p=self.shares)), self.input_doses)
+        around = (max(d for d in ALL_DOSES if d <= dose), min(d for d in ALL_DOSES if d >= dose))
+        window = self._window(case, rng, round(self.patch / self.variety.zoom(rng)))
         flips = [axis for axis in (1, 2, 3) if rng.random() < 0.5]
-        return _Draw(number, dose, window, flips, case.body_means[ALL_DOSES.index(dose)] / BODY_MEAN_SUV)
+        sigmas = self.variety.filter_sigmas(rng, case.spacing_mm) if self.variety.filtered else None
+        shares = nested_shares(around[0], dose, around[1])
+        means = [case.body_means[ALL_DOSES.index(d)] for d in around]
+        scale = float(np.dot(shares, means)) / BODY_MEAN_SUV
+        return _Draw(number, dose, around, shares, window, flips, sigmas, scale)
 
     def _window(self, case: CachedCase, rng: np.random.Generator, edge: int) -> list[tuple[int, int]]:
         """(start, stop) per axis around a random body voxel, pushed inside the volume where it fits."""
@@ -271,8 +291,15 @@ class PatchSource:
         ]
         return [(start, start + edge) for start in starts]
 
-    def _cut(self, array: torch.Tensor, draw: _Draw, out: torch.Tensor, channels: torch.Tensor | None = None) -> None:
-        """The window of [c, z, y, x], mirrored and enlarged to the patch, into `out`; past the end `out` stays zero."""
+    def _cut(
+        self,
+        array: torch.Tensor,
+        draw: _Draw,
+        out: torch.Tensor,
+        channels: torch.Tensor | None = None,
+        sigmas: tuple[float, float, float] | None = None,
+    ) -> None:
+        """The window of [c, z, y, x], filtered, mirrored and scaled to the patch, into `out`; zero past the end."""
         block = array[(slice(None), *(slice(a, b) for a, b in draw.window))]
         if channels is not None:
             block = block.index_select(0, channels)
@@ -280,6 +307,9 @@ class PatchSource:
         if edges != list(block.shape[1:]) or edges[0] != self.patch:
             missing = [n for edge, size in zip(edges, block.shape[1:], strict=True) for n in (edge - size, 0)]
             block = functional.pad(block.float(), missing[::-1])
+        if sigmas:
+            block = post_filter(block.float(), sigmas)
+        if edges[0] != self.patch:
             block = functional.interpolate(block[None], size=(self.patch,) * 3, mode="trilinear")[0]
         out.copy_(block.flip(draw.flips))
 

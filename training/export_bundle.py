@@ -16,10 +16,11 @@ from MAPDiffLib.plan import is_above
 from MAPDiffLib.weights import pack, unpack
 from training.casefile import read_facts
 from training.config import TrainConfig
-from training.datasets import FINEST_ZOOM, check_doses
+from training.datasets import check_doses
 from training.fit import fit_uncertainty, fit_weights, measure, widest_noise
 from training.train import load_run
 from training.unlike import fits_that_hold
+from training.variety import COARSEST_ZOOM, FINEST_ZOOM
 
 SIMULATED = "simulated (training/simulate); no patient data"
 SAMPLES = 4
@@ -47,6 +48,7 @@ def export_bundle(
     network.load_state_dict(unpack(weights))  # fitted as it will be used
     path = _one_pass_path(config) if config.end_share == 1.0 else _anchored_path(config)
     sampling = _fit(network, config, validation, path)
+    finest, coarsest = (FINEST_ZOOM, COARSEST_ZOOM) if config.zoomed else (1.0, 1.0)
     spacings = [s for case in training_cases for s in read_facts(case)["spacing_mm"]]
     fields = {
         "name": folder.name,
@@ -55,7 +57,7 @@ def export_bundle(
         "anchors": [dataclasses.asdict(a) for a in config.anchors if a.dose in path.values()],
         "sampling": sampling,
         "input_doses": sorted(config.input_doses),
-        "spacing_range_mm": [round(min(spacings) / (FINEST_ZOOM if config.zoomed else 1), 2), round(max(spacings), 2)],
+        "spacing_range_mm": [round(min(spacings) / finest, 2), round(max(spacings) / coarsest, 2)],
         "intensity": {"transform": "log1p", "body_mean": BODY_MEAN_SUV},
         "dose_estimate": json.loads(calibration.read_text())["dose_estimate"],
         "training_data": {

@@ -44,7 +44,7 @@ def measure_throughput(
     """
     fabric, _, model, optimizer = begin(config)
     device, items = fabric.device, list(range(config.batch))
-    source = PatchSource(cases, config.patch, config.input_doses, config.seed, config.zoomed, device)
+    source = PatchSource(cases, config.patch, config.input_doses, config.seed, config.variety, device)
     loader = {}
     for count in workers if source.device.type == "cpu" else [0]:  # patches of scans on the GPU are cut there
         feed = batches(source, items, range(2**31), device, count)

@@ -47,7 +47,7 @@ def train(
     checkpoint = output / CHECKPOINT
     if checkpoint.exists():
         fabric.load(checkpoint, state)
-    source = PatchSource(cases, config.patch, config.input_doses, config.seed, config.zoomed, fabric.device)
+    source = PatchSource(cases, config.patch, config.input_doses, config.seed, config.variety, fabric.device)
     items = list(range(fabric.global_rank, config.batch, fabric.world_size))
     log = _Log(output, state["iteration"]) if fabric.is_global_zero else None
     iterations = range(state["iteration"], config.iterations)
@@ -86,11 +86,23 @@ def begin(config: TrainConfig, output: Path | None = None, start_from: Sequence[
         several = [_start_weights(start) for start in start_from]
         mean = {name: sum(each[name] for each in several) / len(several) for name in several[0]}
         network.load_state_dict(grown(mean, network))
+    _keep_untrained(network, config.trained)
     if output is not None:  # not before the start was read: a wrong one leaves nothing behind
         _claim_folder(fabric, config, output)
     network.to(fabric.device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=1e-4, betas=(0.9, 0.99))
+    trained = [weight for weight in network.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=1e-4, betas=(0.9, 0.99))
     return fabric, network, *fabric.setup(network, optimizer)
+
+
+def _keep_untrained(network: DenoisingUNet, trained: Sequence[str]) -> None:
+    """Leave as they are all tensors whose names begin with none of `trained`; () trains them all. InputError for a
+    beginning that no tensor has."""
+    names = [name for name, _ in network.named_parameters()]
+    if strange := [start for start in trained if not any(name.startswith(start) for name in names)]:
+        raise InputError(f"trained has {strange}, with which no tensor of the network begins; there are {names}")
+    for name, weight in network.named_parameters():
+        weight.requires_grad_(not trained or name.startswith(tuple(trained)))
 
 
 def update(fabric, model, optimizer, config: TrainConfig, batch: Batch, iteration: int, items: list[int]) -> list[Loss]:
@@ -112,7 +124,8 @@ def rounded_weights(model: torch.nn.Module) -> Iterator[None]:
 
     The gradient at the rounded weights is taken for that at the exact ones (straight through, arXiv 1308.3432).
     """
-    kept = [(weight, weight.detach().clone()) for weight in model.parameters() if is_rounded(weight)]
+    trained = (weight for weight in model.parameters() if weight.requires_grad and is_rounded(weight))
+    kept = [(weight, weight.detach().clone()) for weight in trained]
     with torch.no_grad():
         for weight, exact in kept:
             weight.copy_(rounded(exact))

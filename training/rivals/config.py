@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from MAPDiffLib.errors import InputError
 from training.config import TrainConfig
+from training.variety import Variety
 
 WIDTHS = {"unet": 24, "gan": 24, "swinunetr": 12}  # 3.2, 3.2 and 4.1 million parameters
 STRIDES = {"unet": 16, "swinunetr": 32, "gan": 16}  # four halvings; the transformer has five
@@ -33,6 +34,8 @@ class RivalConfig:
     adversarial: float = 0.01
     input_doses: dict[float, float] = field(default_factory=_our_doses)
     zoomed: float = 0.25
+    between: float = 0.0
+    filtered: float = 0.0
     patch: int = 64
     batch: int = 8
     iterations: int = 2000
@@ -51,6 +54,11 @@ class RivalConfig:
             raise InputError(f"patch is {self.patch}; {self.name} needs a multiple of {self.stride}, {least} at least")
         if min(self.batch, self.iterations, self.checkpoint_every) < 1:
             raise InputError("batch, iterations and checkpoint_every must be at least 1")
+
+    @property
+    def variety(self) -> Variety:
+        """How patches differ from the cases they are cut from: as for our own models."""
+        return Variety(self.zoomed, self.between, self.filtered)
 
     @property
     def stride(self) -> int:

@@ -45,7 +45,7 @@ def train_rival(
     state = _State(output / CHECKPOINT, learner, average.module)
     state.load(place)
     autocast = partial(torch.autocast, "cuda", torch.bfloat16) if on_gpu else nullcontext
-    source = PatchSource(cases, config.patch, config.input_doses, config.seed, config.zoomed, place)
+    source = PatchSource(cases, config.patch, config.input_doses, config.seed, config.variety, place)
     log = _Log(output, config, parameters(network), state.iteration)
     remaining = range(state.iteration, config.iterations)
     for batch in batches(source, range(config.batch), remaining, place, workers):

@@ -108,17 +108,21 @@ def system_matrix(
 
 
 def blur(volume: np.ndarray, sigmas: tuple[float, float, float]) -> np.ndarray:
-    """Gaussian blur [z, y, x] by `sigmas` in voxels, of exactly that variance also well below one voxel.
-
-    The discrete Gaussian exp(-s^2) I_n(s^2) (Lindeberg 1990); a sampled Gaussian of 0.4 voxels hardly blurs at all.
-    """
+    """Gaussian blur [z, y, x] by `sigmas` in voxels."""
     for axis, sigma in enumerate(sigmas):
-        if sigma <= 0:
-            continue
-        reach = int(np.ceil(4 * sigma)) + 1
-        kernel = special.ive(np.abs(np.arange(-reach, reach + 1)), sigma**2)
-        volume = ndimage.correlate1d(volume, kernel / kernel.sum(), axis=axis, mode="nearest")
+        if sigma > 0:
+            volume = ndimage.correlate1d(volume, discrete_gaussian(sigma), axis=axis, mode="nearest")
     return volume
+
+
+def discrete_gaussian(sigma: float) -> np.ndarray:
+    """A kernel of odd length and unit sum, of exactly this variance also well below one voxel.
+
+    exp(-s^2) I_n(s^2) (Lindeberg 1990); a sampled Gaussian of 0.4 voxels hardly blurs at all.
+    """
+    reach = int(np.ceil(4 * sigma)) + 1
+    kernel = special.ive(np.abs(np.arange(-reach, reach + 1)), sigma**2)
+    return kernel / kernel.sum()
 
 
 def project(matrix: sparse.csr_array, image: np.ndarray) -> np.ndarray:

@@ -1,0 +1,77 @@
+"""Patches on other voxels, of other doses and behind other post-filters are what such scans would have been."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from MAPDiffLib.intensity import Intensity
+from Testing import tiny
+from training.datasets import CachedCase, PatchSource, read_dose
+from training.simulate.scanner import blur
+from training.variety import COARSEST_ZOOM, FINEST_ZOOM, WIDEST_FILTER_MM, Variety, nested_shares, post_filter
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    return tiny.tiny_case(tmp_path_factory.mktemp("cases") / "case")
+
+
+@pytest.mark.parametrize("dose", [0.05, 0.06, 0.0707, 0.09, 0.1])
+def test_two_nested_scans_make_one_with_the_noise_of_a_dose_between_them(dose):
+    """Exactly: of a low dose L and independent counts R up to H, variances 1/L and 1/R; full dose is their mean."""
+    low, high = 0.05, 0.1
+    a, b = nested_shares(low, dose, high)
+    assert a + b == pytest.approx(1)
+    in_low, in_rest = a + b * low / high, b * (high - low) / high  # what of each part's counts is in the sum
+    assert in_low**2 / low + in_rest**2 / (high - low) == pytest.approx(1 / dose)
+    # In full dose a part counts by its dose: the covariance is (in_low + in_rest) times full dose's variance, 1.
+    assert in_low / low * low + in_rest / (high - low) * (high - low) == pytest.approx(1)
+    assert min(a, b) >= -1e-9
+
+
+def test_the_post_filter_is_the_simulators(case):
+    images = np.stack([read_dose(case, dose).voxels for dose in (0.05, 1.0)])
+    sigmas = (0.0, 0.4, 1.3)
+    ours = post_filter(torch.from_numpy(images), sigmas).numpy()
+    theirs = np.stack([blur(image, sigmas) for image in images])
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_filtered_patch_is_the_filtered_scan_with_filtered_anchors(case):
+    source = PatchSource([case], 16, {0.05: 1.0}, seed=1, variety=Variety(filtered=1.0))
+    plain = PatchSource([case], 16, {0.05: 1.0}, seed=1)
+    draw = source._draw(np.random.default_rng([1, 0, 0]))
+    whole = CachedCase.open(case).doses.astype(np.float32)
+    window = tuple(slice(a + 5, b - 5) for a, b in draw.window)  # away from the border, which the filter cannot know
+    batch, unfiltered = source.batch(0, [0]), plain.batch(0, [0])
+    inner = (slice(5, -5),) * 3
+    for got, index in ((batch.scan[0, 0], draw.channels[0]), (batch.ladder[0, -1], draw.channels[-1])):
+        flips = [axis - 1 for axis in draw.flips]
+        expected = Intensity(draw.scale).to_network(torch.from_numpy(blur(whole[index], draw.filter_sigmas)[window]))
+        torch.testing.assert_close(got.flip(flips)[inner], expected, rtol=0, atol=2e-3)
+    assert batch.scan.diff(dim=2).std() < 0.8 * unfiltered.scan.diff(dim=2).std()
+
+
+def test_doses_between_two_input_doses_are_drawn_only_where_asked_and_never_above_the_highest(case):
+    doses = {0.02: 0.5, 0.1: 0.5}
+    plain = PatchSource([case], 16, doses, seed=1).batch(0, range(64)).dose
+    between = PatchSource([case], 16, doses, seed=1, variety=Variety(between=0.5)).batch(0, range(64)).dose
+    assert set(plain.tolist()) == {np.float32(0.02), np.float32(0.1)}
+    new = between[(between > 0.021) & (between < 0.099)]
+    assert 8 <= len(new) <= 24 and len(new.unique()) == len(new) and between.max() <= np.float32(0.1)
+    assert (new < 0.045).any() and (new > 0.045).any()  # on both sides of the cached 1/20 dose
+
+
+def test_what_is_drawn_keeps_within_its_bounds():
+    rng, variety = np.random.default_rng(0), Variety(zoomed=0.5, between=0.5, filtered=0.5)
+    zooms = np.array([variety.zoom(rng) for _ in range(400)])
+    changed = zooms[zooms != 1.0]
+    assert 150 < len(changed) < 250 and changed.min() >= COARSEST_ZOOM and changed.max() <= FINEST_ZOOM
+    assert (changed < 1).sum() > 10
+    drawn = [variety.filter_sigmas(rng, (2.0, 2.0, 4.0)) for _ in range(400)]
+    sigmas = np.array([s for s in drawn if s])
+    assert 150 < len(sigmas) < 250
+    widths = sigmas * 2.3548 * (4.0, 2.0, 2.0)
+    assert 0.9 * WIDEST_FILTER_MM < widths.max() <= WIDEST_FILTER_MM and np.allclose(widths[:, 1], widths[:, 2])
