@@ -8,6 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from scipy import ndimage
 
 from MAPDiffLib.volume import body_mask
@@ -117,6 +118,19 @@ def test_thinned_counts_are_nested_and_binomial():
 def test_doses_keep_their_order_when_only_some_are_asked_for():
     nested = thin(np.full(1000, 100, np.int32), (0.05, 1.0, 0.5), np.random.default_rng(1))
     assert list(nested) == [1.0, 0.5, 0.05]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_torch_reconstructs_what_scipy_does(device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU; the same code runs on the CPU beside this")
+    activity, mu = water_cylinder()
+    setup = ScannerSetup(6.0, 6.0, trues_per_m=5e8)
+    scan = acquire(activity, mu, setup, np.random.default_rng(0))
+    counts = thin(scan.counts, (1.0, 0.05), np.random.default_rng(1))[0.05]
+    ours, theirs = (Reconstruction(scan, setup, place).osem(counts, 0.05) for place in (torch.device(device), None))
+    assert theirs.std() > 0.5
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
 def test_osem_recovers_the_activity_from_plentiful_counts():

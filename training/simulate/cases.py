@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 
 from training.simulate.phantom import LESIONS, make_phantom
 from training.simulate.scanner import Reconstruction, ScannerSetup, acquire, thin
@@ -117,12 +118,17 @@ def scan_at_doses(
     Returns ({"dose-0.050": SUV float32 [z, y, x], ...}, full-dose counts).
     """
     scan = acquire(activity, mu, setup, rng)
-    reconstruction = Reconstruction(scan, setup)
+    reconstruction = Reconstruction(scan, setup, gpu())
     volumes = {
         f"dose-{dose:.3f}": reconstruction.filtered(reconstruction.osem(counts, dose))
         for dose, counts in thin(scan.counts, doses, rng).items()
     }
     return volumes, int(scan.counts.sum(dtype=np.int64))
+
+
+def gpu() -> torch.device | None:
+    """The GPU that this process reconstructs on, where there is one; processes share several of them out."""
+    return torch.device("cuda", os.getpid() % torch.cuda.device_count()) if torch.cuda.is_available() else None
 
 
 def write_nifti(voxels: np.ndarray, spacing_mm, path: Path) -> None:

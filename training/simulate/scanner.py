@@ -7,9 +7,11 @@ product handles all slices. Missing on purpose, and said in the model card: obli
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy import ndimage, sparse, special
 
 FWHM = 2.3548  # full width at half maximum of a Gaussian of unit sigma
@@ -202,32 +204,56 @@ def thin(counts: np.ndarray, doses: tuple[float, ...], rng: np.random.Generator)
     return nested
 
 
-class Reconstruction:
-    """OSEM with its own idea of the point spread, the matrices made once for all doses of a scan."""
+@dataclass(frozen=True)
+class _Subset:
+    """Projection and back-projection of a subset of the views, and what belongs to it: of counts, which `rows`."""
 
-    def __init__(self, scan: Scan, setup: ScannerSetup):
-        self.scan, self.setup = scan, setup
+    projection: sparse.csr_array | torch.Tensor
+    backprojection: sparse.csc_array | torch.Tensor
+    factors: np.ndarray | torch.Tensor
+    background: np.ndarray | torch.Tensor
+    sensitivity: np.ndarray | torch.Tensor
+    rows: slice
+
+
+class Reconstruction:
+    """OSEM with its own idea of the point spread, the matrices made once for all doses of a scan.
+
+    device: where torch does the products, None for scipy. Counts are drawn on the CPU all the same, so that a seed
+    gives the same scan on every machine; images agree to single precision.
+    """
+
+    def __init__(self, scan: Scan, setup: ScannerSetup, device: torch.device | None = None):
+        self.scan, self.setup, self.device = scan, setup, device
         angles = view_angles(setup.angles).reshape(SUBSETS, -1)
-        self.matrices = [
-            system_matrix(scan.image_shape[1:], setup.voxel_mm, group, setup.model_psf_mm, scan.pixels)
-            for group in angles
-        ]
-        rows = self.matrices[0].shape[0]
-        self.parts = [slice(k * rows, (k + 1) * rows) for k in range(SUBSETS)]
-        pairs = zip(self.matrices, self.parts, strict=True)
-        self.sensitivity = [np.maximum(backproject(m, scan.factors[p]), 1e-6) for m, p in pairs]
+        self.subsets = [self._subset(number, group) for number, group in enumerate(angles)]
+
+    def _subset(self, number: int, angles: np.ndarray) -> _Subset:
+        scan, setup = self.scan, self.setup
+        matrix = system_matrix(scan.image_shape[1:], setup.voxel_mm, angles, setup.model_psf_mm, scan.pixels)
+        rows = slice(number * matrix.shape[0], (number + 1) * matrix.shape[0])
+        factors, background = scan.factors[rows], scan.background[rows]
+        sensitivity = np.maximum(backproject(matrix, factors), 1e-6)
+        products = matrix, matrix.T
+        if self.device is not None:
+            products = (_sparse_tensor(each, self.device) for each in products)
+        return _Subset(*products, *map(self._placed, (factors, background, sensitivity)), rows)
+
+    def _placed(self, array: np.ndarray) -> np.ndarray | torch.Tensor:
+        return array if self.device is None else torch.from_numpy(array).to(self.device)
 
     def osem(self, counts: np.ndarray, dose: float) -> np.ndarray:
         """SUV float32 [z, y, x], unfiltered, from counts at a dose (fraction of full dose)."""
         scan = self.scan
-        image = np.full((len(scan.pixels), scan.image_shape[0]), 0.8, np.float32)
+        image = self._placed(np.full((len(scan.pixels), scan.image_shape[0]), 0.8, np.float32))
+        measured = self._placed(counts.astype(np.float32))  # exact: a bin holds far fewer than 2^24
         for _ in range(self.setup.iterations):
-            for matrix, part, sensitivity in zip(self.matrices, self.parts, self.sensitivity, strict=True):
-                expected = scan.factors[part] * project(matrix, image) + scan.background[part]
-                ratio = counts[part] / (np.float32(dose) * expected)
-                image *= backproject(matrix, scan.factors[part] * ratio.astype(np.float32)) / sensitivity
+            for subset in self.subsets:
+                expected = subset.factors * (subset.projection @ image) + subset.background
+                ratio = measured[subset.rows] / (dose * expected)
+                image *= (subset.backprojection @ (subset.factors * ratio)) / subset.sensitivity
         volume = np.zeros((scan.image_shape[0], scan.image_shape[1] * scan.image_shape[2]), np.float32)
-        volume[:, scan.pixels] = image.T
+        volume[:, scan.pixels] = (image if self.device is None else image.cpu().numpy()).T
         return volume.reshape(scan.image_shape)
 
     def filtered(self, volume: np.ndarray) -> np.ndarray:
@@ -237,3 +263,12 @@ class Reconstruction:
         smooth = blur(volume, (axial, transaxial, transaxial))
         smooth[smooth < 1e-4] = 0
         return smooth
+
+
+def _sparse_tensor(matrix: sparse.sparray, device: torch.device) -> torch.Tensor:
+    """A torch CSR matrix, float32, of a scipy one."""
+    rows = matrix.tocsr()
+    parts = (torch.from_numpy(part) for part in (rows.indptr, rows.indices, rows.data))
+    with warnings.catch_warnings():  # torch calls its sparse CSR support a beta; products are all that is used of it
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+        return torch.sparse_csr_tensor(*parts, size=rows.shape, check_invariants=False).to(device)
