@@ -8,7 +8,7 @@ import torch
 
 from MAPDiffLib.intensity import Intensity
 from Testing import tiny
-from training.datasets import CachedCase, PatchSource, read_dose
+from training.datasets import ALL_DOSES, CachedCase, PatchSource, _parts, read_dose
 from training.simulate.scanner import blur
 from training.variety import COARSEST_ZOOM, FINEST_ZOOM, WIDEST_FILTER_MM, Variety, nested_shares, post_filter
 
@@ -47,7 +47,7 @@ def test_a_filtered_patch_is_the_filtered_scan_with_filtered_anchors(case):
     window = tuple(slice(a + 5, b - 5) for a, b in draw.window)  # away from the border, which the filter cannot know
     batch = source.batch(0, [0])
     inner = (slice(5, -5),) * 3
-    for got, index in ((batch.scan[0, 0], draw.channels[0]), (batch.ladder[0, -1], draw.channels[-1])):
+    for got, index in ((batch.scan[0, 0], ALL_DOSES.index(0.05)), (batch.ladder[0, -1], ALL_DOSES.index(1.0))):
         flips = [axis - 1 for axis in draw.flips]
         expected = Intensity(draw.scale).to_network(torch.from_numpy(blur(whole[index], draw.filter_sigmas)[window]))
         torch.testing.assert_close(got.flip(flips)[inner], expected, rtol=0, atol=2e-3)
@@ -65,8 +65,40 @@ def test_doses_between_two_input_doses_are_drawn_only_where_asked_and_never_abov
     assert (new < 0.045).any() and (new > 0.045).any()  # on both sides of the cached 1/20 dose
 
 
+def variance_and_covariance(scan: np.ndarray, anchor: np.ndarray) -> tuple[float, float]:
+    """Of the scan, and of scan and anchor, given as parts of ALL_DOSES, whose covariances are 1 / the higher dose."""
+    doses = np.array(ALL_DOSES)
+    covariances = 1 / np.maximum(doses[:, None], doses[None, :])
+    return scan @ covariances @ scan, scan @ covariances @ anchor
+
+
+@pytest.mark.parametrize("dose", [0.02, 0.03, 0.05, 0.2])
+@pytest.mark.parametrize("counts", [1.0, 0.7, 0.5])
+def test_a_weaker_scanner_has_the_noise_of_fewer_counts_at_every_dose(dose, counts):
+    scan, *anchors = _parts(dose, counts)
+    for row, anchor in zip(anchors, (0.1, 0.25, 0.5, 1.0), strict=True):
+        anchor = anchor if anchor > dose else 0.25
+        variance, covariance = variance_and_covariance(scan.astype(float), row.astype(float))
+        assert variance == pytest.approx(1 / (dose * counts), rel=1e-5)
+        if anchor * counts >= min(
+            d for d in ALL_DOSES if d > 0.999 * dose * counts
+        ):  # else both lie between the same two
+            assert covariance == pytest.approx(1 / (anchor * counts), rel=1e-5)
+        assert row.sum() == pytest.approx(1)
+
+
+def test_without_variety_a_patch_is_a_cached_dose_with_cached_anchors():
+    parts = _parts(0.05, 1.0)
+    assert [ALL_DOSES[row.argmax()] for row in parts] == [0.05, 0.1, 0.25, 0.5, 1.0]
+    assert np.array_equal(parts.sum(axis=1), parts.max(axis=1)) and (parts >= 0).all()
+    assert [ALL_DOSES[row.argmax()] for row in _parts(0.25, 1.0)] == [0.25, 0.5, 0.5, 0.5, 1.0]
+
+
 def test_what_is_drawn_keeps_within_its_bounds():
-    rng, variety = np.random.default_rng(0), Variety(zoomed=0.5, between=0.5, filtered=0.5)
+    rng, variety = np.random.default_rng(0), Variety(zoomed=0.5, between=0.5, filtered=0.5, weaker=0.5)
+    counts = np.array([variety.counts(rng, 0.4) for _ in range(400)])
+    assert 150 < (counts < 1).sum() < 250 and 0.4 <= counts.min() < 0.45
+    assert variety.counts(rng, 1.0) == 1.0
     zooms = np.array([variety.zoom(rng) for _ in range(400)])
     changed = zooms[zooms != 1.0]
     assert 150 < len(changed) < 250 and changed.min() >= COARSEST_ZOOM and changed.max() <= FINEST_ZOOM

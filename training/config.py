@@ -38,10 +38,12 @@ class TrainConfig:
     input_doses: dict[float, float] = field(
         default_factory=lambda: {0.01: 0.05, 0.02: 0.15, 0.05: 0.55, 0.1: 0.15, 0.25: 0.1}
     )
-    # Shares of the patches on other voxels, of doses between two input doses, and through a further post-filter.
+    # Shares of the patches on other voxels, of doses between two input doses, through a further post-filter, and of
+    # scanners with fewer counts (training/variety.py).
     zoomed: float = 0.25
     between: float = 0.0
     filtered: float = 0.0
+    weaker: float = 0.0
     # Beginnings of the names of the tensors that are trained (none: all). The rest stay as they started, to the bit, so
     # that a repository keeps little more than what changed of a model that goes on from another.
     trained: tuple[str, ...] = ()
@@ -69,7 +71,7 @@ class TrainConfig:
             raise InputError(f"patch is {self.patch}; a multiple of {self.network.stride} is needed")
         if not 1 <= self.low_timesteps <= self.diffusion.timesteps:
             raise InputError(f"low_timesteps is {self.low_timesteps}; 1 to {self.diffusion.timesteps} are needed")
-        for name in ("path_share", "zoomed", "between", "filtered"):
+        for name in ("path_share", "zoomed", "between", "filtered", "weaker"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; 0 to 1 is needed")
 
@@ -81,7 +83,7 @@ class TrainConfig:
     @property
     def variety(self) -> Variety:
         """How patches differ from the cases they are cut from."""
-        return Variety(self.zoomed, self.between, self.filtered)
+        return Variety(self.zoomed, self.between, self.filtered, self.weaker)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)

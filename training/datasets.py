@@ -20,7 +20,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from MAPDiffLib.doses import ANCHOR_DOSES
+from MAPDiffLib.doses import ANCHOR_DOSES, mix_share
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.intensity import BODY_MEAN_SUV, Intensity
 from MAPDiffLib.volume import Volume, body_mask, read_volume
@@ -38,6 +38,7 @@ WEIGHT_LIMIT = 30.0
 HOT_SUV, HOT_SHARE = 3.0, 0.25  # a quarter of the patches is drawn around hot voxels, which are rare
 MOST_CENTRES = 10_000  # kept per case and kind, in memory: patches are placed around them with room to spare
 ALL_DOSES = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+ROUNDING = 1 + 1e-6  # of a dose that was computed
 
 
 def dose_file(dose: float) -> str:
@@ -192,26 +193,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Draw:
-    """One patch: its case, input dose, the two cached doses around that one and their weights in the scan, window
-    ((start, stop) per axis), mirrored axes, the further post-filter (sigmas in voxels), and what counts as SUV 1."""
+    """One patch: its case, input dose, what its scan and its anchors are of the cached doses [1 + anchors, doses],
+    window ((start, stop) per axis), mirrored axes, the further post-filter (sigmas in voxels), what counts as SUV 1."""
 
     case: int
     dose: float
-    around: tuple[float, float]
-    shares: tuple[float, float]
+    parts: np.ndarray
     window: list[tuple[int, int]]
     flips: list[int]
     filter_sigmas: tuple[float, float, float] | None
     scale: float
-
-    @property
-    def channels(self) -> list[int]:
-        """Which of ALL_DOSES it needs: the two around its own, and the anchors.
-
-        An anchor at or below the input's own dose teaches nothing: the next one above stands in for it.
-        """
-        above = [min(d for d in ANCHOR_DOSES if d >= max(anchor, self.dose * 1.01)) for anchor in ANCHOR_DOSES]
-        return [ALL_DOSES.index(d) for d in (*self.around, *above)]
 
 
 class PatchSource:
@@ -247,37 +238,29 @@ class PatchSource:
         draws = [self._draw(np.random.default_rng([self.seed, iteration, item])) for item in items]
         # What can be done for the whole batch at once is: on a GPU a hundred small steps per patch would cost more
         # than the training step itself.
-        cut = torch.zeros((len(items), 2 + len(ANCHOR_DOSES), *(self.patch,) * 3), device=self.device)
+        cut = torch.zeros((len(items), len(ALL_DOSES), *(self.patch,) * 3), device=self.device)
         body = torch.zeros((len(items), 1, *(self.patch,) * 3), device=self.device)
         for k, draw in enumerate(draws):
-            channels = torch.tensor(draw.channels, device=self.device)
-            self._cut(self.doses[draw.case], draw, cut[k], channels, draw.filter_sigmas)
+            self._cut(self.doses[draw.case], draw, cut[k], draw.filter_sigmas)
             self._cut(self.bodies[draw.case][None], draw, body[k])
-        low, high = (self._per_item([draw.shares[k] for draw in draws]) for k in (0, 1))
-        scan, ladder = low * cut[:, :1] + high * cut[:, 1:2], cut[:, 2:]
-        intensity = Intensity(self._per_item([draw.scale for draw in draws]))
+        parts = torch.from_numpy(np.stack([draw.parts for draw in draws])).to(cut)
+        suv = torch.einsum("bkd,bdzyx->bkzyx", parts, cut)
+        scale = torch.tensor([draw.scale for draw in draws])[:, None, None, None, None].to(self.device)
+        values = Intensity(scale).to_network(suv)
         # A function of the scan alone: weights that knew the target would bias the estimate.
-        weight = (1 + scan.clamp(min=0)).clamp(max=WEIGHT_LIMIT)
+        weight = (1 + suv[:, :1].clamp(min=0)).clamp(max=WEIGHT_LIMIT)
         weight = torch.where(body > 0.5, weight, AIR_WEIGHT)
-        dose = torch.tensor([draw.dose for draw in draws])
-        return Batch(intensity.to_network(scan), intensity.to_network(ladder), weight, dose)
-
-    def _per_item(self, numbers: list[float]) -> torch.Tensor:
-        """[b, 1, 1, 1, 1] where patches are cut."""
-        return torch.tensor(numbers, device=self.device)[:, None, None, None, None]
+        return Batch(values[:, :1], values[:, 1:], weight, torch.tensor([draw.dose for draw in draws]))
 
     def _draw(self, rng: np.random.Generator) -> _Draw:
         number = int(rng.integers(len(self.cases)))
         case = self.cases[number]
         dose = self.variety.dose(rng, float(rng.choice(self.input_doses, p=self.shares)), self.input_doses)
-        around = (max(d for d in ALL_DOSES if d <= dose), min(d for d in ALL_DOSES if d >= dose))
+        parts = _parts(dose, self.variety.counts(rng, min(ALL_DOSES) / dose))
         window = self._window(case, rng, round(self.patch / self.variety.zoom(rng)))
         flips = [axis for axis in (1, 2, 3) if rng.random() < 0.5]
         sigmas = self.variety.filter_sigmas(rng, case.spacing_mm) if self.variety.filtered else None
-        shares = nested_shares(around[0], dose, around[1])
-        means = [case.body_means[ALL_DOSES.index(d)] for d in around]
-        scale = float(np.dot(shares, means)) / BODY_MEAN_SUV
-        return _Draw(number, dose, around, shares, window, flips, sigmas, scale)
+        return _Draw(number, dose, parts, window, flips, sigmas, float(parts[0] @ case.body_means) / BODY_MEAN_SUV)
 
     def _window(self, case: CachedCase, rng: np.random.Generator, edge: int) -> list[tuple[int, int]]:
         """(start, stop) per axis around a random body voxel, pushed inside the volume where it fits."""
@@ -296,13 +279,10 @@ class PatchSource:
         array: torch.Tensor,
         draw: _Draw,
         out: torch.Tensor,
-        channels: torch.Tensor | None = None,
         sigmas: tuple[float, float, float] | None = None,
     ) -> None:
         """The window of [c, z, y, x], filtered, mirrored and scaled to the patch, into `out`; zero past the end."""
         block = array[(slice(None), *(slice(a, b) for a, b in draw.window))]
-        if channels is not None:
-            block = block.index_select(0, channels)
         edges = [b - a for a, b in draw.window]
         if edges != list(block.shape[1:]) or edges[0] != self.patch:
             missing = [n for edge, size in zip(edges, block.shape[1:], strict=True) for n in (edge - size, 0)]
@@ -312,6 +292,25 @@ class PatchSource:
         if edges[0] != self.patch:
             block = functional.interpolate(block[None], size=(self.patch,) * 3, mode="trilinear")[0]
         out.copy_(block.flip(draw.flips))
+
+
+def _parts(dose: float, counts: float) -> np.ndarray:
+    """What the scan of a dose and its anchors are of ALL_DOSES, where full dose has `counts` times the case's counts:
+    [1 + anchors, doses].
+
+    The scan gets the noise of its dose. An anchor gets what is expected of it from the scan, which is all that training
+    takes from it: the closed-form mix. One at or below the input's own dose teaches nothing: the next stands in for it.
+    """
+    above = [min(d for d in ANCHOR_DOSES if d >= max(anchor, dose * 1.01)) for anchor in ANCHOR_DOSES]
+    parts = np.zeros((1 + len(above), len(ALL_DOSES)), np.float32)
+    for row, wanted in enumerate((dose * counts, *(anchor * counts for anchor in above))):
+        low = max((d for d in ALL_DOSES if d <= wanted * ROUNDING), default=ALL_DOSES[0])
+        high = min((d for d in ALL_DOSES if d >= wanted / ROUNDING), default=ALL_DOSES[-1])
+        between = min(max(wanted, low), high)
+        share = mix_share(low, between, high) if row else nested_shares(low, between, high)[0]
+        parts[row, ALL_DOSES.index(low)] += share
+        parts[row, ALL_DOSES.index(high)] += 1 - share
+    return parts
 
 
 class _Iterations(Dataset):

@@ -1,6 +1,6 @@
-"""How training patches come to differ from the cases they are cut from: other voxels, other post-filters, other doses.
+"""How training patches come to differ from the cases they are cut from: voxels, post-filters, doses, count levels.
 
-A case costs seconds of simulation; these three cost nothing, and each is what another scan would have looked like.
+A case costs seconds of simulation; these cost nothing, and each is what another scan would have looked like.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from training.simulate.scanner import FWHM, discrete_gaussian
 
 FINEST_ZOOM, COARSEST_ZOOM = 2.4, 0.8  # 4 mm voxels to 1.7 mm; 4.4 mm voxels to 5.5 mm
 WIDEST_FILTER_MM = 6.0
+FEWEST_COUNTS = 0.25
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,14 @@ class Variety:
     zoomed: on finer or coarser voxels. A point spread and its noise are smooth on the scale of a voxel.
     between: of a dose between two input doses.
     filtered: through a further post-filter. It is linear and comes last in a reconstruction: a wider one is one more.
+    weaker: of a scanner with fewer counts, whose full dose is as noisy as a lower dose of the case. Without them a
+    network takes the dose for the noise, and leaves noise in the scans of scanners that have more of it at that dose.
     """
 
     zoomed: float = 0.0
     between: float = 0.0
     filtered: float = 0.0
+    weaker: float = 0.0
 
     def zoom(self, rng: np.random.Generator) -> float:
         """How many voxels one voxel becomes along each axis."""
@@ -42,6 +46,11 @@ class Variety:
         if not higher or rng.random() >= self.between:
             return dose
         return math.exp(rng.uniform(math.log(dose), math.log(min(higher))))
+
+    def counts(self, rng: np.random.Generator, least: float) -> float:
+        """The counts of full dose over the case's own: 1, or from FEWEST_COUNTS (but at least `least`) on."""
+        least = min(1.0, max(FEWEST_COUNTS, least))
+        return math.exp(rng.uniform(math.log(least), 0.0)) if rng.random() < self.weaker else 1.0
 
     def filter_sigmas(self, rng: np.random.Generator, spacing_mm: Sequence[float]) -> tuple[float, float, float] | None:
         """Standard deviations (z, y, x) in voxels of a post-filter of up to WIDEST_FILTER_MM, axially and in plane."""

@@ -36,6 +36,7 @@ class RivalConfig:
     zoomed: float = 0.25
     between: float = 0.0
     filtered: float = 0.0
+    weaker: float = 0.0
     patch: int = 64
     batch: int = 8
     iterations: int = 2000
@@ -58,7 +59,7 @@ class RivalConfig:
     @property
     def variety(self) -> Variety:
         """How patches differ from the cases they are cut from: as for our own models."""
-        return Variety(self.zoomed, self.between, self.filtered)
+        return Variety(self.zoomed, self.between, self.filtered, self.weaker)
 
     @property
     def stride(self) -> int:
