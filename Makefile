@@ -29,7 +29,7 @@ CASE   := demo/cases/test/case-00000
 SIMULATE := .venv/bin/python -m training.simulate --jobs $(JOBS)
 TRAIN    := .venv/bin/mapdiff-train train --cases $(MODEL)/cases/train --set $(SET)
 EXPORT   := .venv/bin/mapdiff-train export --cases $(MODEL)/cases/train --validation $(MODEL)/cases/validation \
-	--calibration $(MODEL)/calibration.json
+	--unlike $(MODEL)/unlike/external --calibration $(MODEL)/calibration.json
 
 .PHONY: demo test test-long test-versions bench bench-speed model
 .DELETE_ON_ERROR:
@@ -70,8 +70,7 @@ model: .venv/train.stamp
 	$(TRAIN) --config warm-start --output $(MODEL)/warm-start
 	$(TRAIN) --config mapdiff-base --output $(MODEL)/mapdiff-base --start-from $(MODEL)/warm-start
 	$(TRAIN) --config one-pass --output $(MODEL)/one-pass --start-from $(MODEL)/warm-start
-	test -d $(MODEL)/my-model || $(EXPORT) --run-folder $(MODEL)/mapdiff-base --unlike $(MODEL)/unlike/external \
-		--output $(MODEL)/my-model
+	test -d $(MODEL)/my-model || $(EXPORT) --run-folder $(MODEL)/mapdiff-base --output $(MODEL)/my-model
 	test -d $(MODEL)/control || $(EXPORT) --run-folder $(MODEL)/one-pass --output $(MODEL)/control
 	.venv/bin/mapdiff-train evaluate --cases $(MODEL)/cases/test --output $(MODEL)/table --no-classical \
 		--bundle $(MODEL)/my-model --control $(MODEL)/control

@@ -137,12 +137,17 @@ def _check_fit(what: str, fit: object) -> None:
     """What validation cases of one input dose decided: weights per dose, the uncertainty's scale, the widest noise."""
     if not isinstance(fit, dict):
         raise BundleError(f"{what} is {fit!r}; an object is needed")
-    _check_keys(what, fit, {"input_dose", "combine", "uncertainty_scale"}, {"noise_voxels"})
+    _check_keys(what, fit, {"input_dose", "combine", "uncertainty_scale"}, {"noise_voxels", "wide_noise"})
     for dose, weights in _mapping(fit, "combine").items():
         _check_weights(f"{what}.combine[{dose!r}]", weights)
     _number(f"{what}.uncertainty_scale", fit["uncertainty_scale"], 1e-6, 1e6)
     if "noise_voxels" in fit and len(_numbers(f"{what}.noise_voxels", fit["noise_voxels"], 0.01, 50)) != 2:
         raise BundleError(f"{what}.noise_voxels is {fit['noise_voxels']}; [axial, in plane] is needed")
+    if "wide_noise" in fit:
+        wide = _mapping(fit, "wide_noise")
+        _check_keys(f"{what}.wide_noise", wide, {"mm3", "power"})
+        _number(f"{what}.wide_noise.mm3", wide["mm3"], 0.01, 1e6)
+        _number(f"{what}.wide_noise.power", wide["power"], 0, 5)
 
 
 def _check_weights(what: str, weights: object) -> None:

@@ -72,6 +72,12 @@ def noise_widths(
     return tuple(widths)
 
 
+def noise_volume_mm3(widths_mm: Sequence[float]) -> float:
+    """The volume over which noise of these widths (z, y, x) hangs together; in plane the narrower one counts twice."""
+    axial, *plane = widths_mm
+    return float(axial * min(plane) ** 2)
+
+
 def _squared_differences(patches: torch.Tensor, axis: int, lag: int) -> float:
     """The mean square of the differences between voxels `lag` apart; nan where a patch is too short."""
     rest = patches.shape[axis] - lag

@@ -12,6 +12,7 @@ import numpy as np
 from MAPDiffLib.bundle import Bundle
 from MAPDiffLib.doses import DoseCalibration, DoseEstimate, dose_label, estimate_dose
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.noise import noise_volume_mm3
 from MAPDiffLib.volume import Volume
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ GIVEN_BY = "--input-dose 1/20; in Slicer: Its dose"  # how a user says what dose
 class Plan:
     """doses: asked for, ascending; anchors: {timestep: dose} that the path passes.
 
-    weights, uncertainty_scale, noise_voxels: what bundle.json's fit for the nearest input dose says; the last is the
-    width of the widest noise in training, in voxels, axial and in plane (None: not known).
+    weights, uncertainty_scale, noise_voxels, wide_noise: what bundle.json's fit for the nearest input dose says; the
+    last two are the width of the widest noise in training, in voxels, axial and in plane, and its volume in mm3 with
+    the power of what exceeds it (None: not known). lowest: the lowest input dose in training.
     """
 
     input_dose: float
@@ -37,6 +39,21 @@ class Plan:
     weights: dict[str, dict]
     uncertainty_scale: float
     noise_voxels: tuple[float, float] | None = None
+    wide_noise: dict[str, float] | None = None
+    lowest: float = 0.0
+
+    def told_dose(self, widths_mm: Sequence[float] | None) -> float:
+        """The dose that the network is told of a scan with noise of these widths (z, y, x): its own, or a lower one
+        where the noise fills a larger volume than any in training, but none below the lowest in training.
+
+        Few iterations and strong filters hide most of a scan's noise and leave what is hardest to tell from anatomy. A
+        network that takes such a scan for a good one leaves it there.
+        """
+        if self.wide_noise is None or widths_mm is None or np.isnan(widths_mm).any():
+            return self.input_dose
+        excess = max(1.0, noise_volume_mm3(widths_mm) / self.wide_noise["mm3"])
+        told = self.input_dose * excess ** -self.wide_noise["power"]
+        return min(self.input_dose, max(self.lowest, told))
 
     @property
     def anchor_doses(self) -> list[float]:
@@ -90,7 +107,8 @@ def make_plan(bundle: Bundle, options: RestoreOptions, estimate: DoseEstimate | 
     grid = _with_steps(grid, options.steps)
     fit = nearest_fit(sampling["fits"], input_dose, grid)
     return Plan(
-        input_dose, doses, tuple(grid), path, samples, fit["combine"], fit["uncertainty_scale"], fit.get("noise_voxels")
+        input_dose, doses, tuple(grid), path, samples, fit["combine"], fit["uncertainty_scale"],
+        fit.get("noise_voxels"), fit.get("wide_noise"), min(bundle.manifest["input_doses"]),
     )  # fmt: skip
 
 

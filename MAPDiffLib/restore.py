@@ -1,8 +1,8 @@
 """Volume -> each dose, one after another.
 
-body mask -> working grid -> intensity.to_network -> mean of samples -> along the anchors' timesteps -> the scan's own
-grid -> full dose: the estimates on the way, weighted as validation decided -> mean-activity guard -> each dose:
-closed-form mix of scan and full dose, with its share of the anchored estimate -> the scan's own units and geometry
+body mask -> working grid, dose told -> intensity.to_network -> mean of samples -> along the anchors' timesteps -> the
+scan's own grid -> full dose: the estimates on the way, weighted as validation decided -> mean-activity guard -> each
+dose: closed-form mix of scan and full dose, with its share of the anchored estimate -> the scan's units and geometry
 
 Every dose waits for the last evaluation. The lower ones could be had earlier, but only from an estimate of full dose
 that is not yet as good: they would be worse than arithmetic with the final one, and not consistent with it.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -103,6 +103,7 @@ class _Setting:
     intensity: Intensity
     estimate: DoseEstimate | None
     way: Plan
+    told_dose: float
     network: TiledNetwork
 
     def into(self, background: torch.Tensor, image: torch.Tensor) -> Volume:
@@ -135,7 +136,7 @@ def restore(
     progress = _Progress(report, way, volume.voxels.size)
     evaluations = evaluate_path(
         setting.network, Diffusion(**bundle.manifest["diffusion"]), setting.grid.take(setting.scan), setting.intensity,
-        way.input_dose, way.timesteps, way.samples, options.seed, progress.add, cancelled,
+        setting.told_dose, way.timesteps, way.samples, options.seed, progress.add, cancelled,
     )  # fmt: skip
     full, anchored, spread = _estimates(evaluations, setting, progress)
     full, guard = setting.guarded(full)
@@ -175,7 +176,10 @@ def _prepare(volume: Volume, bundle: Bundle, options: RestoreOptions, report: Re
     compute = choose_compute(options.device, options.precision)
     box = BodyBox.around(body, 1)
     scan, inside = (torch.from_numpy(array[box.slices].copy()) for array in (volume.voxels, body))
-    grid = _working_grid(volume, scan.shape, bundle, way)
+    measured = way.noise_voxels or way.wide_noise
+    widths = noise_widths(volume.voxels, body, volume.spacing_mm) if measured else None
+    wanted = wanted_voxels(widths, way.noise_voxels, max(bundle.manifest["spacing_range_mm"]))
+    grid = WorkingGrid.of(scan.shape, volume.spacing_mm, wanted, bundle.network.config.stride)
 
     def warn(message: str) -> None:
         report({"type": "warning", "message": message})
@@ -188,13 +192,8 @@ def _prepare(volume: Volume, bundle: Bundle, options: RestoreOptions, report: Re
     for message in plan.cautions(volume, bundle, options, estimate):
         warn(message)
     scan, inside = scan.to(network.home), inside.to(network.home)
-    return _Setting(volume, box, grid, scan, inside, intensity, estimate, way, network)
-
-
-def _working_grid(volume: Volume, shape: Sequence[int], bundle: Bundle, way: Plan) -> WorkingGrid:
-    widths = noise_widths(volume.voxels, volume.body, volume.spacing_mm) if way.noise_voxels else None
-    wanted = wanted_voxels(widths, way.noise_voxels, max(bundle.manifest["spacing_range_mm"]))
-    return WorkingGrid.of(shape, volume.spacing_mm, wanted, bundle.network.config.stride)
+    told_dose = way.told_dose(widths)
+    return _Setting(volume, box, grid, scan, inside, intensity, estimate, way, told_dose, network)
 
 
 def _figures(image: torch.Tensor, setting: _Setting, guard: GuardReport) -> dict[str, float | None]:
@@ -222,6 +221,7 @@ def _summary(setting: _Setting, bundle: Bundle, options: RestoreOptions, clock: 
         "device": str(network.device),
         "precision": str(network.dtype).removeprefix("torch."),
         "tile_edges": list(network.edges),
+        "told_dose": setting.told_dose,
         "working_spacing_mm": list(setting.grid.spacing_mm(setting.volume.spacing_mm)),
         "seconds": clock.seconds,
         "doses": {f"{dose:g}": values for dose, values in figures.items()},

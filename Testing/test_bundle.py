@@ -183,6 +183,8 @@ EDITS = {
     "fits.0..uncertainty_scale is 1000": lambda m: m["sampling"]["fits"][0].update(uncertainty_scale=10**400),
     "fits.0..uncertainty_scale is -1": lambda m: m["sampling"]["fits"][0].update(uncertainty_scale=-1),
     "noise_voxels is .2.0.; .axial, in plane.": lambda m: m["sampling"]["fits"][0].update(noise_voxels=[2.0]),
+    "wide_noise lacks .'power'.": lambda m: m["sampling"]["fits"][0].update(wide_noise={"mm3": 400.0}),
+    "wide_noise.power is -1": lambda m: m["sampling"]["fits"][0].update(wide_noise={"mm3": 400.0, "power": -1}),
     "noise_voxels is 0": lambda m: m["sampling"]["fits"][0].update(noise_voxels=[0, 2.0]),
     "scores is .]": lambda m: m.update(scores=[]),
 }

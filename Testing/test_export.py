@@ -100,6 +100,7 @@ def test_validation_decides_weights_and_shares_and_they_are_what_restores(made, 
         assert fit["uncertainty_scale"] < 0.1  # spreads of 1, errors of 0.01
         # The cases' noise is white: differences at one lag and at two are alike.
         assert len(fit["noise_voxels"]) == 2 and 0.5 < max(fit["noise_voxels"]) < 1.0
+        assert 0.1 < fit["wide_noise"]["mm3"] / 4.0**3 < 1.0 and fit["wide_noise"]["power"] == 0.0
     assert "0.1" in sampling["fits"][0]["combine"] and "0.1" not in sampling["fits"][1]["combine"]
     steps = restore(read_dose(cases[0], 0.05), bundle, RestoreOptions(input_dose=0.05))
     assert [each.dose for each in steps] == [0.1, 0.25, 0.5, 1.0]

@@ -11,6 +11,7 @@ from MAPDiffLib.bundle import Bundle
 from MAPDiffLib.doses import mix
 from MAPDiffLib.errors import Cancelled, InputError
 from MAPDiffLib.network import DenoisingUNet, NetworkConfig
+from MAPDiffLib.noise import noise_volume_mm3, noise_widths
 from MAPDiffLib.plan import Plan, make_plan
 from MAPDiffLib.restore import RESULT_S_PER_VOXEL, RestoreOptions, _Progress, restore
 from MAPDiffLib.volume import Volume, body_mask
@@ -38,7 +39,10 @@ def fitted(bundle: Bundle, **fit) -> Bundle:
     return Bundle(bundle.name, bundle.folder, bundle.network, manifest, "0" * 64)
 
 
-@pytest.fixture(scope="module", params=[{}, {"noise_voxels": [0.5, 0.5]}], ids=["own grid", "coarser grid"])
+NARROW = {"noise_voxels": [0.5, 0.5], "wide_noise": {"mm3": 100.0, "power": 0.5}}
+
+
+@pytest.fixture(scope="module", params=[{}, NARROW], ids=["own grid", "coarser grid"])
 def bundle(tmp_path_factory, request):
     """Twice: a bundle that leaves a scan its grid, and one that has only seen narrower noise."""
     torch.manual_seed(0)
@@ -93,6 +97,22 @@ def test_the_report_says_on_which_voxels_the_network_worked(result, volume, bund
     coarser = "noise_voxels" in bundle.manifest["sampling"]["fits"][0]
     worked = result[1].report["working_spacing_mm"]
     assert worked == (pytest.approx([5.0, 5.0, 4.5], abs=0.1) if coarser else list(volume.spacing_mm))
+
+
+def test_the_report_says_what_dose_the_network_was_told(result, volume, bundle):
+    """The volume of the noise, in units of training's, to the power that the bundle says; never below training's."""
+    wide = "wide_noise" in bundle.manifest["sampling"]["fits"][0]
+    excess = noise_volume_mm3(noise_widths(volume.voxels, volume.body, volume.spacing_mm)) / 100
+    expected = max(min(MANIFEST["input_doses"]), 0.05 / excess**0.5) if wide else 0.05
+    assert excess > 1.5
+    assert result[1].report["told_dose"] == pytest.approx(expected)
+    assert result[1].report["input"]["dose_used"] == 0.05  # the doses between stay mixes from the scan's own
+
+
+def test_wide_noise_alone_changes_the_restoration(result, volume, bundle):
+    without = fitted(bundle, wide_noise={"mm3": 1e5, "power": 0.5})
+    same = np.array_equal(run(volume, without)[0][-1].volume.voxels, result[0][-1].volume.voxels)
+    assert same == ("wide_noise" not in bundle.manifest["sampling"]["fits"][0])
 
 
 def test_outside_the_body_the_input_is_untouched(result, volume):

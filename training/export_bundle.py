@@ -97,9 +97,8 @@ def _fit(network: DenoisingUNet, config: TrainConfig, validation: list[Path], pa
         cases = [measure(network, config.diffusion, case, input_dose, timesteps, SAMPLES) for case in validation]
         combine = fit_weights(cases, input_dose, timesteps, anchors)
         scale = fit_uncertainty(cases, combine["1"]["estimate"])
-        fits.append({"input_dose": input_dose, "combine": combine, "uncertainty_scale": scale})
-        if noise := widest_noise(validation, input_dose):
-            fits[-1]["noise_voxels"] = noise
+        fit = {"input_dose": input_dose, "combine": combine, "uncertainty_scale": scale}
+        fits.append(fit | widest_noise(validation, input_dose))
     return {"timesteps": list(path), "samples": SAMPLES, "fits": fits}
 
 

@@ -18,7 +18,7 @@ from MAPDiffLib.doses import ANCHOR_DOSES, mix
 from MAPDiffLib.guard import guard_activity
 from MAPDiffLib.intensity import Intensity
 from MAPDiffLib.network import DenoisingUNet
-from MAPDiffLib.noise import noise_widths
+from MAPDiffLib.noise import noise_volume_mm3, noise_widths
 from MAPDiffLib.sampling import evaluate_path
 from MAPDiffLib.tiles import TiledNetwork
 from MAPDiffLib.volume import body_mask
@@ -126,14 +126,19 @@ def fit_uncertainty(measured: list[Measured], weights: dict[str, float], coverag
     return float(np.quantile(np.concatenate(ratios), coverage) / 1.645)
 
 
-def widest_noise(cases: list[Path], dose: float) -> list[float] | None:
-    """The widest noise of any of these cases at this dose in voxels of its own scan, [axial, in plane] (MAPDiffLib/
-    grid.py); of the two axes in plane the narrower counts. None where it cannot be measured in any."""
-    found = []
+def widest_noise(cases: list[Path], dose: float) -> dict:
+    """The widest noise of any of these cases at this dose, as a fit of bundle.json keeps it: noise_voxels, [axial, in
+    plane] in voxels of its own scan (MAPDiffLib/grid.py; of the two axes in plane the narrower counts), and wide_noise,
+    its volume with a power of 0, which is decided later (training/unlike.py). {} where it cannot be measured in any."""
+    found, volumes = [], []
     for case in cases:
         scan = read_dose(case, dose)
         widths = noise_widths(scan.voxels, scan.body, scan.spacing_mm)
         if widths is not None and not np.isnan(widths).any():
             axial, *plane = np.array(widths) / scan.spacing_mm[::-1]
             found.append((axial, min(plane)))
-    return [round(float(widest), 3) for widest in np.max(found, axis=0)] if found else None
+            volumes.append(noise_volume_mm3(widths))
+    if not found:
+        return {}
+    widest = [round(float(width), 3) for width in np.max(found, axis=0)]
+    return {"noise_voxels": widest, "wide_noise": {"mm3": round(max(volumes), 1), "power": 0.0}}

@@ -41,7 +41,7 @@ class Bundled:
     precision: str = "auto"
 
     def __call__(self, scan: Volume, dose: float) -> Result:
-        bundle = _bundle(self.folder) if self.path else _without_path(_bundle(self.folder))
+        bundle = _bundle(self.folder) if self.path else without_path(_bundle(self.folder))
         doses = tuple(d for d in ANCHOR_DOSES if d > dose)
         options = RestoreOptions(
             doses=doses, input_dose=dose, samples=self.samples, steps=self.steps, device=self.device,
@@ -136,7 +136,7 @@ def _bundle(folder: Path) -> Bundle:
     return load_bundle(folder)
 
 
-def _without_path(bundle: Bundle) -> Bundle:
+def without_path(bundle: Bundle) -> Bundle:
     """The same weights with one timestep, the noisiest, and full dose as the only anchor."""
     sampling, first = bundle.manifest["sampling"], bundle.manifest["sampling"]["timesteps"][0]
     fits = [fit | {"combine": {"1": {"estimate": {str(first): 1.0}}}} for fit in sampling["fits"]]
