@@ -41,9 +41,9 @@ class TrainConfig:
     # Shares of the patches on other voxels, of doses between two input doses, through a further post-filter, and of
     # scanners with fewer counts (training/variety.py).
     zoomed: float = 0.25
-    between: float = 0.0
-    filtered: float = 0.0
-    weaker: float = 0.0
+    between: float = 0.5
+    filtered: float = 0.5
+    weaker: float = 0.5
     # Beginnings of the names of the tensors that are trained (none: all). The rest stay as they started, to the bit, so
     # that a repository keeps little more than what changed of a model that goes on from another.
     trained: tuple[str, ...] = ()

@@ -34,9 +34,9 @@ class RivalConfig:
     adversarial: float = 0.01
     input_doses: dict[float, float] = field(default_factory=_our_doses)
     zoomed: float = 0.25
-    between: float = 0.0
-    filtered: float = 0.0
-    weaker: float = 0.0
+    between: float = 0.5
+    filtered: float = 0.5
+    weaker: float = 0.5
     patch: int = 64
     batch: int = 8
     iterations: int = 2000
