@@ -184,8 +184,9 @@ def _add_export(steps) -> None:
     parser.add_argument("--calibration", type=Path, required=True)
     parser.add_argument("--validation", type=Path, required=True)
     parser.add_argument(
-        "--unlike", type=Path, help="more of them, of other scanners: an anchor has to help there too, and they decide how"
-        " far wide noise is mistrusted",
+        "--unlike", type=Path,
+        help="more of them, of other scanners: an anchor has to help there too, and they decide how far to mistrust wide"
+        " noise",
     )  # fmt: skip
     parser.add_argument("--cases", type=Path, required=True, help="the training cases, for the bundle's record")
     parser.add_argument("--output", type=Path, required=True, help="bundle folder; its name is the bundle's name")
