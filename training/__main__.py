@@ -185,7 +185,7 @@ def _add_export(steps) -> None:
     parser.add_argument("--validation", type=Path, required=True)
     parser.add_argument(
         "--unlike", type=Path,
-        help="more of them, of other scanners: an anchor has to help there too, and they decide how far to mistrust wide"
+        help="more of them, of other scanners: an anchor has to help there too, and they say how far to mistrust wide"
         " noise",
     )  # fmt: skip
     parser.add_argument("--cases", type=Path, required=True, help="the training cases, for the bundle's record")
