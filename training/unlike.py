@@ -24,9 +24,8 @@ def fits_that_hold(bundle: Bundle, cases: Sequence[Path]) -> list[dict]:
     """The fits of a bundle's sampling, for each of which these cases were restored from its input dose.
 
     wide_noise gets the lowest power whose error of full dose (NMAE; the first evaluation alone, once) is within ALLOWED
-    of the least: mistrust smooths small lesions too. Then an anchored
-    dose that is on average no nearer to the cases' real dose than the closed-form mix gets share 0. The weights of full
-    dose stay.
+    of the least: mistrust smooths small lesions too. Then an anchored dose that is on average no nearer to the cases'
+    real dose than the closed-form mix gets share 0. The weights of full dose stay.
     """
     fits = [_mistrusting(bundle, fit, cases) for fit in bundle.manifest["sampling"]["fits"]]
     cautious = _with_fits(bundle, fits)
