@@ -37,6 +37,7 @@ from MAPDiffLib.volume import Volume
 
 Report = Callable[[dict], None]
 
+UNLIKE = 0.9  # of a scan's dose: what the user hears of, when the network is told less
 RESULT_S_PER_VOXEL = 4e-8  # what making, measuring and writing one dose takes
 
 
@@ -191,8 +192,13 @@ def _prepare(volume: Volume, bundle: Bundle, options: RestoreOptions, report: Re
     )  # fmt: skip
     for message in plan.cautions(volume, bundle, options, estimate):
         warn(message)
-    scan, inside = scan.to(network.home), inside.to(network.home)
     told_dose = way.told_dose(widths)
+    if told_dose < UNLIKE * way.input_dose:
+        warn(
+            f"The scan's noise is wider than any in training; it is restored as one of 1/{1 / told_dose:.0f} dose."
+            " Judge with care."
+        )
+    scan, inside = scan.to(network.home), inside.to(network.home)
     return _Setting(volume, box, grid, scan, inside, intensity, estimate, way, told_dose, network)
 
 

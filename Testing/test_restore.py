@@ -109,6 +109,13 @@ def test_the_report_says_what_dose_the_network_was_told(result, volume, bundle):
     assert result[1].report["input"]["dose_used"] == 0.05  # the doses between stay mixes from the scan's own
 
 
+def test_a_user_hears_of_noise_wider_than_any_in_training(volume, bundle):
+    heard = []
+    next(restore(volume, bundle, GIVEN, report=heard.append))
+    said = [event["message"] for event in heard if event["type"] == "warning" and "wider than any" in event["message"]]
+    assert len(said) == ("wide_noise" in bundle.manifest["sampling"]["fits"][0])
+
+
 def test_wide_noise_alone_changes_the_restoration(result, volume, bundle):
     without = fitted(bundle, wide_noise={"mm3": 1e5, "power": 0.5})
     same = np.array_equal(run(volume, without)[0][-1].volume.voxels, result[0][-1].volume.voxels)
