@@ -113,9 +113,11 @@ class Sampled:
         state = diffusion.noised(condition, timesteps[0], noise)
         if self.stochastic:
             generator = torch.Generator().manual_seed(number)
-            *_, (_, x0_hat) = ancestral_sampler(diffusion, denoise, state, timesteps, generator)
+            states = ancestral_sampler(diffusion, denoise, state, timesteps, generator)
         else:
-            *_, (_, x0_hat) = deterministic_sampler(diffusion, denoise, state, timesteps)
+            states = deterministic_sampler(diffusion, denoise, state, timesteps)
+        for _, x0_hat in states:  # one at a time: a thousand of a whole body are 16 GB
+            pass
         return x0_hat
 
 
