@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -116,8 +117,7 @@ class Sampled:
             states = ancestral_sampler(diffusion, denoise, state, timesteps, generator)
         else:
             states = deterministic_sampler(diffusion, denoise, state, timesteps)
-        for _, x0_hat in states:  # one at a time: a thousand of a whole body are 16 GB
-            pass
+        _, x0_hat = deque(states, maxlen=1).pop()  # one at a time: a thousand of a whole body are 16 GB
         return x0_hat
 
 
