@@ -95,15 +95,17 @@ def test_mean_activity_in_the_body_is_the_inputs_to_one_percent(full_case, resto
 
 
 def test_a_scan_with_wider_noise_than_training_gains_by_the_working_grid_and_by_the_dose_told(tmp_path, bundle):
-    """Thin slices and a wide post-filter: the network works on thicker ones and is told half the dose, and each brings
-    it closer to the real full dose."""
+    """Thin slices and a wide post-filter: the network works on thicker ones and is told half the dose. Each brings it
+    closer to the real full dose; together they need not on every scan (docs/benchmark.md has the means)."""
     make_case(tmp_path, "external", 40, doses=(1.0, 0.05))
     case = case_folder(tmp_path, "external", 40)
     scan, real = read_dose(case, 0.05), read_dose(case, 1.0).voxels
     body = body_mask(scan.voxels, scan.spacing_mm)
-    error = nmae(final(scan, bundle, ONE), real, body)
-    assert error < 0.97 * nmae(final(scan, unaware(bundle, "noise_voxels"), ONE), real, body)
-    assert error < 0.99 * nmae(final(scan, unaware(bundle, "wide_noise"), ONE), real, body)
+    by_grid, by_dose = unaware(bundle, "wide_noise"), unaware(bundle, "noise_voxels")
+    neither = unaware(by_grid, "noise_voxels")
+    grid, dose, bare = (nmae(final(scan, each, ONE), real, body) for each in (by_grid, by_dose, neither))
+    assert grid < 0.97 * bare
+    assert dose < 0.98 * bare
 
 
 def unaware(bundle, key: str):

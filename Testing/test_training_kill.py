@@ -23,6 +23,8 @@ DEADLINE_S = 240
 CONFIG = TrainConfig(
     name="tiny", network=NetworkConfig(widths=(4, 8), embedding=16), patch=16, batch=4, iterations=60, warmup=2,
     checkpoint_every=3, input_doses={0.05: 1.0}, low_timesteps=250,
+    # Sums of two processes differ in the last bit, which 60 steps enlarge: least on the cases as they are.
+    filtered=0.0, weaker=0.0,
 )  # fmt: skip
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes through /proc")
 
