@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from MAPDiffLib.errors import InputError
 from MAPDiffLib.intensity import Intensity
 from Testing import tiny
+from training.config import TrainConfig
 from training.datasets import ALL_DOSES, CachedCase, PatchSource, _parts, read_dose
+from training.rivals.config import RivalConfig
 from training.simulate.scanner import blur
 from training.variety import COARSEST_ZOOM, FINEST_ZOOM, WIDEST_FILTER_MM, Variety, nested_shares, post_filter
 
@@ -108,3 +111,9 @@ def test_what_is_drawn_keeps_within_its_bounds():
     assert 150 < len(sigmas) < 250
     widths = sigmas * 2.3548 * (4.0, 2.0, 2.0)
     assert 0.9 * WIDEST_FILTER_MM < widths.max() <= WIDEST_FILTER_MM and np.allclose(widths[:, 1], widths[:, 2])
+
+
+@pytest.mark.parametrize("config", [TrainConfig, RivalConfig])
+def test_a_share_outside_its_bounds_is_refused_for_our_model_and_for_a_rival(config):
+    with pytest.raises(InputError, match="weaker is 1.5; 0 to 1 is needed"):
+        config(weaker=1.5)

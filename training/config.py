@@ -71,9 +71,9 @@ class TrainConfig:
             raise InputError(f"patch is {self.patch}; a multiple of {self.network.stride} is needed")
         if not 1 <= self.low_timesteps <= self.diffusion.timesteps:
             raise InputError(f"low_timesteps is {self.low_timesteps}; 1 to {self.diffusion.timesteps} are needed")
-        for name in ("path_share", "zoomed", "between", "filtered", "weaker"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}; 0 to 1 is needed")
+        if not 0 <= self.path_share <= 1:
+            raise InputError(f"path_share is {self.path_share}; 0 to 1 is needed")
+        _ = self.variety  # which checks its shares
 
     @property
     def anchors(self) -> tuple[Anchor, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from MAPDiffLib.errors import InputError
 from training.simulate.scanner import FWHM, discrete_gaussian
 
 FINEST_ZOOM, COARSEST_ZOOM = 2.4, 0.8  # 4 mm voxels to 1.7 mm; 4.4 mm voxels to 5.5 mm
@@ -22,7 +23,7 @@ FEWEST_COUNTS = 0.25
 
 @dataclass(frozen=True)
 class Variety:
-    """Shares of the patches, each in [0, 1].
+    """Shares of the patches. InputError for one outside [0, 1].
 
     zoomed: on finer or coarser voxels. A point spread and its noise are smooth on the scale of a voxel.
     between: of a dose between two input doses.
@@ -35,6 +36,11 @@ class Variety:
     between: float = 0.0
     filtered: float = 0.0
     weaker: float = 0.0
+
+    def __post_init__(self):
+        for name, share in vars(self).items():
+            if not 0 <= share <= 1:
+                raise InputError(f"{name} is {share}; 0 to 1 is needed")
 
     def zoom(self, rng: np.random.Generator) -> float:
         """How many voxels one voxel becomes along each axis."""

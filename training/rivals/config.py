@@ -55,6 +55,7 @@ class RivalConfig:
             raise InputError(f"patch is {self.patch}; {self.name} needs a multiple of {self.stride}, {least} at least")
         if min(self.batch, self.iterations, self.checkpoint_every) < 1:
             raise InputError("batch, iterations and checkpoint_every must be at least 1")
+        _ = self.variety  # which checks its shares
 
     @property
     def variety(self) -> Variety:
