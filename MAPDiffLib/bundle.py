@@ -28,6 +28,7 @@ from MAPDiffLib.network import DenoisingUNet, NetworkConfig
 from MAPDiffLib.weights import STEP, unpack
 
 WEIGHTS_FILE = "weights.safetensors"
+CARD_FILE = "MODEL_CARD.md"
 WEIGHTS_LIMIT_BYTES = 200_000_000
 STORED_AS = {"F32": 4, "F16": 2, "I8": 1}  # safetensors' dtypes that are read, with their bytes
 BUILT_IN = Path(__file__).parent / "bundles"
@@ -67,8 +68,7 @@ def save_bundle(
     `load_bundle`; nothing is left then.
     """
     folder = Path(folder)
-    if folder.exists():
-        raise BundleError(f"{folder} exists; remove it or choose another folder")
+    check_is_new(folder)
     weights = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()})
     made = {
         "format_version": FORMAT_VERSION,
@@ -88,6 +88,12 @@ def save_bundle(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def check_is_new(folder: Path) -> None:
+    """BundleError where something is already where a bundle is to be saved."""
+    if folder.exists():
+        raise BundleError(f"{folder} exists; remove it or choose another folder")
 
 
 def bundle_folders() -> tuple[Path, ...]:

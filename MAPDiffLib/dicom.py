@@ -43,7 +43,7 @@ def read_series(folder: Path) -> tuple[sitk.Image, str, dict[str, str]]:
 
     Raises InputError for no DICOM, several series, another modality, missing, doubled or unlike slices.
     """
-    with headers.quiet():
+    with headers.alone_with_itk():
         slices = _slices(folder)
         reader = sitk.ImageSeriesReader()
         reader.SetImageIO("GDCMImageIO")
@@ -62,7 +62,7 @@ def read_series(folder: Path) -> tuple[sitk.Image, str, dict[str, str]]:
 
 def series_files(folder: Path) -> list[Path]:
     """The files of the one PET series in the folder, in the order of `read_series`'s slices. InputError as there."""
-    with headers.quiet():
+    with headers.alone_with_itk():
         return [Path(found["path"]) for found in _slices(folder)]
 
 

@@ -12,6 +12,7 @@ import math
 import re
 import shutil
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,17 +38,24 @@ SPACING_MM = (0.01, 100.0)  # from microscopy to slabs; beyond it a number is a 
 MOST_PACKED = 1032  # bytes out of one byte in: deflate cannot do more
 LONGEST_LINE, LONGEST_NAME = 500, 250  # teem's error texts and MetaIO's names have room for no more, and crash
 NRRD_GEOMETRY = ("space:", "space dimension:", "space directions:", "space origin:", "spacings:", "axis mins:")
+_ITK = threading.Lock()
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """ITK's warnings stay off stderr meanwhile."""
-    shown = sitk.ProcessObject_GetGlobalWarningDisplay()
-    sitk.ProcessObject_SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject_SetGlobalWarningDisplay(shown)
+def alone_with_itk() -> Iterator[None]:
+    """One thread at a time, ITK's warnings off stderr meanwhile: around every use of SimpleITK's readers and writers.
+
+    They let go of Python's own lock, but share strings and error texts among all threads: a file that cannot be read in
+    one thread while another reads or writes corrupts the process's memory (seen with SimpleITK 2.5.7, NRRD and NIfTI;
+    https://github.com/SimpleITK/SimpleITK/issues/74).
+    """
+    with _ITK:
+        shown = sitk.ProcessObject_GetGlobalWarningDisplay()
+        sitk.ProcessObject_SetGlobalWarningDisplay(False)
+        try:
+            yield
+        finally:
+            sitk.ProcessObject_SetGlobalWarningDisplay(shown)
 
 
 def reason(error: Exception) -> str:
@@ -138,19 +146,20 @@ def write_image(image: sitk.Image, path: Path, suffix: str, source_geometry: str
         finally:
             plain.unlink(missing_ok=True)
         return
-    writer = sitk.ImageFileWriter()
-    writer.SetFileName(str(path))
-    writer.SetImageIO(IMAGE_IO[suffix])
-    writer.SetUseCompression(suffix != ".nii")
-    writer.SetCompressionLevel(1)
-    writer.Execute(image)
-    if suffix == ".nii":
-        try:
-            _check_nifti(path)
-        except InputError:
-            raise OSError("only a part of the file could be written") from None
-    if source_geometry and _geometry(path, suffix) != _image_geometry(image):
-        _put_back(image, path, suffix, source_geometry)
+    with alone_with_itk():  # not while the file is packed above, which takes longest
+        writer = sitk.ImageFileWriter()
+        writer.SetFileName(str(path))
+        writer.SetImageIO(IMAGE_IO[suffix])
+        writer.SetUseCompression(suffix != ".nii")
+        writer.SetCompressionLevel(1)
+        writer.Execute(image)
+        if suffix == ".nii":
+            try:
+                _check_nifti(path)
+            except InputError:
+                raise OSError("only a part of the file could be written") from None
+        if source_geometry and _geometry(path, suffix) != _image_geometry(image):
+            _put_back(image, path, suffix, source_geometry)
 
 
 def _put_back(image: sitk.Image, path: Path, suffix: str, source_geometry: str) -> None:

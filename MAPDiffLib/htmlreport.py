@@ -23,6 +23,7 @@ import SimpleITK as sitk
 from MAPDiffLib.doses import DoseEstimate
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.figure import window_top
+from MAPDiffLib.headers import alone_with_itk
 from MAPDiffLib.job import input_dose_label
 from MAPDiffLib.volume import Volume, read_volume
 
@@ -137,7 +138,8 @@ def _nifti_header(image: sitk.Image, step: float) -> str:
     """The header of the 16-bit volumes in base64, with their step as its slope."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "header.nii"
-        sitk.WriteImage(sitk.Cast(image, sitk.sitkInt16), str(path))
+        with alone_with_itk():
+            sitk.WriteImage(sitk.Cast(image, sitk.sitkInt16), str(path))
         header = bytearray(path.read_bytes()[:NIFTI_HEADER])
     header[112:120] = np.array([step, 0], "<f4").tobytes()  # scl_slope, scl_inter
     return base64.b64encode(header).decode("ascii")

@@ -13,7 +13,7 @@ from MAPDiffLib.diffusion import Diffusion
 from MAPDiffLib.errors import BundleError
 from MAPDiffLib.network import NetworkConfig
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 MANIFEST_FILE = "bundle.json"
 MANIFEST_LIMIT_BYTES = 1_000_000
 KEYS = {
@@ -117,7 +117,7 @@ def _check_anchors(anchors: object, timesteps: int) -> None:
 
 
 def _check_sampling(sampling: Mapping, timesteps: int) -> None:
-    _check_keys("sampling", sampling, {"timesteps", "samples", "fits"})
+    _check_keys("sampling", sampling, {"timesteps", "fits"})
     steps, fits = sampling["timesteps"], sampling["fits"]
     if not isinstance(steps, list) or not 1 <= len(steps) <= 1000:
         raise BundleError(f"sampling.timesteps is {steps!r}; a list of 1 to 1000 whole numbers is needed")
@@ -125,21 +125,28 @@ def _check_sampling(sampling: Mapping, timesteps: int) -> None:
         _whole("sampling.timesteps", step, 0, timesteps - 1)
     if any(late >= early for early, late in pairwise(steps)):
         raise BundleError(f"sampling.timesteps are {steps}; they must fall strictly")
-    _whole("sampling.samples", sampling["samples"], 1, 64)
     if not isinstance(fits, list) or not 1 <= len(fits) <= 50:
         raise BundleError(f"sampling.fits is {fits!r}; a list of 1 to 50 is needed")
     for index, fit in enumerate(fits):
-        _check_fit(f"sampling.fits[{index}]", fit)
+        _check_fit(f"sampling.fits[{index}]", fit, [str(step) for step in steps])
     _rising("the input doses of sampling.fits", [fit["input_dose"] for fit in fits], 0.001, 1)
 
 
-def _check_fit(what: str, fit: object) -> None:
-    """What validation cases of one input dose decided: weights per dose, the uncertainty's scale, the widest noise."""
+def _check_fit(what: str, fit: object, steps: list[str]) -> None:
+    """What validation cases of one input dose decided: samples, weights per dose (those of full dose name the stops of
+    the path), the uncertainty's scale, the widest noise."""
     if not isinstance(fit, dict):
         raise BundleError(f"{what} is {fit!r}; an object is needed")
-    _check_keys(what, fit, {"input_dose", "combine", "uncertainty_scale"}, {"noise_voxels", "wide_noise"})
+    _check_keys(what, fit, {"input_dose", "samples", "combine", "uncertainty_scale"}, {"noise_voxels", "wide_noise"})
+    _whole(f"{what}.samples", fit["samples"], 1, 64)
     for dose, weights in _mapping(fit, "combine").items():
         _check_weights(f"{what}.combine[{dose!r}]", weights)
+    stops = set(fit["combine"].get("1", {}).get("estimate", {}))
+    if stops and not {steps[0], steps[-1]} <= stops <= set(steps):
+        raise BundleError(
+            f"{what} weighs the timesteps {sorted(stops)} in full dose; some of sampling.timesteps {steps} are needed,"
+            " the first and the last among them"
+        )
     _number(f"{what}.uncertainty_scale", fit["uncertainty_scale"], 1e-6, 1e6)
     if "noise_voxels" in fit and len(_numbers(f"{what}.noise_voxels", fit["noise_voxels"], 0.01, 50)) != 2:
         raise BundleError(f"{what}.noise_voxels is {fit['noise_voxels']}; [axial, in plane] is needed")

@@ -24,7 +24,9 @@ GIVEN_BY = "--input-dose 1/20; in Slicer: Its dose"  # how a user says what dose
 
 @dataclass(frozen=True)
 class Plan:
-    """doses: asked for, ascending; anchors: {timestep: dose} that the path passes.
+    """doses: asked for, ascending; anchors: {timestep: dose} above the input's own, full dose at the last timestep.
+
+    timesteps: where the path stops: not at every anchor, only at those whose dose gains by it (training/path.py).
 
     weights, uncertainty_scale, noise_voxels, wide_noise: what bundle.json's fit for the nearest input dose says; the
     last two are the width of the widest noise in training, in voxels, axial and in plane, and its volume in mm3 with
@@ -59,6 +61,11 @@ class Plan:
     def anchor_doses(self) -> list[float]:
         """The anchors' doses, ascending."""
         return sorted(self.anchors.values())
+
+    @property
+    def stages(self) -> list[float]:
+        """The doses that the path stops for, ascending: full dose is the last."""
+        return [self.anchors[t] for t in self.timesteps if t in self.anchors]
 
     def doses_up_to(self, anchor: float, below: float) -> list[float]:
         """The asked-for doses in (below, anchor], ascending."""
@@ -95,30 +102,25 @@ def make_plan(bundle: Bundle, options: RestoreOptions, estimate: DoseEstimate | 
     sampling = bundle.manifest["sampling"]
     input_dose = _input_dose(options.input_dose, estimate)
     doses = _doses(options.doses, input_dose, sorted(anchors))
-    samples = sampling["samples"] if options.samples is None else options.samples
+    fit = nearest_fit(sampling["fits"], input_dose)
+    samples = fit["samples"] if options.samples is None else options.samples
     if not 1 <= samples <= 64:
         raise InputError(f"samples is {samples}; 1 to 64 are needed")
     if not 0 <= options.seed < 2**31:
         raise InputError(f"seed is {options.seed}; a whole number from 0 to {2**31 - 1} is needed")
-    path = {tau: dose for dose, tau in anchors.items() if is_above(dose, input_dose) and dose < 1}
-    path[sampling["timesteps"][-1]] = 1.0
     skipped = {tau for dose, tau in anchors.items() if not is_above(dose, input_dose)}
-    grid = [t for t in sampling["timesteps"] if t not in skipped]
-    grid = _with_steps(grid, options.steps)
-    fit = nearest_fit(sampling["fits"], input_dose, grid)
+    stops = [t for t in sampling["timesteps"] if t not in skipped]
+    stops = [t for t in stops if _knows(fit["combine"], [t])] or stops
+    above = {tau: dose for dose, tau in anchors.items() if is_above(dose, input_dose) and dose < 1}
     return Plan(
-        input_dose, doses, tuple(grid), path, samples, fit["combine"], fit["uncertainty_scale"],
-        fit.get("noise_voxels"), fit.get("wide_noise"), min(bundle.manifest["input_doses"]),
+        input_dose, doses, tuple(_with_steps(stops, options.steps)), above | {stops[-1]: 1.0}, samples, fit["combine"],
+        fit["uncertainty_scale"], fit.get("noise_voxels"), fit.get("wide_noise"), min(bundle.manifest["input_doses"]),
     )  # fmt: skip
 
 
-def nearest_fit(fits: Sequence[dict], input_dose: float, timesteps: Sequence[int]) -> dict:
-    """The one of bundle.json's sampling.fits whose input dose is nearest, as a ratio, among those for this path.
-
-    A path stops at the anchors above the input's own dose, so that fits differ in the timesteps they know.
-    """
-    known = [fit for fit in fits if _knows(fit["combine"], timesteps)]
-    return min(known or fits, key=lambda fit: abs(math.log(fit["input_dose"] / input_dose)))
+def nearest_fit(fits: Sequence[dict], input_dose: float) -> dict:
+    """The one of bundle.json's sampling.fits whose input dose is nearest, as a ratio."""
+    return min(fits, key=lambda fit: abs(math.log(fit["input_dose"] / input_dose)))
 
 
 def is_above(dose: float, input_dose: float) -> bool:
@@ -171,9 +173,7 @@ def _with_steps(grid: list[int], steps: int | None) -> list[int]:
     if steps is None or steps == len(grid):
         return grid
     if not len(grid) < steps <= grid[0] - grid[-1] + 1:
-        raise InputError(
-            f"steps is {steps}; from {len(grid)} (one per stop at an anchor) to {grid[0] - grid[-1] + 1} are possible"
-        )
+        raise InputError(f"steps is {steps}; from {len(grid)} (one per stop) to {grid[0] - grid[-1] + 1} are possible")
     grid = list(grid)
     while len(grid) < steps:
         gaps = [a - b for a, b in zip(grid, grid[1:], strict=False)]

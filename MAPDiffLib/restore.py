@@ -277,7 +277,7 @@ class _Progress:
     """
 
     def __init__(self, report: Report, way: Plan, voxels: int):
-        self.report, self.stages = report, [f"{dose_label(dose)} dose" for dose in way.anchor_doses]
+        self.report, self.stages = report, [f"{dose_label(dose)} dose" for dose in way.stages]
         results = len(way.doses) + (way.samples > 1)  # the doses and the uncertainty
         self.finishing_s = RESULT_S_PER_VOXEL * voxels * results
         self.done, self.first, self.working_s, self.mark = 0.0, 0.0, 0.0, time.monotonic()

@@ -1,4 +1,4 @@
-"""A scan down the anchors' timesteps: at each the network's x0_hat, and how far it can be trusted.
+"""A scan down the timesteps of its path: at each the network's x0_hat, and how far it can be trusted.
 
 The first evaluation sees pure noise beside the scan: it is made N times, each with its own noise and its own mirror
 image of the scan, and the path goes on from their mean. N whole paths cost N times as much and end in the same place to

@@ -170,10 +170,10 @@ def _read_file(path: Path) -> tuple[sitk.Image, str, dict[str, str]]:
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes): copy or export it again.")
     headers.check_first(path, suffix)
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO(headers.IMAGE_IO[suffix])
-    reader.SetOutputPixelType(sitk.sitkFloat32)
-    with headers.quiet(), _away_from_its_twin(path, suffix) as file:
+    with headers.alone_with_itk(), _away_from_its_twin(path, suffix) as file:
+        reader = sitk.ImageFileReader()
+        reader.SetImageIO(headers.IMAGE_IO[suffix])
+        reader.SetOutputPixelType(sitk.sitkFloat32)
         reader.SetFileName(str(file))
         try:
             reader.ReadImageInformation()
@@ -185,8 +185,8 @@ def _read_file(path: Path) -> tuple[sitk.Image, str, dict[str, str]]:
                 f"{path} could not be read as {suffix} ({headers.reason(error)}): it is not such an image, cut short "
                 "or damaged. Copy or export it again."
             ) from None
-    wanted = ("descrip", "units", *KEPT_METADATA)  # never all keys: one in another encoding cannot even be asked for
-    found = {key: reader.GetMetaData(key).strip() for key in wanted if reader.HasMetaDataKey(key)}
+        wanted = ("descrip", "units", *KEPT_METADATA)  # never all: one in another encoding cannot even be asked for
+        found = {key: reader.GetMetaData(key).strip() for key in wanted if reader.HasMetaDataKey(key)}
     noted = re.search(r"units=(\S+)", found.get("descrip", ""))
     units = found.get("units") or (noted.group(1) if noted else "unknown")
     kept = {key: found[key] for key in KEPT_METADATA if found.get(key)}
@@ -238,5 +238,4 @@ def _write_file(volume: Volume, path: Path, suffix: str) -> None:
             text = volume.metadata[key].encode("utf-8", "replace").decode()  # what was read in another encoding
             image.SetMetaData(key, text)
     geometry = volume.metadata.get(headers.SOURCE_GEOMETRY, "")
-    with headers.quiet():
-        headers.write_image(image, path, suffix, geometry)
+    headers.write_image(image, path, suffix, geometry)

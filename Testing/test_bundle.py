@@ -139,10 +139,16 @@ def test_a_path_that_is_no_bundle_folder_is_refused(tmp_path):
             load_bundle(tmp_path / path)
 
 
+def estimate(manifest, *timesteps):
+    """A fit whose path stops at these timesteps."""
+    weights = {str(t): 0.5 for t in timesteps}
+    manifest["sampling"]["fits"][0].update(combine={"1": {"estimate": weights}})
+
+
 EDITS = {
-    "format_version is 4.*update MAPDiff": lambda m: m.update(format_version=4),
+    "format_version is 5.*update MAPDiff": lambda m: m.update(format_version=5),
     "format_version is 1.*export its run again": lambda m: m.update(format_version=1),
-    "format_version is '3'": lambda m: m.update(format_version="3"),
+    "format_version is '4'": lambda m: m.update(format_version="4"),
     "lacks .'sampling'": lambda m: m.pop("sampling"),
     "unknown keys .'script'": lambda m: m.update(script="import os"),
     "name is '../x'": lambda m: m.update(name="../x"),
@@ -164,7 +170,12 @@ EDITS = {
     "tau .601. are not among": lambda m: m["anchors"][0].update(tau=601),
     "sampling.timesteps are .* fall strictly": lambda m: m["sampling"].update(timesteps=[999, 600, 600, 400, 200, 50]),
     "sampling.timesteps is 1000": lambda m: m["sampling"].update(timesteps=[1000]),
-    "sampling.samples is 0": lambda m: m["sampling"].update(samples=0),
+    "sampling has unknown keys .'samples'": lambda m: m["sampling"].update(samples=4),
+    "fits.0. lacks .'samples'": lambda m: m["sampling"]["fits"][0].pop("samples"),
+    "fits.0..samples is 0": lambda m: m["sampling"]["fits"][0].update(samples=0),
+    "fits.0. weighs the timesteps .'50', '600'. .* the first and the last among them": lambda m: estimate(m, 600, 50),
+    "fits.0. weighs the timesteps .'600', '999'. .* the first and the last": lambda m: estimate(m, 999, 600),
+    "fits.0. weighs the timesteps .'50', '700', '999'. .* some of": lambda m: estimate(m, 999, 700, 50),
     "sampling.fits is .]": lambda m: m["sampling"].update(fits=[]),
     "fits.0. is 7": lambda m: m["sampling"].update(fits=[7]),
     "fits.0. lacks .'input_dose'": lambda m: m["sampling"]["fits"][0].pop("input_dose"),

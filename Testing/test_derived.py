@@ -1,10 +1,8 @@
 """Restored doses as derived PT series, from series as three vendors write them, and read back by two readers."""
 
 import json
-import os
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from MAPDiffLib.dicom import series_files
 from MAPDiffLib.job import RESEARCH_USE
 from MAPDiffLib.volume import read_volume
 from Testing import pet, tiny
+from Testing.recorded import real_series
 
 pydicom = pytest.importorskip("pydicom")
 
@@ -221,10 +220,7 @@ def test_without_pydicom_dicom_out_is_refused_before_any_work(scan, tmp_path, ca
 
 
 def test_the_real_series_makes_the_round_trip(tmp_path):
-    places = [os.environ.get("MAPDIFF_TEST_DATA", ""), Path(__file__).resolve().parents[2] / "shared" / "data"]
-    found = [Path(place) / "sts_001_fdg_pet" for place in places if place]
-    if not (real := next((folder for folder in found if folder.is_dir()), None)):
-        pytest.skip("the series sts_001_fdg_pet is not here (its parent folder goes in MAPDIFF_TEST_DATA)")
+    real = real_series()
     scan = read_volume(real)
     write_series(scan, series_files(real), DERIVATION, tmp_path / "derived")
     read = read_volume(tmp_path / "derived")

@@ -1,6 +1,5 @@
 """A folder of DICOM slices: positions, orientation, slopes and units as written here by pydicom."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.volume import check_volume, read_volume, write_volume
+from Testing.recorded import real_series
 
 pydicom = pytest.importorskip("pydicom")
 uid = pydicom.uid
@@ -289,24 +289,16 @@ def test_a_slice_that_may_not_be_opened_is_named(folder, monkeypatch):
     assert "Permission denied" in refusal(folder)
 
 
-@pytest.fixture(scope="module")
-def real_series():
-    places = [os.environ.get("MAPDIFF_TEST_DATA", ""), Path(__file__).resolve().parents[2] / "shared" / "data"]
-    for place in filter(None, places):
-        if (Path(place) / "sts_001_fdg_pet").is_dir():
-            return Path(place) / "sts_001_fdg_pet"
-    pytest.skip("the series sts_001_fdg_pet is not here (its parent folder goes in MAPDIFF_TEST_DATA)")
-
-
-def test_the_real_series_reads_in_bq_ml_as_pydicom_does(real_series):
-    scan = read_volume(real_series)
+def test_the_real_series_reads_in_bq_ml_as_pydicom_does():
+    series = real_series()
+    scan = read_volume(series)
     assert scan.voxels.shape == (267, 128, 128) and scan.units == "BQML"
     assert np.allclose(scan.spacing_mm, (4.6875, 4.6875, 3.27), atol=1e-6)
     assert scan.direction == (1, 0, 0, 0, 1, 0, 0, 0, 1)
     check_volume(scan, "sts_001_fdg_pet")
     by_hand = 71.0 * 1000 / (388777472 * 2 ** (-(45 * 60 + 11) / 6588))  # 71 kg; 10:35:00 to 11:20:11
     assert scan.suv_factor == pytest.approx(by_hand, rel=1e-12)
-    for path in sorted(real_series.glob("*.dcm"))[::40]:
+    for path in sorted(series.glob("*.dcm"))[::40]:
         data = pydicom.dcmread(path)
         index = round((data.ImagePositionPatient[2] - scan.origin_mm[2]) / scan.spacing_mm[2])
         expected = data.pixel_array * float(data.RescaleSlope) + float(data.RescaleIntercept)

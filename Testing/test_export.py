@@ -15,12 +15,13 @@ from MAPDiffLib.network import NetworkConfig
 from MAPDiffLib.restore import RestoreOptions, restore
 from MAPDiffLib.weights import rounded
 from Testing.tiny import tiny_case
-from training import export_bundle as export
+from training.__main__ import main
 from training.config import TrainConfig
 from training.datasets import dose_file, read_dose
+from training.export_bundle import export_bundle
 from training.fit import Measured
+from training.path import EVALUATIONS, fit_paths
 from training.train import load_run, train
-from training.unlike import fits_that_hold
 
 ANCHORED = TrainConfig(
     name="tiny", network=NetworkConfig(widths=(4, 8), embedding=16), taus=(131, 72, 38, 0), path_share=0.5, patch=16,
@@ -43,11 +44,12 @@ def made(tmp_path_factory):
 def test_a_one_pass_regression_becomes_a_bundle_that_restores_every_dose(made, tmp_path):
     cases, calibration, folder = made
     run = train(ONE_PASS, cases, folder / "one-pass").parent
-    bundle = load_bundle(export.export_bundle(run, calibration, cases, cases, tmp_path / "one-pass", "one pass"))
+    bundle = load_bundle(export_bundle(run, calibration, cases, cases, tmp_path / "one-pass", "one pass"))
     for kept, trained in zip(bundle.network.parameters(), load_run(run)[0].parameters(), strict=True):
         torch.testing.assert_close(kept, rounded(trained) if trained.ndim > 1 else trained, rtol=2**-10, atol=1e-6)
     assert bundle.manifest["sampling"]["timesteps"] == [999]
-    assert [fit["combine"] for fit in bundle.manifest["sampling"]["fits"]] == [{"1": {"estimate": {"999": 1.0}}}]
+    (fit,) = bundle.manifest["sampling"]["fits"]
+    assert (fit["samples"], fit["combine"]) == (EVALUATIONS, {"1": {"estimate": {"999": 1.0}}})
     assert [anchor["dose"] for anchor in bundle.manifest["anchors"]] == [1.0]
     scan = read_dose(cases[0], 0.05)
     doses = [each.dose for each in restore(scan, bundle, RestoreOptions(input_dose=0.05, doses=(0.25, 1.0)))]
@@ -60,21 +62,20 @@ def test_a_case_without_a_dose_is_named_before_anything_is_fitted(made, tmp_path
     lacking = tiny_case(tmp_path / "lacking", 9)
     for dose in (0.1, 0.5):
         (lacking / dose_file(dose)).unlink()
-    monkeypatch.setattr(export, "measure", lambda *_: pytest.fail("fitted"))
+    monkeypatch.setattr("training.path.measure", lambda *_: pytest.fail("fitted"))
     for validation, unlike in (([*cases, lacking], []), (cases, [lacking])):
         with pytest.raises(InputError, match=r"lacking: no dose-0.100.nii.gz, dose-0.500.nii.gz"):
-            export.export_bundle(run, calibration, validation, cases, tmp_path / "made", "made", unlike=unlike)
+            export_bundle(run, calibration, validation, cases, tmp_path / "made", "made", unlike=unlike)
     assert not (tmp_path / "made").exists()
 
 
-def test_validation_decides_weights_and_shares_and_they_are_what_restores(made, tmp_path, monkeypatch):
-    """Known estimates instead of the network's: at 72 the real 1/4 dose, at the other anchors noise."""
-    cases, calibration, folder = made
-    run = train(replace(ANCHORED, input_doses={0.05: 0.5, 0.1: 0.5}), cases, folder / "anchored").parent
-    asked = []
+@pytest.fixture
+def measured(made, monkeypatch):
+    """Known estimates instead of the network's: at 72 the real 1/4 dose, at the other anchors noise. What was asked."""
+    cases, asked = made[0], []
 
-    def measured(network, diffusion, case, dose, timesteps, samples):
-        asked.append((case, dose, timesteps, samples))
+    def measure(network, diffusion, case, dose, timesteps, samples):
+        asked.append((case, dose, tuple(timesteps), samples))
         rng = np.random.default_rng(cases.index(case))
         full = 1 + rng.random(4000, np.float32)
         real = {known: full + 0.5 * rng.standard_normal(4000) for known in (0.1, 0.25, 0.5)}
@@ -84,27 +85,78 @@ def test_validation_decides_weights_and_shares_and_they_are_what_restores(made, 
         scan = full + rng.standard_normal(4000)
         return Measured(scan, np.stack([estimates[t] for t in timesteps]), real | {1.0: full}, np.ones(4000))
 
-    monkeypatch.setattr(export, "measure", measured)
-    bundle = load_bundle(export.export_bundle(run, calibration, cases, cases, tmp_path / "anchored", "anchored"))
-    # From 1/10 dose a restoration does not stop at the anchor of 1/10.
-    paths = {0.05: [999, 131, 72, 38, 19], 0.1: [999, 72, 38, 19]}
-    assert asked == [(case, dose, path, 4) for dose, path in paths.items() for case in cases]
+    monkeypatch.setattr("training.path.measure", measure)
+    return asked
+
+
+def test_validation_decides_stops_weights_and_shares_and_they_are_what_restores(made, tmp_path, measured):
+    cases, calibration, folder = made
+    run = train(replace(ANCHORED, input_doses={0.05: 0.5, 0.1: 0.5}), cases, folder / "anchored").parent
+    bundle = load_bundle(export_bundle(run, calibration, cases, cases, tmp_path / "anchored", "anchored"))
+    # First every anchor above the input's dose, then without those that gained nothing: always as many evaluations.
+    paths = {0.05: [(999, 131, 72, 38, 19), (999, 72, 19)], 0.1: [(999, 72, 38, 19), (999, 72, 19)]}
+    assert measured == [
+        (case, dose, path, EVALUATIONS + 1 - len(path)) for dose in paths for path in paths[dose] for case in cases
+    ]
     sampling = bundle.manifest["sampling"]
-    assert (sampling["timesteps"], sampling["samples"]) == ([999, 131, 72, 38, 19], 4)
+    assert sampling["timesteps"] == [999, 131, 72, 38, 19]
     for fit, dose in zip(sampling["fits"], (0.05, 0.1), strict=True):
-        assert fit["input_dose"] == dose
+        assert (fit["input_dose"], fit["samples"], set(fit["combine"])) == (dose, EVALUATIONS - 2, {"0.25", "1"})
         assert fit["combine"]["0.25"]["anchored"] == pytest.approx(1, abs=0.01)
-        assert fit["combine"]["0.5"] == fit["combine"].get("0.1", {"anchored": 0.0}) == {"anchored": 0.0}
         weights = fit["combine"]["1"]["estimate"]
+        assert list(weights) == ["999", "72", "19"]
         assert weights["19"] > 0.9 and sum(weights.values()) == pytest.approx(1, abs=1e-3)
         assert fit["uncertainty_scale"] < 0.1  # spreads of 1, errors of 0.01
         # The cases' noise is white: differences at one lag and at two are alike.
         assert len(fit["noise_voxels"]) == 2 and 0.5 < max(fit["noise_voxels"]) < 1.0
         assert 0.1 < fit["wide_noise"]["mm3"] / 4.0**3 < 1.0 and fit["wide_noise"]["power"] == 0.0
-    assert "0.1" in sampling["fits"][0]["combine"] and "0.1" not in sampling["fits"][1]["combine"]
     steps = restore(read_dose(cases[0], 0.05), bundle, RestoreOptions(input_dose=0.05))
     assert [each.dose for each in steps] == [0.1, 0.25, 0.5, 1.0]
-    folder = export.export_bundle(run, calibration, cases, cases, tmp_path / "checked", "checked", unlike=cases[:1])
-    assert load_bundle(folder).manifest["training_data"]["unlike_cases"] == 1
-    checked = load_bundle(folder).manifest["sampling"]["fits"]
-    assert checked == fits_that_hold(bundle, cases[:1]) != sampling["fits"]  # this network knows nothing of 1/4 dose
+
+
+def test_an_anchor_that_harms_on_other_scanners_is_no_stop(made, tmp_path, measured):
+    """The estimates at 1/4 are the real dose on the validation cases only: the network itself knows nothing of it."""
+    cases, calibration, folder = made
+    run = train(ANCHORED, cases, folder / "unlike").parent
+    bundle = load_bundle(export_bundle(run, calibration, cases, cases, tmp_path / "alike", "alike"))
+    (alike,) = bundle.manifest["sampling"]["fits"]
+    assert alike["combine"]["0.25"]["anchored"] > 0.9
+    unlike = export_bundle(run, calibration, cases, cases, tmp_path / "unlike", "unlike", unlike=cases[:1])
+    manifest = load_bundle(unlike).manifest
+    (fit,) = manifest["sampling"]["fits"]
+    assert (fit["samples"], list(fit["combine"])) == (EVALUATIONS - 1, ["1"])
+    assert list(fit["combine"]["1"]["estimate"]) == ["999", "19"]
+    assert manifest["training_data"]["unlike_cases"] == 1
+    assert [fit] == fit_paths(bundle, cases, cases[:1])  # nothing of the bundle's own fits has a part in it
+
+
+def test_a_bundle_fitted_again_keeps_its_weights_to_the_byte_and_what_it_was_trained_on(made, tmp_path, capsys):
+    cases, calibration, folder = made
+    run = train(replace(ANCHORED, iterations=1), cases, folder / "again").parent
+    first = export_bundle(run, calibration, cases[:1], cases, tmp_path / "first", "to be fitted again")
+    (first / "MODEL_CARD.md").write_text("a card\n")
+    manifest = json.loads((first / "bundle.json").read_text())
+    (first / "bundle.json").write_text(json.dumps(manifest | {"scores": {"of": "the path before"}}))
+    arguments = ["--validation", str(cases[0].parent), "--unlike", str(cases[1]), "--output", str(tmp_path / "second")]
+    assert main(["refit", "--bundle", str(first), *arguments]) == 0
+    second = tmp_path / "second"
+    assert capsys.readouterr().out.strip() == str(second)
+    for name in ("weights.safetensors", "MODEL_CARD.md"):
+        assert (second / name).read_bytes() == (first / name).read_bytes()
+    before, after = (load_bundle(each).manifest for each in (first, second))
+    assert (before.pop("name"), after.pop("name")) == ("first", "second")
+    assert before.pop("scores") and not after.pop("scores")
+    for what, counts in {"validation_cases": (1, len(cases)), "unlike_cases": (0, 1)}.items():
+        assert (before["training_data"].pop(what), after["training_data"].pop(what)) == counts
+    assert before.pop("sampling") != after.pop("sampling")
+    assert before == after
+    assert main(["refit", "--bundle", str(first), *arguments]) == 2  # the folder is taken now
+    assert f"{second} exists" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_taken_is_named_before_anything_is_fitted(made, tmp_path, monkeypatch):
+    cases, calibration, folder = made
+    run = train(replace(ANCHORED, iterations=1), cases, folder / "taken").parent
+    monkeypatch.setattr("training.path.measure", lambda *_: pytest.fail("fitted"))
+    with pytest.raises(InputError, match="exists"):
+        export_bundle(run, calibration, cases, cases, tmp_path, "taken")

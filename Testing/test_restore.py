@@ -21,8 +21,7 @@ MANIFEST = {
     "anchors": [{"dose": d, "tau": t} for d, t in ((0.1, 150), (0.25, 90), (0.5, 50), (1.0, 0))],
     "sampling": {
         "timesteps": [999, 150, 90, 50, 25],
-        "samples": 2,
-        "fits": [{"input_dose": 0.05, "combine": {}, "uncertainty_scale": 2.0}],
+        "fits": [{"input_dose": 0.05, "samples": 2, "combine": {}, "uncertainty_scale": 2.0}],
     },
     "input_doses": [0.02, 0.05],
     "spacing_range_mm": [3.0, 5.0],
@@ -324,20 +323,57 @@ def test_a_scan_outside_what_the_model_was_trained_for_is_restored_with_a_cautio
     assert any("taken as 1/5" in text for text in warnings)
 
 
-def test_the_fit_of_the_nearest_input_dose_is_taken_among_those_that_know_the_path(bundle):
-    def fit(dose, timesteps):
-        weights = {str(t): float(t == timesteps[-1]) for t in timesteps}
-        return {"input_dose": dose, "combine": {"1": {"estimate": weights}}, "uncertainty_scale": dose}
+def with_fits(bundle: Bundle, *fits: dict) -> Bundle:
+    manifest = bundle.manifest | {"sampling": MANIFEST["sampling"] | {"fits": list(fits)}}
+    return Bundle("fits", bundle.folder, bundle.network, manifest, "0" * 64)
 
-    fits = [fit(0.02, (999, 150, 90, 50, 25)), fit(0.05, (999, 150, 90, 50, 25)), fit(0.1, (999, 90, 50, 25))]
-    manifest = MANIFEST | {"sampling": MANIFEST["sampling"] | {"fits": fits}}
-    known = Bundle("fits", bundle.folder, bundle.network, manifest, "")
+
+def fit(dose: float, estimate: dict, samples: int = 1, **shares: dict) -> dict:
+    """A fit whose estimate of full dose has these weights by timestep."""
+    weights = {str(t): weight for t, weight in estimate.items()}
+    combine = {"1": {"estimate": weights}} | shares
+    return {"input_dose": dose, "samples": samples, "combine": combine, "uncertainty_scale": dose}
+
+
+def test_the_fit_of_the_nearest_input_dose_decides_stops_samples_and_scale(bundle):
+    known = with_fits(
+        bundle, fit(0.02, {999: 0.2, 150: 0.2, 25: 0.6}, 6), fit(0.05, {999: 0.5, 90: 0.25, 25: 0.25}, 4),
+        fit(0.1, {999: 0.5, 25: 0.5}, 3),
+    )  # fmt: skip
 
     def taken(input_dose):
         way = make_plan(known, replace(GIVEN, input_dose=input_dose), None)
-        assert way.estimate_weights()[-1] == 1.0
-        return way.uncertainty_scale
+        return way.timesteps, way.samples, way.uncertainty_scale
 
-    # 0.08 is nearer to 0.1, whose path lacks the anchor at 1/10 that this one passes.
-    assert [taken(dose) for dose in (0.01, 0.03, 0.04, 0.08, 0.1, 0.3)] == [0.02, 0.02, 0.05, 0.05, 0.1, 0.1]
-    assert make_plan(known, replace(GIVEN, steps=7), None).uncertainty_scale == 0.05
+    for dose in (0.01, 0.03):
+        assert taken(dose) == ((999, 150, 25), 6, 0.02)
+    assert taken(0.04) == ((999, 90, 25), 4, 0.05)
+    for dose in (0.08, 0.1, 0.3):
+        assert taken(dose) == ((999, 25), 3, 0.1)
+    # Given samples win; further steps go into the gaps between the stops.
+    way = make_plan(known, replace(GIVEN, steps=5, samples=2), None)
+    assert (way.timesteps, way.samples, way.uncertainty_scale) == ((999, 771, 544, 90, 25), 2, 0.05)
+
+
+def test_an_anchor_at_or_below_the_inputs_own_dose_is_no_stop_even_if_the_fit_names_it(bundle):
+    known = with_fits(bundle, fit(0.05, {999: 0.4, 150: 0.2, 90: 0.2, 25: 0.2}))
+    assert make_plan(known, replace(GIVEN, input_dose=0.05), None).timesteps == (999, 150, 90, 25)
+    way = make_plan(known, replace(GIVEN, input_dose=0.095), None)
+    assert way.timesteps == (999, 90, 25)
+    assert way.estimate_weights() == pytest.approx([0.5, 0.25, 0.25])
+
+
+def test_a_dose_that_the_path_does_not_stop_for_is_made_all_the_same_and_progress_names_only_stops(bundle, volume):
+    """All the weight on the last stop: every dose but 1/4, which has a share, is the mix with it."""
+    stops = fit(0.05, {999: 0.0, 90: 0.0, 25: 1.0}, 2, **{"0.25": {"anchored": 1.0}, "0.1": {"anchored": 0.0}})
+    events = []
+    doses, ending = run(volume, with_fits(bundle, stops), report=events.append)
+    assert ending.report["sampling"] == {"timesteps": [999, 90, 25], "samples": 2, "evaluations": 4, "seed": 3}
+    images = {dose.dose: dose.volume.voxels for dose in doses}
+    assert list(images) == [0.1, 0.25, 0.5, 1.0]
+    for dose in (0.1, 0.5):
+        assert images[dose] == pytest.approx(mix(volume.voxels, images[1.0], 0.05, dose), rel=1e-4, abs=1e-4)
+    mixed = mix(volume.voxels, images[1.0], 0.05, 0.25)
+    assert np.abs(images[0.25] - mixed).max() > 1e-3 * mixed.max()
+    stages = [event["stage"] for event in events if event["type"] == "progress"]
+    assert list(dict.fromkeys(stages)) == ["1/4 dose", "full dose"]

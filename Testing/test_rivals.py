@@ -66,6 +66,13 @@ def test_training_lowers_the_error_on_the_very_data(cases, tmp_path):
     assert after < 0.8 * before
 
 
+def test_a_training_that_diverges_says_so_and_saves_nothing_of_it(cases, tmp_path):
+    config = replace(UNET, iterations=40, checkpoint_every=40, learning_rate=1e30)
+    with pytest.raises(InputError, match=r"iteration \d+: .* not finite.*learning_rate"):
+        train_rival(config, cases, tmp_path)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
 @pytest.mark.parametrize("name", ["unet", "gan"])
 def test_a_resumed_training_ends_where_an_unbroken_one_does(name, cases, tmp_path, monkeypatch):
     config = replace(UNET, name=name, patch=SMALLEST_PATCH[name], batch=1)

@@ -28,7 +28,7 @@ from training.table.command import Command
 from training.table.cost import Cost
 from training.table.method import Result, Unprocessed
 from training.table.networks import falling_steps
-from training.table.run import run_table
+from training.table.run import identity, run_table
 from training.table.score import REAL, score_regions
 
 MM4 = (4.0, 4.0, 4.0)
@@ -136,6 +136,18 @@ def test_what_was_scored_is_kept_and_a_new_method_costs_only_itself(cases, tmp_p
     assert [r for r in again if r["method"] != "B"] == records
     scored = next(r for r in records if r["method"] == "A")
     assert scored["coverage"] == 1.0 and [d["dose"] for d in scored["doses"]] == [0.5, 1.0]
+
+
+def test_a_bundle_used_otherwise_is_another_method_and_its_scores_are_not(tmp_path):
+    folder = tiny_bundle(tmp_path / "tiny")
+    manifest = folder / "bundle.json"
+    content = json.loads(manifest.read_text())
+    before = identity(networks.Bundled(folder))
+    manifest.write_text(json.dumps(content | {"scores": {"a": 1.0}}, indent=1))
+    assert identity(networks.Bundled(folder)) == before
+    content["sampling"]["fits"][0]["samples"] = 3
+    manifest.write_text(json.dumps(content))
+    assert identity(networks.Bundled(folder)) != before
 
 
 def test_two_processes_give_the_same_table_as_one(cases, tmp_path):

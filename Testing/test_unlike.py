@@ -1,17 +1,23 @@
-"""An anchor keeps its share only where it is nearer to the real dose than the mix, on scanners it was not fitted on;
-and there it is decided what dose the network is told of a scan with wide noise."""
+"""What cases of scanners unlike those of training say: how near an anchored dose comes to the real one beside the mix,
+and what dose the network is told of a scan with wide noise."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
 from MAPDiffLib.bundle import load_bundle, save_bundle
 from MAPDiffLib.network import DenoisingUNet, _embedding
 from MAPDiffLib.noise import noise_volume_mm3, noise_widths
-from Testing.tiny import CONFIG, manifest_fields, tiny_case
+from MAPDiffLib.restore import RestoreOptions
+from Testing.tiny import CONFIG, manifest_fields, tiny_bundle, tiny_case
 from training.datasets import read_dose
-from training.unlike import POWERS, fits_that_hold
+from training.table.doses import coverage
+from training.table.networks import restored_images
+from training.unlike import HELD, POWERS, mistrusting, restored_unlike, uncertainty_that_holds
 
 FIRST, ANCHORED = 999, 400
 
@@ -33,34 +39,28 @@ def case(tmp_path):
     return tiny_case(tmp_path / "case")
 
 
-def shares(folder, weights, case) -> dict[str, float]:
-    """What is left of shares of 1 at 1/4 and of none at 1/2."""
+def over_mixes(folder, network, case) -> dict[float, float]:
+    """Of a share of 1 at 1/4 and of none at 1/2."""
     fields = manifest_fields()
-    combine = {"0.25": {"anchored": 1.0}, "0.5": {"anchored": 0.0}, "1": {"estimate": {str(FIRST): 1.0}}}
+    weights = {str(FIRST): 1.0, str(ANCHORED): 0.0, "50": 0.0}
+    combine = {"0.25": {"anchored": 1.0}, "0.5": {"anchored": 0.0}, "1": {"estimate": weights}}
     sampling = fields["sampling"] | {"timesteps": [FIRST, ANCHORED, 200, 50]}
-    sampling["fits"] = [{"input_dose": 0.05, "combine": combine, "uncertainty_scale": 1.0}]
+    fit = {"input_dose": 0.05, "samples": 2, "combine": combine, "uncertainty_scale": 1.0}
     fields |= {
         "sampling": sampling,
         "anchors": [{"dose": d, "tau": t} for d, t in ((0.25, ANCHORED), (0.5, 200), (1.0, 0))],
     }
-    bundle = load_bundle(save_bundle(folder, CONFIG, weights, fields))
-    (fit,) = fits_that_hold(bundle, [case])
-    assert fit["combine"]["1"] == combine["1"] and fit["uncertainty_scale"] == 1.0
-    assert bundle.manifest["sampling"]["fits"][0]["combine"] == combine  # the bundle itself is left as it was
-    return {dose: rule["anchored"] for dose, rule in fit["combine"].items() if dose != "1"}
+    bundle = load_bundle(save_bundle(folder, CONFIG, network, fields))
+    return restored_unlike(bundle, fit, case).over_mixes
 
 
-def test_a_share_that_helps_stays(tmp_path, case):
-    """Full dose, and with it the mix, is spoilt by noise; the anchored estimate is the scan."""
-    assert shares(tmp_path / "bundle", trusting(first=0.3), case) == {"0.25": 1.0, "0.5": 0.0}
-
-
-def test_a_share_that_harms_is_dropped(tmp_path, case):
-    assert shares(tmp_path / "bundle", trusting(anchored=0.3), case) == {"0.25": 0.0, "0.5": 0.0}
-
-
-def test_a_share_that_changes_nothing_is_dropped(tmp_path, case):
-    assert shares(tmp_path / "bundle", trusting(), case) == {"0.25": 0.0, "0.5": 0.0}
+def test_an_anchored_dose_is_measured_against_the_mix_as_restored(tmp_path, case):
+    """Full dose, and with it the mix, is spoilt by noise where the anchored estimate is the scan; and the reverse."""
+    helping, harming = trusting(first=0.3), trusting(anchored=0.3)
+    assert set(over_mixes(tmp_path / "helping", helping, case)) == {0.25}
+    assert over_mixes(tmp_path / "again", helping, case)[0.25] < 0.99
+    assert over_mixes(tmp_path / "harming", harming, case)[0.25] > 1.01
+    assert over_mixes(tmp_path / "neither", trusting(), case)[0.25] == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize("right", [0.0, 0.4, 0.8])
@@ -77,9 +77,36 @@ def test_wide_noise_divides_the_dose_told_by_what_makes_the_least_error(tmp_path
         wanted = torch.tensor([[0.0 if power == right else 0.3] for power in told])
         network.gains.weight[1] = torch.linalg.lstsq(embedded, wanted, driver="gelsd").solution[:, 0]
     fields = manifest_fields() | {"input_doses": [0.001, 0.1], "anchors": [{"dose": 1.0, "tau": 0}]}
-    fit = {"input_dose": 0.05, "combine": {"1": {"estimate": {str(FIRST): 1.0}}}, "uncertainty_scale": 1.0}
-    fit["wide_noise"] = {"mm3": known, "power": 0.0}
-    fields["sampling"] = fields["sampling"] | {"timesteps": [FIRST], "fits": [fit]}
+    fields["sampling"] = fields["sampling"] | {"timesteps": [FIRST]}
+    noise = {"noise_voxels": [9.0, 9.0], "wide_noise": {"mm3": known, "power": 0.0}}
     bundle = load_bundle(save_bundle(tmp_path / "bundle", CONFIG, network.state_dict(), fields))
-    (found,) = fits_that_hold(bundle, [case])
-    assert found == fit | {"wide_noise": {"mm3": known, "power": right}}
+    assert mistrusting(bundle, 0.05, noise, [case]) == noise | {"wide_noise": {"mm3": known, "power": right}}
+
+
+def held(bundle, fit, cases) -> list[float]:
+    """The share of each case's body that the 90 % interval of a restoration holds."""
+    manifest = bundle.manifest | {"sampling": bundle.manifest["sampling"] | {"fits": [fit]}}
+    shares = []
+    for case in cases:
+        scan, real = read_dose(case, 0.05), read_dose(case, 1.0).voxels
+        options = RestoreOptions(doses=(1.0,), input_dose=0.05)
+        images, ending = restored_images(scan, replace(bundle, manifest=manifest), options)
+        shares.append(coverage(images[1.0], ending.uncertainty.voxels, real, scan.body))
+    return shares
+
+
+def test_the_uncertainty_is_moved_as_little_as_holds_enough_and_not_too_much(tmp_path):
+    cases = [tiny_case(tmp_path / f"case-{seed}", seed) for seed in (1, 2)]
+    bundle = load_bundle(tiny_bundle(tmp_path / "bundle"))
+    (fit,) = bundle.manifest["sampling"]["fits"]
+    assert not HELD[0] < np.mean(held(bundle, fit, cases)) < HELD[1]
+
+    def moved_from(scale: float) -> float:
+        restored = [restored_unlike(bundle, fit | {"uncertainty_scale": scale}, case) for case in cases]
+        return uncertainty_that_holds(scale, restored)
+
+    for scale, wanted in ((1e-3, HELD[0]), (1e3, HELD[1])):
+        moved = moved_from(scale)
+        assert np.mean(held(bundle, fit | {"uncertainty_scale": moved}, cases)) == pytest.approx(wanted, abs=0.01)
+        between = moved * (1.1 if wanted == HELD[0] else 0.95)
+        assert moved_from(between) == pytest.approx(between)

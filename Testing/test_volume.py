@@ -2,6 +2,8 @@
 
 import gzip
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -308,3 +310,39 @@ def test_a_compressed_scan_is_not_taken_for_the_uncompressed_one_beside_it(tmp_p
         write_volume(Volume(np.full((4, 5, 6), level, np.float32), (2.0, 2.0, 2.0)), tmp_path / name)
     assert read_volume(tmp_path / "scan.nii.gz").voxels.mean() == 2.0
     assert read_volume(tmp_path / "scan.nii").voxels.mean() == 1.0
+
+
+IN_TWO_THREADS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from MAPDiffLib.errors import InputError
+from MAPDiffLib.volume import read_volume, write_volume
+
+folder = Path(sys.argv[1])
+scan = read_volume(folder / "scan.nrrd")
+
+def work(thread):
+    refused = 0
+    for turn in range(4000):
+        try:
+            read_volume(folder / "bad.nrrd")
+        except InputError:
+            refused += 1
+        if turn % 10 == 0:
+            assert read_volume(folder / "scan.nrrd").voxels.shape == scan.voxels.shape
+            write_volume(scan, folder / f"out-{thread}.nrrd")
+    return refused
+
+with ThreadPoolExecutor(2) as pool:
+    print(*pool.map(work, range(2)))
+"""
+
+
+def test_two_threads_read_write_and_refuse_files_at_once(tmp_path):
+    """SimpleITK by itself corrupts the process's memory then, so this is another process."""
+    write_volume(volume(), tmp_path / "scan.nrrd")
+    (tmp_path / "bad.nrrd").write_bytes(b"NRRD0004\nnothing\n\n")
+    command = [sys.executable, "-c", IN_TWO_THREADS, str(tmp_path)]
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "4000 4000\n"), done.stderr

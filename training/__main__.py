@@ -25,6 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     _add_throughput(steps)
     _add_rival(steps)
     _add_export(steps)
+    _add_refit(steps)
     _add_evaluate(steps)
     options = parser.parse_args(argv)
     try:
@@ -182,12 +183,7 @@ def _add_export(steps) -> None:
     parser = steps.add_parser("export", help="a run -> a model bundle, its weights fitted on validation cases")
     parser.add_argument("--run-folder", type=Path, required=True)
     parser.add_argument("--calibration", type=Path, required=True)
-    parser.add_argument("--validation", type=Path, required=True)
-    parser.add_argument(
-        "--unlike", type=Path,
-        help="more of them, of other scanners: an anchor has to help there too, and they say how far to mistrust wide"
-        " noise",
-    )  # fmt: skip
+    _add_fitted_on(parser)
     parser.add_argument("--cases", type=Path, required=True, help="the training cases, for the bundle's record")
     parser.add_argument("--output", type=Path, required=True, help="bundle folder; its name is the bundle's name")
     parser.add_argument("--description", default="Multi-anchor guided diffusion for whole-body FDG PET")
@@ -198,12 +194,41 @@ def _export(options) -> None:
     from training.datasets import find_cases
     from training.export_bundle import export_bundle
 
-    validation, cases = find_cases(options.validation), find_cases(options.cases)
-    unlike = find_cases(options.unlike) if options.unlike else []
-    folder = export_bundle(
-        options.run_folder, options.calibration, validation, cases, options.output, options.description, unlike
-    )
-    print(folder)
+    validation, unlike = _fitted_on(options)
+    cases, described = find_cases(options.cases), options.description
+    run, calibration = options.run_folder, options.calibration
+    print(export_bundle(run, calibration, validation, cases, options.output, described, unlike))
+
+
+def _add_refit(steps) -> None:
+    parser = steps.add_parser("refit", help="a bundle -> the same weights, how they are used fitted on other cases")
+    parser.add_argument("--bundle", required=True, help="name or folder of a model bundle")
+    _add_fitted_on(parser)
+    parser.add_argument("--output", type=Path, required=True, help="bundle folder; its name is the bundle's name")
+    parser.set_defaults(run=_refit)
+
+
+def _refit(options) -> None:
+    from training.export_bundle import refit_bundle
+
+    validation, unlike = _fitted_on(options)
+    print(refit_bundle(options.bundle, validation, options.output, unlike))
+
+
+def _add_fitted_on(parser) -> None:
+    parser.add_argument("--validation", type=Path, required=True)
+    parser.add_argument(
+        "--unlike", type=Path,
+        help="more of them, of other scanners: an anchor has to help there too, and they say how far to mistrust wide"
+        " noise and how wide the uncertainty has to be",
+    )  # fmt: skip
+
+
+def _fitted_on(options) -> tuple[list[Path], list[Path]]:
+    """The cases of --validation and --unlike."""
+    from training.datasets import find_cases
+
+    return find_cases(options.validation), find_cases(options.unlike) if options.unlike else []
 
 
 def _add_evaluate(steps) -> None:

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from MAPDiffLib.bundle import load_bundle, save_bundle
+from safetensors.torch import load_file
+
+from MAPDiffLib.bundle import CARD_FILE, WEIGHTS_FILE, check_is_new, load_bundle, save_bundle
+from MAPDiffLib.diffusion import Diffusion
 from MAPDiffLib.doses import ANCHOR_DOSES
 from MAPDiffLib.intensity import BODY_MEAN_SUV
-from MAPDiffLib.network import DenoisingUNet
-from MAPDiffLib.plan import is_above
-from MAPDiffLib.weights import pack, unpack
+from MAPDiffLib.network import NetworkConfig
+from MAPDiffLib.weights import pack
 from training.casefile import read_facts
-from training.config import TrainConfig
+from training.config import Anchor
 from training.datasets import check_doses
-from training.fit import fit_uncertainty, fit_weights, measure, widest_noise
+from training.path import fit_paths
 from training.train import load_run
-from training.unlike import fits_that_hold
 from training.variety import COARSEST_ZOOM, FINEST_ZOOM
 
 SIMULATED = "simulated (training/simulate); no patient data"
-SAMPLES = 4
 
 
 def export_bundle(
@@ -41,21 +42,17 @@ def export_bundle(
     A run trained at the noisiest timestep alone is a one-pass regression and becomes a bundle with full dose as its
     only anchor. InputError, before anything is fitted, for a case that lacks a dose.
     """
+    check_is_new(folder)
     network, config = load_run(run)
-    lowest = min(config.input_doses)
-    check_doses([*validation, *unlike], {*config.input_doses, *(dose for dose in ANCHOR_DOSES if dose > lowest)})
-    weights = pack(network.state_dict())
-    network.load_state_dict(unpack(weights))  # fitted as it will be used
-    path = _one_pass_path(config) if config.end_share == 1.0 else _anchored_path(config)
-    sampling = _fit(network, config, validation, path)
+    _check_cases(config.input_doses, validation, unlike)
+    anchors = config.anchors[-1:] if config.end_share == 1.0 else config.anchors
     finest, coarsest = (FINEST_ZOOM, COARSEST_ZOOM) if config.zoomed else (1.0, 1.0)
     spacings = [s for case in training_cases for s in read_facts(case)["spacing_mm"]]
     fields = {
-        "name": folder.name,
         "description": description,
         "diffusion": dataclasses.asdict(config.diffusion),
-        "anchors": [dataclasses.asdict(a) for a in config.anchors if a.dose in path.values()],
-        "sampling": sampling,
+        "anchors": [dataclasses.asdict(anchor) for anchor in anchors],
+        "sampling": {"timesteps": _timesteps(anchors, config.diffusion)},
         "input_doses": sorted(config.input_doses),
         "spacing_range_mm": [round(min(spacings) / finest, 2), round(max(spacings) / coarsest, 2)],
         "intensity": {"transform": "log1p", "body_mean": BODY_MEAN_SUV},
@@ -63,43 +60,55 @@ def export_bundle(
         "training_data": {
             "kind": "; ".join(sorted({read_facts(case).get("kind", SIMULATED) for case in training_cases})),
             "cases": len(training_cases),
-            "validation_cases": len(validation),
-            "unlike_cases": len(unlike),
             "config": json.loads(config.to_json()),
         },
-        "scores": {},
         "licence": "Apache-2.0",
     }
-    if unlike:
-        with TemporaryDirectory() as temporary:
-            fitted = load_bundle(save_bundle(Path(temporary) / folder.name, config.network, weights, fields))
-        fields["sampling"] = sampling | {"fits": fits_that_hold(fitted, unlike)}
-    return save_bundle(folder, config.network, weights, fields)
+    return _save_fitted(folder, config.network, pack(network.state_dict()), fields, validation, unlike)
 
 
-def _anchored_path(config: TrainConfig) -> dict[int, float | None]:
-    """{timestep: dose ready after it}: pure noise, each anchor's tau, and half the last tau for full dose."""
-    taus = [anchor.tau for anchor in config.anchors[:-1]]
-    stops = dict(zip(taus, ANCHOR_DOSES, strict=False))
-    return {config.diffusion.timesteps - 1: None, **stops, max(1, taus[-1] // 2): 1.0}
+def refit_bundle(bundle: str | Path, validation: list[Path], folder: Path, unlike: Sequence[Path] = ()) -> Path:
+    """The bundle of a name or in a folder, its sampling fitted again on these cases, into `folder`; returns that.
+
+    The weights' bytes stay, the scores go: they were of the sampling before. Errors as in export_bundle.
+    """
+    check_is_new(folder)
+    loaded = load_bundle(bundle)
+    _check_cases(loaded.manifest["input_doses"], validation, unlike)
+    weights = load_file(loaded.folder / WEIGHTS_FILE)
+    _save_fitted(folder, loaded.network.config, weights, loaded.manifest, validation, unlike)
+    if (card := loaded.folder / CARD_FILE).exists():
+        shutil.copyfile(card, folder / CARD_FILE)
+    return folder
 
 
-def _one_pass_path(config: TrainConfig) -> dict[int, float | None]:
-    return {config.diffusion.timesteps - 1: 1.0}
+def _check_cases(input_doses: Iterable[float], validation: Sequence[Path], unlike: Sequence[Path]) -> None:
+    lowest = min(input_doses)
+    check_doses([*validation, *unlike], {*input_doses, *(dose for dose in ANCHOR_DOSES if dose > lowest)})
 
 
-def _fit(network: DenoisingUNet, config: TrainConfig, validation: list[Path], path: dict) -> dict:
-    """bundle.json's sampling: for every input dose trained for, on the path that a restoration of it takes."""
-    fits = []
-    for input_dose in sorted(config.input_doses):
-        taken = {t: dose for t, dose in path.items() if dose is None or is_above(dose, input_dose)}
-        timesteps, anchors = list(taken), {t: dose for t, dose in taken.items() if dose}
-        cases = [measure(network, config.diffusion, case, input_dose, timesteps, SAMPLES) for case in validation]
-        combine = fit_weights(cases, input_dose, timesteps, anchors)
-        scale = fit_uncertainty(cases, combine["1"]["estimate"])
-        fit = {"input_dose": input_dose, "combine": combine, "uncertainty_scale": scale}
-        fits.append(fit | widest_noise(validation, input_dose))
-    return {"timesteps": list(path), "samples": SAMPLES, "fits": fits}
+def _timesteps(anchors: Sequence[Anchor], diffusion: Diffusion) -> list[int]:
+    """Where a path may stop: at pure noise, at each anchor's tau, and for full dose at half the last tau."""
+    taus = [anchor.tau for anchor in anchors[:-1]]
+    return [diffusion.timesteps - 1, *taus, *(max(1, tau // 2) for tau in taus[-1:])]
+
+
+def _save_fitted(
+    folder: Path, network: NetworkConfig, weights: dict, fields: dict, validation: list[Path], unlike: Sequence[Path]
+) -> Path:
+    """Saves a bundle whose sampling is fitted with the network as it will be used: from the file of its weights."""
+    unfitted = {"samples": 1, "combine": {}, "uncertainty_scale": 1.0}
+    data = fields["training_data"] | {"validation_cases": len(validation), "unlike_cases": len(unlike)}
+    fields = fields | {
+        "name": folder.name,
+        "scores": {},
+        "training_data": data,
+        "sampling": fields["sampling"] | {"fits": [unfitted | {"input_dose": dose} for dose in fields["input_doses"]]},
+    }
+    with TemporaryDirectory() as temporary:
+        bundle = load_bundle(save_bundle(Path(temporary) / folder.name, network, weights, fields))
+        fields["sampling"]["fits"] = fit_paths(bundle, validation, unlike)
+    return save_bundle(folder, network, weights, fields)
 
 
 def record_scores(folder: Path, table: dict, method: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.optimize import minimize, minimize_scalar
-from scipy.stats import ttest_rel
+from scipy.stats import ttest_1samp
 
 from MAPDiffLib.bodybox import BodyBox
 from MAPDiffLib.device import Compute
@@ -25,8 +25,10 @@ from MAPDiffLib.volume import body_mask
 from training.datasets import read_dose
 
 VOXELS = 40_000  # drawn per case: the fit has a handful of unknowns
+SIGNIFICANT = 0.01  # level of the test over cases that an anchored dose must pass to get a share
+# What it must come nearer by, in units of the mix's error: its stop costs full dose a sample, worth half of that.
+WORTHWHILE = 0.0005
 COVERAGE = 0.91  # of the 90 % interval: a little wide, since fitted to 90 % it held 85 % on scanners not fitted on
-SIGNIFICANT = 0.01  # level of the paired test over cases that an anchored estimate must pass to get a share
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def fit_weights(measured: list[Measured], input_dose: float, timesteps: list[int
     """Weights per dose, minimising the mean NMAE against the real dose: the combine of a fit in bundle.json.
 
     estimate, of full dose: convex weights over all evaluations. anchored, of a lower dose: how much of it is the x0_hat
-    at its own timestep rather than the closed-form mix with full dose; none where that it helps could be chance.
+    at its own timestep rather than the closed-form mix with full dose. Whether that helps `granted` decides.
     """
     weights = _estimate_weights(measured)
     names = map(str, timesteps)
@@ -104,13 +106,46 @@ def _anchored_share(
 ) -> float:
     mixed = [mix(m.scan, weights @ m.estimates, input_dose, dose) for m in measured]
 
-    def errors(share: float) -> np.ndarray:
+    def error(share: float) -> float:
         pairs = zip(measured, mixed, strict=True)
-        return np.array([_nmae(image + share * (m.estimates[evaluation] - image), m.real[dose]) for m, image in pairs])
+        return np.mean([_anchored_error(m, image, evaluation, dose, share) for m, image in pairs])
 
-    share = minimize_scalar(lambda share: errors(share).mean(), bounds=(0, 1), method="bounded").x
-    helps = ttest_rel(errors(share), errors(0.0), alternative="less").pvalue < SIGNIFICANT
-    return round(float(share), 4) if helps else 0.0
+    return round(float(minimize_scalar(error, bounds=(0, 1), method="bounded").x), 4)
+
+
+def measured_over_mixes(m: Measured, combine: dict, input_dose: float, timesteps: list[int], anchors: dict) -> dict:
+    """{anchored dose: its NMAE on one case, with these weights, in units of the closed-form mix's}."""
+    full = np.array(list(combine["1"]["estimate"].values()), np.float32) @ m.estimates
+    found = {}
+    for t, dose in anchors.items():
+        mixed, share = mix(m.scan, full, input_dose, dose), combine[f"{dose:g}"]["anchored"]
+        found[dose] = _anchored_error(m, mixed, timesteps.index(t), dose, share) / _nmae(mixed, m.real[dose])
+    return found
+
+
+def _anchored_error(m: Measured, mixed: np.ndarray, evaluation: int, dose: float, share: float) -> float:
+    """NMAE of a dose that is its closed-form mix but for this share of the x0_hat of an evaluation."""
+    return _nmae(mixed + share * (m.estimates[evaluation] - mixed), m.real[dose])
+
+
+def granted(combine: dict, alike: list[dict[float, float]], unlike: list[dict[float, float]]) -> dict:
+    """The combine of a fit, its shares only where they help: 0 where an anchored dose is not nearer to the real one
+    than the mix by what is WORTHWHILE and more than chance, on all cases, and on average of the unlike ones at all.
+
+    alike, unlike: per case {anchored dose: NMAE in units of the mix's}, on scanners of training and on others. One case
+    tells nothing from chance.
+    """
+
+    def helps(dose: float) -> bool:
+        elsewhere = [case[dose] for case in unlike]
+        ratios = [case[dose] for case in alike] + elsewhere
+        if len(ratios) < 2:
+            return False
+        surely = ttest_1samp(ratios, 1, alternative="less").pvalue < SIGNIFICANT
+        return surely and np.mean(ratios) <= 1 - WORTHWHILE and np.mean(elsewhere or [0.0]) < 1
+
+    shared = (dose for dose in alike[0] if combine[f"{dose:g}"]["anchored"])
+    return combine | {f"{dose:g}": {"anchored": 0.0} for dose in shared if not helps(dose)}
 
 
 def _nmae(estimate: np.ndarray, real: np.ndarray) -> float:

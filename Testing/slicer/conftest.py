@@ -8,10 +8,15 @@ from . import standin
 
 
 @pytest.fixture
-def application():
-    """The stand-in of Slicer, with a fresh scene; skips by name what is not installed."""
+def installed():
+    """What the stand-in of Slicer needs is installed; skips by name what is not."""
     if standin.missing():
         pytest.skip(f"not installed: {', '.join(standin.missing())}")
+
+
+@pytest.fixture
+def application(installed):
+    """The stand-in of Slicer, with a fresh scene."""
     placed = standin.install()
     try:
         yield placed

@@ -275,12 +275,10 @@ def test_a_folder_that_is_no_model_is_refused_with_a_sentence(panel, application
     application.errors.clear()
 
 
-def test_opening_the_module_installs_nothing_and_never_loads_torch():
+def test_opening_the_module_installs_nothing_and_never_loads_torch(installed):
     code = f"""
 import sys
 from Testing.slicer import standin
-if standin.missing():
-    sys.exit(77)
 placed = standin.install()
 widget = placed.open_module({MODULE!r})
 assert placed.installer.requests == [], placed.installer.requests
@@ -289,8 +287,6 @@ assert widget.options.probe.asked is False
 standin.remove()
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
-    if done.returncode == 77:
-        pytest.skip(f"not installed: {', '.join(standin.missing())}")
     assert done.returncode == 0, done.stderr
 
 
@@ -304,9 +300,7 @@ def test_sample_data_is_registered_and_loads_without_a_network(application, monk
     assert widget.ui.denoiseButton.enabled, widget.ui.denoiseButton.toolTip
 
 
-def test_the_ui_file_names_only_what_the_real_widgets_have():
-    if standin.missing():
-        pytest.skip(f"not installed: {', '.join(standin.missing())}")
+def test_the_ui_file_names_only_what_the_real_widgets_have(installed):
     assert standin.check_ui(PROJECT / "MAPDiff/Resources/UI/MAPDiff.ui") == []
 
 

@@ -1,18 +1,20 @@
 """The stand-in answers as the real widgets do: 54 idioms asked of PythonQt, CTK and qMRML, and what they refuse."""
 
 import json
-import os
 import re
 import sys
 import types
-from pathlib import Path
 
 import pytest
 
+from Testing.recorded import recorded_data
+
 from . import standin
 
-DATA = Path(os.environ.get("MAPDIFF_TEST_DATA", Path(__file__).parents[2].parent / "shared/data")) / "pythonqt"
-recorded = pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA}: the recorded answers are not here")
+DATA = recorded_data("pythonqt")
+recorded = pytest.mark.skipif(
+    DATA is None, reason="the recorded answers, pythonqt, are not here (their parent folder goes in MAPDIFF_TEST_DATA)"
+)
 LAST_LINE = "import os; sys.stdout.flush(); os._exit(0)"
 
 pytestmark = pytest.mark.skipif(bool(standin.missing()), reason=f"not installed: {', '.join(standin.missing())}")

@@ -1,8 +1,9 @@
-"""Trains a rival on one device: resumable, numbered batches, bfloat16 and channels last on a GPU, averaged weights."""
+"""Trains a rival on one device: resumable, numbered batches, channels last, bfloat16 on a GPU, averaged weights."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from contextlib import nullcontext
@@ -104,10 +105,15 @@ class _Log:
 
     def add(self, iteration: int, losses: dict[str, torch.Tensor]) -> None:
         self.rows.append(losses)
-        if iteration % LOG_EVERY:
+        if iteration % LOG_EVERY and iteration != self.config.iterations:
             return
         # Only here: reading a loss waits for the GPU.
         means = {key: sum(row[key] for row in self.rows).item() / len(self.rows) for key in losses}
+        if not all(map(math.isfinite, means.values())):
+            raise InputError(
+                f"iteration {iteration}: the losses are {means}, not finite; train again with a lower learning_rate,"
+                " into another --output"
+            )
         now = time.monotonic()
         line = json.dumps({"iteration": iteration, **means, "seconds": (now - self.marked) / len(self.rows)})
         self.file.write(line + "\n")

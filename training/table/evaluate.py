@@ -29,7 +29,7 @@ from training.table.run import run_table
 from training.table.summary import OURS
 
 GAUSSIAN_WIDTHS_MM = (3.0, 4.0, 5.0, 6.0, 8.0)
-STRENGTHS = (0.7, 1.0)  # of non-local means and BM4D, times the measured noise
+STRENGTHS = (0.7, 1.0, 1.3)  # of non-local means and BM4D, times the measured noise
 
 
 def evaluate(options: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from MAPDiffLib.bodybox import BodyBox
@@ -16,7 +17,7 @@ from MAPDiffLib.diffusion import Diffusion, ancestral_sampler, deterministic_sam
 from MAPDiffLib.doses import ANCHOR_DOSES
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.intensity import Intensity
-from MAPDiffLib.restore import RestoreOptions, restore
+from MAPDiffLib.restore import Restoration, RestoreOptions, restore
 from MAPDiffLib.sampling import MIRRORS, draw_noise
 from MAPDiffLib.tiles import TiledNetwork
 from MAPDiffLib.volume import Volume, body_mask
@@ -48,16 +49,22 @@ class Bundled:
             doses=doses, input_dose=dose, samples=self.samples, steps=self.steps, device=self.device,
             precision=self.precision,
         )  # fmt: skip
-        steps, images = restore(scan, bundle, options), {}
-        while True:
-            try:
-                restored = next(steps)
-            except StopIteration as end:
-                sampling, uncertainty = end.value.report["sampling"], end.value.uncertainty
-                break
-            images[restored.dose] = restored.volume.voxels
-        spread = None if uncertainty is None else uncertainty.voxels
-        return Result(images, spread, sampling["evaluations"])
+        images, ending = restored_images(scan, bundle, options)
+        spread = None if ending.uncertainty is None else ending.uncertainty.voxels
+        return Result(images, spread, ending.report["sampling"]["evaluations"])
+
+
+def restored_images(
+    scan: Volume, bundle: Bundle, options: RestoreOptions
+) -> tuple[dict[float, np.ndarray], Restoration]:
+    """({dose: the restored voxels}, what the restoration ended with)."""
+    steps, images = restore(scan, bundle, options), {}
+    while True:
+        try:
+            restored = next(steps)
+        except StopIteration as end:
+            return images, end.value
+        images[restored.dose] = restored.volume.voxels
 
 
 @dataclass(frozen=True)

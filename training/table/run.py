@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from MAPDiffLib.manifest import MANIFEST_FILE
 from training.processes import process_pool
 from training.table.case import TestCase
 from training.table.method import Method
@@ -54,10 +55,15 @@ def score_case(folder: Path, dose: float | None, methods: dict[str, Method], par
 
 
 def identity(method: Method) -> tuple:
-    """What makes a method's result: its settings, and size and time of the weights in its folder."""
+    """What makes a method's result: its settings, size and time of the weights in its folder, and how a bundle says
+    they are used (all of its manifest but the scores, which are results themselves)."""
     folder = getattr(method, "folder", None)
     weights = sorted(Path(folder).glob("*.safetensors")) + sorted(Path(folder).glob("*.ckpt")) if folder else []
-    return (repr(method), *((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights))
+    made = (repr(method), *((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights))
+    if folder and (manifest := Path(folder) / MANIFEST_FILE).exists():
+        used = {name: value for name, value in json.loads(manifest.read_text()).items() if name != "scores"}
+        made = (*made, json.dumps(used, sort_keys=True))
+    return made
 
 
 def _kept(parts: Path, what: tuple, case: TestCase, dose: float | None, name: str, make) -> dict:
