@@ -51,8 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _restore(options: argparse.Namespace) -> int:
-    from MAPDiffLib.console import Console
-    from MAPDiffLib.run import cancel_on_signals, run_job
+    from MAPDiffLib.jobs.console import Console
+    from MAPDiffLib.jobs.run_job import cancel_on_signals, run_job
 
     started = time.perf_counter()
     job = _job(options)
@@ -63,11 +63,11 @@ def _restore(options: argparse.Namespace) -> int:
     with Console() as console, cancel_on_signals() as cancelled:
         report = run_job(job, console.report, cancelled.is_set)
     if options.figure:
-        from MAPDiffLib.figure import draw_restoration
+        from MAPDiffLib.report.figure import draw_restoration
 
         print(draw_restoration(report, Path(options.output) / FIGURE_FILE))
     if options.report:
-        from MAPDiffLib.htmlreport import write_html
+        from MAPDiffLib.report.html_page import write_html
 
         print(write_html(report, Path(options.output) / PAGE_FILE))
     print(f"{report}\n{time.perf_counter() - started:.1f} s. {RESEARCH_USE}")
@@ -75,11 +75,11 @@ def _restore(options: argparse.Namespace) -> int:
 
 
 def _batch(options: argparse.Namespace) -> int:
-    from MAPDiffLib.batch import SUMMARY_FILE, restore_batch
-    from MAPDiffLib.bundle import load_bundle
-    from MAPDiffLib.cohort import find_items
-    from MAPDiffLib.console import BatchConsole
-    from MAPDiffLib.run import cancel_on_signals
+    from MAPDiffLib.jobs.batch import SUMMARY_FILE, restore_batch
+    from MAPDiffLib.jobs.batch_inputs import find_items
+    from MAPDiffLib.jobs.console import BatchConsole
+    from MAPDiffLib.jobs.run_job import cancel_on_signals
+    from MAPDiffLib.model.bundle import load_bundle
 
     output = Path(options.output)
     common = _job(options)
@@ -101,12 +101,12 @@ def _batch(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from MAPDiffLib.console import Console
-    from MAPDiffLib.run import cancel_on_signals
+    from MAPDiffLib.jobs.console import Console
+    from MAPDiffLib.jobs.run_job import cancel_on_signals
 
     job, figure = _job(options), Path(options.output) / DEMO_FIGURE_FILE
     _claim(figure, options.overwrite, "matplotlib", "skimage")
-    from MAPDiffLib.demo import run_demo
+    from MAPDiffLib.report.demo import run_demo
 
     with Console() as console, cancel_on_signals() as cancelled:
         table = run_demo(job, figure, console.report, cancelled.is_set)
@@ -115,7 +115,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _worker(options: argparse.Namespace) -> NoReturn:
-    from MAPDiffLib.worker import work
+    from MAPDiffLib.jobs.worker import work
 
     _leave(work(options.job))
 
@@ -128,14 +128,14 @@ def _leave(code: int) -> NoReturn:
 
 
 def _probe(options: argparse.Namespace) -> int:
-    from MAPDiffLib.probe import probe
+    from MAPDiffLib.jobs.probe import probe
 
     print(json.dumps(probe(), indent=2))
     return EXIT_DONE
 
 
 def _bundles(options: argparse.Namespace) -> int:
-    from MAPDiffLib.bundle import list_bundles, load_bundle
+    from MAPDiffLib.model.bundle import list_bundles, load_bundle
 
     if options.action == "show":
         bundle = load_bundle(options.name)

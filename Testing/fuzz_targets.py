@@ -16,10 +16,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from MAPDiffLib.bundle import load_bundle
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.job import MESSAGE_TYPES, decode_message, read_job
-from MAPDiffLib.volume import check_volume, read_volume, write_volume
+from MAPDiffLib.model.bundle import load_bundle
+from MAPDiffLib.scan.volume import check_volume, read_volume, write_volume
 from Testing import tiny
 
 # In memory where there is such a place: on a disk, writing over a file ten thousand times takes longer than reading it.
@@ -129,7 +129,7 @@ def _bundle() -> Path:
 def _dicom_folder() -> Path:
     folder = FOLDER / "dicom"
     if not folder.exists():
-        from Testing.test_dicom import dicom_slice, save
+        from Testing.test_dicom_reader import dicom_slice, save
 
         folder.mkdir()
         for index in range(3):

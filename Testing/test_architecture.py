@@ -99,8 +99,8 @@ def test_what_the_panel_loads_is_standard_library_only(name):
 
 
 def test_network_and_diffusion_do_not_know_each_other():
-    assert not any("diffusion" in name for name in imports(PROJECT / "MAPDiffLib/network.py"))
-    assert not any("network" in name for name in imports(PROJECT / "MAPDiffLib/diffusion.py"))
+    assert not any("diffusion" in name for name in imports(PROJECT / "MAPDiffLib/model/network.py"))
+    assert not any("network" in name for name in imports(PROJECT / "MAPDiffLib/model/diffusion.py"))
 
 
 @pytest.mark.parametrize("folder", ["MAPDiffLib", "training", "MAPDiff"])
@@ -158,9 +158,9 @@ def test_the_library_prints_only_where_a_person_reads():
     assert printing <= {"__main__.py", "console.py"}
 
 
-@pytest.mark.parametrize("module", ["MAPDiffLib.__main__", "MAPDiffLib.job", "MAPDiffLib.worker", "MAPDiffLib.run"])
+@pytest.mark.parametrize("module", ["__main__", "job", "jobs.worker", "jobs.run_job"])
 def test_importing_it_loads_nothing_heavy(module):
     heavy = LIBRARY | COMMAND_LINE
-    code = f"import sys, {module}; sys.exit(sorted({heavy!r} & set(sys.modules)) or 0)"
+    code = f"import sys, MAPDiffLib.{module}; sys.exit(sorted({heavy!r} & set(sys.modules)) or 0)"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MAPDiffLib.bundle import load_bundle
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.job import read_job
-from MAPDiffLib.volume import check_volume, read_volume
+from MAPDiffLib.model.bundle import load_bundle
+from MAPDiffLib.scan.volume import check_volume, read_volume
 from Testing import tiny
 
 VOXELS = bytes(4 * 3 * 2 * 4)

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from MAPDiffLib.__main__ import main
-from MAPDiffLib.batch import COLUMNS, restore_batch
-from MAPDiffLib.cohort import Item, find_items
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.folder import make_folder, sole_writer
 from MAPDiffLib.job import Job
-from MAPDiffLib.run import run_job
-from MAPDiffLib.volume import Volume, read_volume, write_volume
+from MAPDiffLib.jobs.batch import COLUMNS, restore_batch
+from MAPDiffLib.jobs.batch_inputs import Item, find_items
+from MAPDiffLib.jobs.output_folder import make_folder, sole_writer
+from MAPDiffLib.jobs.run_job import run_job
+from MAPDiffLib.scan.volume import Volume, read_volume, write_volume
 from Testing import tiny
 from Testing.workers import peak_memory_mb
 
@@ -305,7 +305,7 @@ def test_two_workers_share_a_batch_and_one_may_die(bundle, tmp_path, cluster):
 
 def test_a_scheduler_that_does_not_answer_is_refused(bundle, tmp_path, monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr("MAPDiffLib.cluster.CONNECT_S", 1)
+    monkeypatch.setattr("MAPDiffLib.jobs.cluster.CONNECT_S", 1)
     job = Job("scan.nii.gz", str(tmp_path / "out" / "scan"), bundle)
     with pytest.raises(InputError, match="no Dask scheduler answers"):
         restore_batch([job], tmp_path / "out", scheduler="tcp://127.0.0.1:9")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from MAPDiffLib.body import body_mask
+from MAPDiffLib.scan.body import body_mask
 
 SPACING_MM = (4.0, 4.0, 3.0)
 

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save
 
-from MAPDiffLib.bundle import WEIGHTS_LIMIT_BYTES, list_bundles, load_bundle, save_bundle
 from MAPDiffLib.errors import BundleError
-from MAPDiffLib.manifest import check_manifest
-from MAPDiffLib.network import DenoisingUNet
-from MAPDiffLib.weights import pack, rounded
+from MAPDiffLib.model.bundle import WEIGHTS_LIMIT_BYTES, list_bundles, load_bundle, save_bundle
+from MAPDiffLib.model.manifest import check_manifest
+from MAPDiffLib.model.network import DenoisingUNet
+from MAPDiffLib.model.quantisation import pack, rounded
 from Testing import tiny
 
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from training.calibrate import over_cases
-from training.datasets import ALL_DOSES
+from training.cases.case_file import ALL_DOSES
+from training.export.calibrate import over_cases
 
 
 def test_a_dose_is_the_middle_of_the_cases_that_measured_it():

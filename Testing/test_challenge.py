@@ -9,14 +9,20 @@ import pytest
 import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.volume import Volume, write_volume
-from training import challenge_score as challenge
-from training.challenge_score import DRF_WEIGHTS, challenge_score, drf_score, global_figures, region_errors
-from training.challenge_table import format_scores, judged_regions, score_cases, summarise_scores, write_scores
-from training.datasets import dose_file
-from training.radiomics import FEATURES
-from training.regions import lesion_regions, organ_regions
+from MAPDiffLib.scan.volume import Volume, write_volume
+from training.cases.case_file import dose_file
+from training.cases.regions import lesion_regions, organ_regions
+from training.evaluation.challenge_table import (
+    format_scores,
+    judged_regions,
+    score_cases,
+    summarise_scores,
+    write_scores,
+)
 from training.simulate.tissues import Tissue
+from training.udpet import challenge_score as challenge
+from training.udpet.challenge_score import DRF_WEIGHTS, challenge_score, drf_score, global_figures, region_errors
+from training.udpet.radiomics import FEATURES
 
 SHAPE = (8, 8, 8)
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from MAPDiffLib import demo
 from MAPDiffLib.__main__ import main
-from MAPDiffLib.figure import projection
-from MAPDiffLib.volume import Volume, read_volume
+from MAPDiffLib.report import demo
+from MAPDiffLib.report.figure import projection
+from MAPDiffLib.scan.volume import Volume, read_volume
 from Testing import tiny
 from training.simulate.tissues import Tissue
 

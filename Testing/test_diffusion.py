@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from MAPDiffLib.diffusion import PREDICTIONS, SCHEDULES, Diffusion, ancestral_sampler, deterministic_sampler
+from MAPDiffLib.model.diffusion import PREDICTIONS, SCHEDULES, Diffusion, ancestral_sampler, deterministic_sampler
 
 MEAN, DEVIATION = 1.5, 0.5
 

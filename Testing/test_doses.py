@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from MAPDiffLib.doses import (
+from MAPDiffLib.errors import InputError
+from MAPDiffLib.restoration.doses import (
     Anchor,
     DoseCalibration,
     anchor_of,
@@ -15,7 +16,6 @@ from MAPDiffLib.doses import (
     mix_share,
     parse_dose,
 )
-from MAPDiffLib.errors import InputError
 
 ANCHORS = [Anchor(0.1, 200), Anchor(0.25, 120), Anchor(0.5, 70), Anchor(1.0, 0)]
 

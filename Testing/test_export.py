@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from MAPDiffLib.bundle import load_bundle
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.network import NetworkConfig
-from MAPDiffLib.restore import RestoreOptions, restore
-from MAPDiffLib.weights import rounded
+from MAPDiffLib.model.bundle import load_bundle
+from MAPDiffLib.model.network import NetworkConfig
+from MAPDiffLib.model.quantisation import rounded
+from MAPDiffLib.restoration.restore import RestoreOptions, restore
 from Testing.tiny import tiny_case
 from training.__main__ import main
+from training.cases.case_file import dose_file, read_dose
 from training.config import TrainConfig
-from training.datasets import dose_file, read_dose
-from training.export_bundle import export_bundle
-from training.fit import Measured
-from training.path import EVALUATIONS, fit_paths
+from training.export.bundle import export_bundle
+from training.export.paths import EVALUATIONS, fit_paths
+from training.export.posthoc_fit import Measured
 from training.train import load_run, train
 
 ANCHORED = TrainConfig(
@@ -62,7 +62,7 @@ def test_a_case_without_a_dose_is_named_before_anything_is_fitted(made, tmp_path
     lacking = tiny_case(tmp_path / "lacking", 9)
     for dose in (0.1, 0.5):
         (lacking / dose_file(dose)).unlink()
-    monkeypatch.setattr("training.path.measure", lambda *_: pytest.fail("fitted"))
+    monkeypatch.setattr("training.export.paths.measure", lambda *_: pytest.fail("fitted"))
     for validation, unlike in (([*cases, lacking], []), (cases, [lacking])):
         with pytest.raises(InputError, match=r"lacking: no dose-0.100.nii.gz, dose-0.500.nii.gz"):
             export_bundle(run, calibration, validation, cases, tmp_path / "made", "made", unlike=unlike)
@@ -85,7 +85,7 @@ def measured(made, monkeypatch):
         scan = full + rng.standard_normal(4000)
         return Measured(scan, np.stack([estimates[t] for t in timesteps]), real | {1.0: full}, np.ones(4000))
 
-    monkeypatch.setattr("training.path.measure", measure)
+    monkeypatch.setattr("training.export.paths.measure", measure)
     return asked
 
 
@@ -157,6 +157,6 @@ def test_a_bundle_fitted_again_keeps_its_weights_to_the_byte_and_what_it_was_tra
 def test_a_folder_that_is_taken_is_named_before_anything_is_fitted(made, tmp_path, monkeypatch):
     cases, calibration, folder = made
     run = train(replace(ANCHORED, iterations=1), cases, folder / "taken").parent
-    monkeypatch.setattr("training.path.measure", lambda *_: pytest.fail("fitted"))
+    monkeypatch.setattr("training.export.paths.measure", lambda *_: pytest.fail("fitted"))
     with pytest.raises(InputError, match="exists"):
         export_bundle(run, calibration, cases, cases, tmp_path, "taken")

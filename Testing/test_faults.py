@@ -13,9 +13,9 @@ import time
 
 import pytest
 
-from MAPDiffLib.folder import PARTIAL
 from MAPDiffLib.job import decode_message
-from MAPDiffLib.volume import read_volume
+from MAPDiffLib.jobs.output_folder import PARTIAL
+from MAPDiffLib.scan.volume import read_volume
 from Testing import tiny
 from Testing.workers import PROJECT, alive, worker_processes
 
@@ -287,7 +287,7 @@ def test_a_home_that_cannot_be_written_does_not_matter(start, tmp_path, home):
 
 SILENT = """
 import sys, time
-import MAPDiffLib.worker as worker
+import MAPDiffLib.jobs.worker as worker
 def run_job(job, report, cancelled):
     report({"type": "progress", "fraction": 0.5, "stage": "full dose", "remaining_s": 9.0})
     time.sleep(2.2)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.metrics import nmae, psnr, ssim
+from MAPDiffLib.report.metrics import nmae, psnr, ssim
 
 REFERENCE = np.full((12, 12, 12), 4.0, np.float32)
 EVERYWHERE = np.ones(REFERENCE.shape, bool)

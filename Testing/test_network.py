@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from MAPDiffLib.bundle import load_bundle
-from MAPDiffLib.network import DenoisingUNet, NetworkConfig, depth_to_space, space_to_depth
+from MAPDiffLib.model.bundle import load_bundle
+from MAPDiffLib.model.network import DenoisingUNet, NetworkConfig, depth_to_space, space_to_depth
 
 SMALL = NetworkConfig(widths=(4, 8), embedding=16)
 

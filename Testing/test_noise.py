@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from MAPDiffLib import noise
-from MAPDiffLib.noise import _squared_differences as differences
-from MAPDiffLib.noise import noise_widths, relative_noise
+from MAPDiffLib.restoration import noise
+from MAPDiffLib.restoration.noise import _squared_differences as differences
+from MAPDiffLib.restoration.noise import noise_widths, relative_noise
 
 
 def noisy_body(deviation=0.1, sigmas=(0, 0, 0), shape=(60, 72, 72), seed=0):

@@ -7,12 +7,12 @@ import pytest
 import torch
 from scipy import ndimage
 
-from MAPDiffLib.bundle import load_bundle
-from MAPDiffLib.device import Compute, choose_compute
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.restore import RestoreOptions, restore
-from MAPDiffLib.tiles import TiledNetwork
-from MAPDiffLib.volume import Volume, check_volume
+from MAPDiffLib.model.bundle import load_bundle
+from MAPDiffLib.restoration.device import Compute, choose_compute
+from MAPDiffLib.restoration.restore import RestoreOptions, restore
+from MAPDiffLib.restoration.tiles import TiledNetwork
+from MAPDiffLib.scan.volume import Volume, check_volume
 
 CPU = torch.device("cpu")
 GIVEN = RestoreOptions(input_dose=0.05, samples=2, precision="float32")

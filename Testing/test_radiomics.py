@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from MAPDiffLib.errors import InputError
-from training.radiomics import DIRECTIONS, FEATURES, grey_levels, radiomics
+from training.udpet.radiomics import DIRECTIONS, FEATURES, grey_levels, radiomics
 
 ROW = np.array([[[1.0, 1.0, 2.0, 4.0]]])  # one row along x: 12 of the 13 directions have no neighbours
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 from scipy import ndimage
 
-from MAPDiffLib.bundle import Bundle
-from MAPDiffLib.doses import mix
 from MAPDiffLib.errors import Cancelled, InputError
-from MAPDiffLib.network import DenoisingUNet, NetworkConfig
-from MAPDiffLib.noise import noise_volume_mm3, noise_widths
-from MAPDiffLib.plan import Plan, make_plan
-from MAPDiffLib.restore import RESULT_S_PER_VOXEL, RestoreOptions, _Progress, restore
-from MAPDiffLib.volume import Volume, body_mask
+from MAPDiffLib.model.bundle import Bundle
+from MAPDiffLib.model.network import DenoisingUNet, NetworkConfig
+from MAPDiffLib.restoration.doses import mix
+from MAPDiffLib.restoration.noise import noise_volume_mm3, noise_widths
+from MAPDiffLib.restoration.plan import Plan, make_plan
+from MAPDiffLib.restoration.restore import RESULT_S_PER_VOXEL, RestoreOptions, _Progress, restore
+from MAPDiffLib.scan.volume import Volume, body_mask
 
 MANIFEST = {
     "diffusion": {"timesteps": 1000, "schedule": "cosine", "prediction": "x0"},
@@ -209,7 +209,7 @@ def test_progress_rises_to_one_and_names_the_dose(volume, bundle):
 def played(monkeypatch, tile_s, result_s, first_s, samples=2):
     """[(remaining said, truly remaining)] of five evaluations of four tiles, by a clock that only this test moves."""
     now = [1000.0]
-    monkeypatch.setattr("MAPDiffLib.restore.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("MAPDiffLib.restoration.restore.time.monotonic", lambda: now[0])
     way = Plan(0.05, (0.1, 1.0), (999, 150, 90, 50, 25), {150: 0.1, 25: 1.0}, samples, {}, 1.0)
     said = []
     progress = _Progress(lambda event: said.append((event["remaining_s"], now[0])), way, voxels=1_000_000)

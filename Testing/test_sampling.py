@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from MAPDiffLib.diffusion import Diffusion
-from MAPDiffLib.intensity import Intensity
-from MAPDiffLib.sampling import MIRRORS, draw_noise, evaluate_path, evaluations_of
+from MAPDiffLib.model.diffusion import Diffusion
+from MAPDiffLib.restoration.intensity import Intensity
+from MAPDiffLib.restoration.sampling import MIRRORS, draw_noise, evaluate_path, evaluations_of
 
 SHAPE, TIMESTEPS, SEED = (4, 6, 8), [999, 131, 38], 5
 DIFFUSION, INTENSITY = Diffusion(prediction="x0"), Intensity(scale=100.0)

@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from MAPDiffLib.bundle import load_bundle
 from MAPDiffLib.job import DEFAULT_BUNDLE
-from MAPDiffLib.metrics import nmae, psnr
-from MAPDiffLib.restore import RestoreOptions, restore
-from MAPDiffLib.volume import body_mask
-from training.datasets import read_dose
+from MAPDiffLib.model.bundle import load_bundle
+from MAPDiffLib.report.metrics import nmae, psnr
+from MAPDiffLib.restoration.restore import RestoreOptions, restore
+from MAPDiffLib.scan.volume import body_mask
+from training.cases.case_file import read_dose
+from training.evaluation.classical import Gaussian
+from training.evaluation.evaluate import GAUSSIAN_WIDTHS_MM
+from training.evaluation.method import with_mixes
 from training.simulate.cases import case_folder, make_case
-from training.table.classical import Gaussian
-from training.table.evaluate import GAUSSIAN_WIDTHS_MM
-from training.table.method import with_mixes
 
 ONE = RestoreOptions(input_dose=0.05, samples=1, doses=(1.0,), tile=256)
 

@@ -11,8 +11,8 @@ import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
-from MAPDiffLib.volume import body_mask
-from training.casefile import read_facts
+from MAPDiffLib.scan.volume import body_mask
+from training.cases.case_file import read_facts
 from training.simulate import __main__ as simulate
 from training.simulate import cases, validate
 from training.simulate.cases import DOSES, SPLITS, Size, case_folder, make_case, simulate_case, split_seed, write_case

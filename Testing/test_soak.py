@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from MAPDiffLib.bundle import load_bundle
-from MAPDiffLib.restore import RestoreOptions, restore
-from MAPDiffLib.volume import read_volume
+from MAPDiffLib.model.bundle import load_bundle
+from MAPDiffLib.restoration.restore import RestoreOptions, restore
+from MAPDiffLib.scan.volume import read_volume
 from Testing import tiny
 
 STATM = Path("/proc/self/statm")

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from MAPDiffLib.errors import Cancelled
-from MAPDiffLib.network import DenoisingUNet, NetworkConfig
-from MAPDiffLib.stepwise import Stepwise
+from MAPDiffLib.model.network import DenoisingUNet, NetworkConfig
+from MAPDiffLib.restoration.progress_hooks import Stepwise
 
 
 def test_shares_are_multiply_adds_worked_out_by_hand():

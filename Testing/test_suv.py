@@ -5,7 +5,7 @@ import math
 import pytest
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.suv import suv_factor
+from MAPDiffLib.scan.suv import suv_factor
 
 pydicom = pytest.importorskip("pydicom")
 

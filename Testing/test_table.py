@@ -10,26 +10,26 @@ import numpy as np
 import pytest
 import torch
 
-from MAPDiffLib.bodybox import BodyBox
-from MAPDiffLib.diffusion import Diffusion
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.intensity import Intensity
-from MAPDiffLib.sampling import draw_noise
-from MAPDiffLib.volume import Volume, body_mask, write_volume
+from MAPDiffLib.model.diffusion import Diffusion
+from MAPDiffLib.restoration.box import BodyBox
+from MAPDiffLib.restoration.intensity import Intensity
+from MAPDiffLib.restoration.sampling import draw_noise
+from MAPDiffLib.scan.volume import Volume, body_mask, write_volume
 from Testing.tiny import tiny_bundle, tiny_case
 from training.__main__ import main
-from training.regions import LESIONS_FILE, ORGANS_FILE
-from training.rivals.config import RivalConfig
-from training.rivals.train import train_rival
-from training.table import networks
-from training.table.case import TestCase
-from training.table.classical import BM4D, Gaussian, NonLocalMeans
-from training.table.command import Command
-from training.table.cost import Cost
-from training.table.method import Result, Unprocessed
-from training.table.networks import falling_steps
-from training.table.run import identity, run_table
-from training.table.score import REAL, score_regions
+from training.baselines.config import RivalConfig
+from training.baselines.train import train_rival
+from training.cases.regions import LESIONS_FILE, ORGANS_FILE
+from training.evaluation import networks
+from training.evaluation.case import TestCase
+from training.evaluation.classical import BM4D, Gaussian, NonLocalMeans
+from training.evaluation.command import Command
+from training.evaluation.cost import Cost
+from training.evaluation.method import Result, Unprocessed
+from training.evaluation.networks import falling_steps
+from training.evaluation.run import identity, run_table
+from training.evaluation.score import REAL, score_regions
 
 MM4 = (4.0, 4.0, 4.0)
 UNET = RivalConfig("unet", width=4, patch=16, batch=1, iterations=2, warmup=1)
@@ -164,7 +164,7 @@ def test_two_processes_give_the_same_table_as_one(cases, tmp_path):
 
 def test_a_scan_that_is_the_real_one_has_no_error(cases):
     case = TestCase(cases[0])
-    from training.table.score import score_result
+    from training.evaluation.score import score_result
 
     scores = score_result(Result({1.0: case.full.voxels}), case, 0.05, case.scan(0.05).voxels)
     assert scores["image"]["nmae"] == 0 and scores["image"]["ssim"] == pytest.approx(1) and scores["coverage"] is None

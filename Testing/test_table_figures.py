@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from training.regions import lesion_masks
+from training.cases.regions import lesion_masks
+from training.evaluation.method import with_mixes
+from training.evaluation.score import REAL
+from training.evaluation.summary import best_rivals, summarise
+from training.scores.doses import coverage, dose_scores
+from training.scores.hotspots import false_hot_spots
+from training.scores.image import GMSD_CONSTANT, WINDOW_SUV, gmsd, image_scores, nrmse
+from training.scores.intervals import bootstrap, compare
+from training.scores.quantification import Reading, bias, contrast_to_noise, sphere_weights
 from training.simulate.tissues import Tissue
-from training.table.doses import coverage, dose_scores
-from training.table.hotspots import false_hot_spots
-from training.table.image import GMSD_CONSTANT, WINDOW_SUV, gmsd, image_scores, nrmse
-from training.table.method import with_mixes
-from training.table.score import REAL
-from training.table.statistics import bootstrap, compare
-from training.table.summary import best_rivals, summarise
-from training.uptake import Reading, bias, contrast_to_noise, sphere_weights
 
 MM4 = (4.0, 4.0, 4.0)
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from MAPDiffLib.device import Compute
 from MAPDiffLib.errors import Cancelled, InputError
-from MAPDiffLib.network import DenoisingUNet, NetworkConfig
-from MAPDiffLib.tiles import SMALLEST_EDGE, TiledNetwork, fitting_edges, tile_volume
+from MAPDiffLib.model.network import DenoisingUNet, NetworkConfig
+from MAPDiffLib.restoration.device import Compute
+from MAPDiffLib.restoration.tiles import SMALLEST_EDGE, TiledNetwork, fitting_edges, tile_volume
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 

@@ -13,20 +13,22 @@ import numpy as np
 import pytest
 import torch
 
-from MAPDiffLib.bundle import load_bundle
-from MAPDiffLib.diffusion import Diffusion, deterministic_sampler
-from MAPDiffLib.doses import mix
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.network import DenoisingUNet, NetworkConfig
-from MAPDiffLib.volume import Volume, write_volume
-from MAPDiffLib.weights import rounded
+from MAPDiffLib.model.bundle import load_bundle
+from MAPDiffLib.model.diffusion import Diffusion, deterministic_sampler
+from MAPDiffLib.model.network import DenoisingUNet, NetworkConfig
+from MAPDiffLib.model.quantisation import rounded
+from MAPDiffLib.restoration.doses import mix
+from MAPDiffLib.scan.volume import Volume, write_volume
 from Testing.tiny import tiny_bundle
+from training.cases.augmentation import Variety
+from training.cases.case_file import ALL_DOSES, dose_file, find_cases
+from training.cases.loader import batches
+from training.cases.patches import PatchSource
 from training.config import CONFIGS, TrainConfig, load_config
-from training.datasets import ALL_DOSES, PatchSource, batches, dose_file, find_cases
-from training.fit import Measured, fit_uncertainty, fit_weights, granted, measured_over_mixes
+from training.export.posthoc_fit import Measured, fit_uncertainty, fit_weights, granted, measured_over_mixes
 from training.loss import anchored_loss
 from training.train import CHECKPOINT, LOG, averaged_weights, begin, draw_stops, train, update
-from training.variety import Variety
 
 ROOT = Path(__file__).parent.parent
 TINY = TrainConfig(
@@ -252,7 +254,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(cases, tmp_path):
     whole = averaged_weights(train(TINY, cases, tmp_path / "whole"))
     folder = tmp_path / "resumed"
     script = "\n".join([
-        "import sys, pathlib, training.train as t, Testing.test_training as here, training.datasets as d",
+        "import sys, pathlib, training.train as t, Testing.test_training as here, training.cases.patches as d",
         "step = t._noised_step",
         "def slow(*a):",
         "    import time; time.sleep(0.3); return step(*a)",

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from MAPDiffLib.network import NetworkConfig
+from MAPDiffLib.model.network import NetworkConfig
 from Testing import tiny
+from training.cases.case_file import ALL_DOSES, dose_file, find_cases
 from training.config import TrainConfig
-from training.datasets import ALL_DOSES, dose_file, find_cases
 from training.train import CHECKPOINT, averaged_weights, train
 
 ROOT = Path(__file__).parent.parent

@@ -16,13 +16,13 @@ import pytest
 
 from MAPDiffLib.errors import InputError
 from training.__main__ import main
-from training.casefile import derived_doses, read_facts
-from training.datasets import ALL_DOSES, CachedCase, find_cases, read_dose
-from training.table.case import TestCase
-from training.udpet import TABLE_FILE, prepare_udpet, summary
-from training.udpet_headers import Excluded, Header, check_tracer
-from training.udpet_names import dose_of_name, find_acquisitions
-from training.udpet_subjects import split_of
+from training.cases.cache import CachedCase
+from training.cases.case_file import ALL_DOSES, derived_doses, find_cases, read_dose, read_facts
+from training.evaluation.case import TestCase
+from training.udpet.headers import Excluded, Header, check_tracer
+from training.udpet.names import dose_of_name, find_acquisitions
+from training.udpet.prepare import TABLE_FILE, prepare_udpet, summary
+from training.udpet.subjects import split_of
 
 pytest.importorskip("pydicom")
 from Testing import tiny  # noqa: E402

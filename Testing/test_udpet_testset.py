@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.volume import read_volume, write_volume
+from MAPDiffLib.scan.volume import read_volume, write_volume
 from training.__main__ import main
-from training.datasets import find_cases, read_dose
-from training.udpet import prepare_udpet
-from training.udpet_testset import suv_factor
+from training.cases.case_file import find_cases, read_dose
+from training.udpet.prepare import prepare_udpet
+from training.udpet.testset import suv_factor
 
 pytest.importorskip("pydicom")
 from Testing import tiny  # noqa: E402

@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.volume import Volume, check_volume, read_volume, write_volume
+from MAPDiffLib.scan.volume import Volume, check_volume, read_volume, write_volume
 
 COS, SIN = float(np.cos(0.3)), float(np.sin(0.3))
 OBLIQUE = (COS, -SIN, 0.0, SIN, COS, 0.0, 0.0, 0.0, 1.0)
@@ -255,7 +255,7 @@ def test_a_failed_rename_leaves_nothing_behind(tmp_path, monkeypatch):
     def fails(source, target):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("MAPDiffLib.volume.os.replace", fails)
+    monkeypatch.setattr("MAPDiffLib.scan.volume.os.replace", fails)
     with pytest.raises(OSError, match="Input/output error"):
         write_volume(volume(), tmp_path / "out.nrrd")
     assert list(tmp_path.iterdir()) == []
@@ -317,7 +317,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.volume import read_volume, write_volume
+from MAPDiffLib.scan.volume import read_volume, write_volume
 
 folder = Path(sys.argv[1])
 scan = read_volume(folder / "scan.nrrd")

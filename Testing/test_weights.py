@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from MAPDiffLib.weights import LARGEST, STEP, pack, rounded, unpack
+from MAPDiffLib.model.quantisation import LARGEST, STEP, pack, rounded, unpack
 
 
 def weights_like(kind: str) -> torch.Tensor:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from MAPDiffLib.folder import earlier_results
 from MAPDiffLib.job import decode_message, read_job
-from MAPDiffLib.volume import read_volume
+from MAPDiffLib.jobs.output_folder import earlier_results
+from MAPDiffLib.scan.volume import read_volume
 from Testing import tiny
 from Testing.workers import worker_processes
 
@@ -177,7 +177,7 @@ def test_a_full_disk_is_an_error_with_code_1_and_leaves_nothing_half_written(sta
 
 SPEAKING = """
 import os, sys
-import MAPDiffLib.worker as worker
+import MAPDiffLib.jobs.worker as worker
 def run_job(job, report, cancelled):
     print("a print of a library")
     os.system("echo a child process")

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from MAPDiffLib.bundle import save_bundle
-from MAPDiffLib.network import DenoisingUNet, NetworkConfig
-from MAPDiffLib.volume import Volume, write_volume
-from training.datasets import ALL_DOSES, dose_file
+from MAPDiffLib.model.bundle import save_bundle
+from MAPDiffLib.model.network import DenoisingUNet, NetworkConfig
+from MAPDiffLib.scan.volume import Volume, write_volume
+from training.cases.case_file import ALL_DOSES, dose_file
 from training.simulate.tissues import Tissue
 
 CONFIG = NetworkConfig(widths=(4, 8), blocks=1, embedding=8)

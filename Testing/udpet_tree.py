@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 from pydicom import uid
 
-from MAPDiffLib.volume import Volume, write_volume
+from MAPDiffLib.scan.volume import Volume, write_volume
 
 SHAPE, SPACING_MM = (12, 24, 28), (10.0, 10.0, 26.0)  # z, y, x; x, y, z
 FACTORS = (1, 2, 4, 10, 20, 50, 100)

@@ -22,10 +22,10 @@ from bench.rivals import Rival, rivals
 from bench.scans import DOSE, quadra_scan, small_scan
 from bench.timing import in_child, repeated, seconds_of, summary
 from bench.worker import progress, start_up
-from MAPDiffLib.bundle import Bundle, load_bundle
-from MAPDiffLib.device import choose_compute
-from MAPDiffLib.restore import RestoreOptions, restore
-from MAPDiffLib.volume import Volume, write_volume
+from MAPDiffLib.model.bundle import Bundle, load_bundle
+from MAPDiffLib.restoration.device import choose_compute
+from MAPDiffLib.restoration.restore import RestoreOptions, restore
+from MAPDiffLib.scan.volume import Volume, write_volume
 
 SCANS = {"small": small_scan, "quadra": quadra_scan}
 LIMIT_EDGE = {"cpu": 96, "cuda": 256}

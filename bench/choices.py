@@ -7,8 +7,8 @@ import copy
 import torch
 
 from bench.timing import repeated, seconds_of, summary
-from MAPDiffLib.bundle import Bundle
-from MAPDiffLib.device import DTYPES, LAYOUTS, choose_compute
+from MAPDiffLib.model.bundle import Bundle
+from MAPDiffLib.restoration.device import DTYPES, LAYOUTS, choose_compute
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.scans import DOSE, cropped
 from bench.timing import in_child
-from MAPDiffLib.volume import Volume
+from MAPDiffLib.scan.volume import Volume
 
 DOSES = ((1.0,), (0.5, 1.0), (0.25, 0.5, 1.0), (0.1, 0.25, 0.5, 1.0))
 

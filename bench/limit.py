@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from bench.timing import Stages, repeated, summary
-from MAPDiffLib import plan, restore, sampling, tiles
-from MAPDiffLib.bundle import Bundle
-from MAPDiffLib.device import Compute
-from MAPDiffLib.network import DenoisingUNet
-from MAPDiffLib.stepwise import CONVOLUTIONS, multiply_adds
-from MAPDiffLib.volume import Volume
+from MAPDiffLib.model.bundle import Bundle
+from MAPDiffLib.model.network import DenoisingUNet
+from MAPDiffLib.restoration import plan, restore, sampling, tiles
+from MAPDiffLib.restoration.device import Compute
+from MAPDiffLib.restoration.progress_hooks import CONVOLUTIONS, multiply_adds
+from MAPDiffLib.scan.volume import Volume
 
 # Exclusive seconds go to the first of these that is running: the convolutions are inside the network, and so on.
 STAGES = {

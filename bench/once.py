@@ -11,9 +11,9 @@ import numpy as np
 
 def main(path: str, text: str) -> None:
     """Restores the voxels in a .npy file with the given spacing and options; prints seconds as JSON."""
-    from MAPDiffLib.bundle import load_bundle
-    from MAPDiffLib.restore import RestoreOptions, restore
-    from MAPDiffLib.volume import Volume
+    from MAPDiffLib.model.bundle import load_bundle
+    from MAPDiffLib.restoration.restore import RestoreOptions, restore
+    from MAPDiffLib.scan.volume import Volume
 
     given = json.loads(text)
     scan = Volume(np.load(path), given["spacing_mm"], units="SUVbw")

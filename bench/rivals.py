@@ -16,13 +16,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from MAPDiffLib.bodybox import BodyBox
-from MAPDiffLib.bundle import Bundle
-from MAPDiffLib.device import Compute
-from MAPDiffLib.diffusion import Diffusion, ancestral_sampler
-from MAPDiffLib.intensity import Intensity
-from MAPDiffLib.tiles import TiledNetwork
-from MAPDiffLib.volume import Volume
+from MAPDiffLib.model.bundle import Bundle
+from MAPDiffLib.model.diffusion import Diffusion, ancestral_sampler
+from MAPDiffLib.restoration.box import BodyBox
+from MAPDiffLib.restoration.device import Compute
+from MAPDiffLib.restoration.intensity import Intensity
+from MAPDiffLib.restoration.tiles import TiledNetwork
+from MAPDiffLib.scan.volume import Volume
 
 PATCH, OVERLAP = 96, 48
 SLAB = 32  # slices of a filter's part, with the context that it needs on either side

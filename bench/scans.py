@@ -7,7 +7,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from MAPDiffLib.volume import Volume
+from MAPDiffLib.scan.volume import Volume
 from training.simulate.phantom import make_phantom
 from training.simulate.shapes import Grid
 

@@ -49,7 +49,7 @@ def _add_prepare_udpet(steps) -> None:
 
 
 def _prepare_udpet(options) -> None:
-    from training.udpet import TABLE_FILE, prepare_udpet, summary
+    from training.udpet.prepare import TABLE_FILE, prepare_udpet, summary
 
     rows = prepare_udpet(options.root, options.output, options.jobs, options.retry)
     print(f"{summary(rows)}\n{options.output / TABLE_FILE}")
@@ -67,9 +67,9 @@ def _add_submit_udpet(steps) -> None:
 
 
 def _submit_udpet(options) -> None:
-    from MAPDiffLib.console import BatchConsole
     from MAPDiffLib.job import Job
-    from training.udpet_submit import RESTORED, submit_udpet
+    from MAPDiffLib.jobs.console import BatchConsole
+    from training.udpet.submit import RESTORED, submit_udpet
 
     same = {name: getattr(options, name) for name in ("bundle", "device", "samples")}
     common = Job(str(options.root), str(options.output / RESTORED), **same)
@@ -87,9 +87,9 @@ def _add_calibrate(steps) -> None:
 
 
 def _calibrate(options) -> None:
-    from MAPDiffLib.diffusion import Diffusion
-    from training.calibrate import calibrate
-    from training.datasets import find_cases
+    from MAPDiffLib.model.diffusion import Diffusion
+    from training.cases.case_file import find_cases
+    from training.export.calibrate import calibrate
 
     calibrate(find_cases(options.cases)[: options.limit], Diffusion()).save(options.output)
     print(options.output.read_text())
@@ -111,8 +111,8 @@ def _add_train(steps) -> None:
 
 
 def _train(options) -> None:
+    from training.cases.case_file import find_cases
     from training.config import load_config
-    from training.datasets import find_cases
     from training.train import train
 
     changes = _changes(options.set)
@@ -134,8 +134,8 @@ def _add_throughput(steps) -> None:
 
 
 def _throughput(options) -> None:
+    from training.cases.case_file import find_cases
     from training.config import load_config
-    from training.datasets import find_cases
     from training.throughput import measure_throughput
 
     config = load_config(options.config, **_changes(options.set))
@@ -148,7 +148,7 @@ def _changes(texts: list[str]) -> dict:
 
 
 def _taus(calibration: Path) -> list[int]:
-    from MAPDiffLib.doses import ANCHOR_DOSES
+    from MAPDiffLib.restoration.doses import ANCHOR_DOSES
 
     taus = json.loads(calibration.read_text())["taus"]
     return [taus[f"{dose:g}"] for dose in ANCHOR_DOSES]
@@ -169,9 +169,9 @@ def _add_rival(steps) -> None:
 
 
 def _rival(options) -> None:
-    from training.datasets import find_cases
-    from training.rivals.config import RivalConfig
-    from training.rivals.train import train_rival
+    from training.baselines.config import RivalConfig
+    from training.baselines.train import train_rival
+    from training.cases.case_file import find_cases
 
     values = {name: getattr(options, name) for name in ("name", "iterations", "batch", "patch")}
     changes = _changes(options.set)
@@ -191,8 +191,8 @@ def _add_export(steps) -> None:
 
 
 def _export(options) -> None:
-    from training.datasets import find_cases
-    from training.export_bundle import export_bundle
+    from training.cases.case_file import find_cases
+    from training.export.bundle import export_bundle
 
     validation, unlike = _fitted_on(options)
     cases, described = find_cases(options.cases), options.description
@@ -209,7 +209,7 @@ def _add_refit(steps) -> None:
 
 
 def _refit(options) -> None:
-    from training.export_bundle import refit_bundle
+    from training.export.bundle import refit_bundle
 
     validation, unlike = _fitted_on(options)
     print(refit_bundle(options.bundle, validation, options.output, unlike))
@@ -226,13 +226,13 @@ def _add_fitted_on(parser) -> None:
 
 def _fitted_on(options) -> tuple[list[Path], list[Path]]:
     """The cases of --validation and --unlike."""
-    from training.datasets import find_cases
+    from training.cases.case_file import find_cases
 
     return find_cases(options.validation), find_cases(options.unlike) if options.unlike else []
 
 
 def _add_evaluate(steps) -> None:
-    from training.table.options import add_arguments
+    from training.evaluation.options import add_arguments
 
     parser = steps.add_parser("evaluate", help="the table: every method on the same unseen cases")
     add_arguments(parser)
@@ -240,7 +240,7 @@ def _add_evaluate(steps) -> None:
 
 
 def _evaluate(options) -> None:
-    from training.table.evaluate import evaluate
+    from training.evaluation.evaluate import evaluate
 
     evaluate(options)
 

@@ -7,11 +7,11 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from MAPDiffLib.diffusion import Diffusion
-from MAPDiffLib.doses import ANCHOR_DOSES, Anchor
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.network import NetworkConfig
-from training.variety import Variety
+from MAPDiffLib.model.diffusion import Diffusion
+from MAPDiffLib.model.network import NetworkConfig
+from MAPDiffLib.restoration.doses import ANCHOR_DOSES, Anchor
+from training.cases.augmentation import Variety
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -23,7 +23,7 @@ class TrainConfig:
     name: str = "mapdiff-base"
     network: NetworkConfig = field(default_factory=NetworkConfig)
     diffusion: Diffusion = field(default_factory=Diffusion)
-    taus: tuple[int, ...] = (200, 120, 70, 0)  # per anchor dose 1/10, 1/4, 1/2, full; from training/calibrate.py
+    taus: tuple[int, ...] = (200, 120, 70, 0)  # per anchor dose 1/10, 1/4, 1/2, full; from training/export/calibrate.py
     anchored_doses: tuple[float, ...] = ANCHOR_DOSES  # the anchors that supervise; the others' timesteps do without
     error: str = "absolute"  # or "squares", as in the paper: what the loss makes of a difference
     anchor_lambda: float = 1.0
@@ -39,7 +39,7 @@ class TrainConfig:
         default_factory=lambda: {0.01: 0.05, 0.02: 0.15, 0.05: 0.55, 0.1: 0.15, 0.25: 0.1}
     )
     # Shares of the patches on other voxels, of doses between two input doses, through a further post-filter, and of
-    # scanners with fewer counts (training/variety.py).
+    # scanners with fewer counts (training/cases/augmentation.py).
     zoomed: float = 0.25
     between: float = 0.5
     filtered: float = 0.5

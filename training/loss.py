@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from MAPDiffLib.doses import anchor_of, anchor_weight
+from MAPDiffLib.restoration.doses import anchor_of, anchor_weight
 from training.config import TrainConfig
 
 

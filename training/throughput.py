@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 
+from training.cases.loader import batches
+from training.cases.patches import PatchSource
 from training.config import TrainConfig
-from training.datasets import PatchSource, batches
 from training.train import begin, update
 
 FEWEST = 3  # batches or steps that count, however long they take

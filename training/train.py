@@ -19,15 +19,16 @@ import torch
 from lightning_fabric import Fabric
 from torch.utils.tensorboard import SummaryWriter
 
-from MAPDiffLib.bundle import load_bundle
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.network import DenoisingUNet
-from MAPDiffLib.weights import is_rounded, rounded
+from MAPDiffLib.model.bundle import load_bundle
+from MAPDiffLib.model.network import DenoisingUNet
+from MAPDiffLib.model.quantisation import is_rounded, rounded
+from training.cases.loader import batches
+from training.cases.patches import Batch, PatchSource
 from training.config import TrainConfig
-from training.datasets import Batch, PatchSource, batches
-from training.grow import grown
 from training.loss import Loss, anchored_loss
-from training.optimisation import AveragedWeights, rate
+from training.schedule import AveragedWeights, rate
+from training.widen import grown
 
 CHECKPOINT, CONFIG, LOG = "last.ckpt", "config.json", "train.log.jsonl"
 

@@ -229,7 +229,7 @@ class DenoiseRun:
 
     @property
     def estimate(self) -> dict:
-        """What the worker found for the scan's own dose (MAPDiffLib.doses.DoseEstimate), {} where it did not look."""
+        """What the worker found for the scan's own dose (a DoseEstimate of MAPDiffLib), {} where it did not look."""
         return (self.report.get("input") or {}).get("dose_estimated") or {}
 
     @vtk.calldata_type(vtk.VTK_OBJECT)

@@ -136,7 +136,7 @@ def test_a_full_disk_is_said_and_nothing_is_left(panel, application, monkeypatch
 # What a worker with `room` bytes of memory left after loading its libraries is started with: the real worker.
 LIMITED = """
 import resource, runpy, sys
-import torch, MAPDiffLib.restore
+import torch, MAPDiffLib.restoration.restore
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + {room},) * 2)
 sys.argv = sys.argv[2:]

@@ -34,7 +34,7 @@ def read(path, volumefile):
 def test_what_the_worker_reads_is_what_the_panel_wrote_and_back(parts, tmp_path):
     from MAPDiffPanelLib import volumefile
 
-    from MAPDiffLib.volume import read_volume, write_volume
+    from MAPDiffLib.scan.volume import read_volume, write_volume
 
     voxels = np.random.default_rng(0).normal(size=(60, 90, 80)).astype(np.float32)
     matrix = [[-4.0, 0.1, 0, 10], [0, 4.1, 0.2, -3], [0, 0, 4.3, 1 / 3], [0, 0, 0, 1]]

@@ -7,7 +7,7 @@ from concurrent.futures import as_completed
 
 from tqdm import tqdm
 
-from training.processes import process_pool
+from training.process_pool import process_pool
 from training.simulate.cases import DOSES, SIZES, SPLITS, make_case
 from training.simulate.phantom import LESIONS
 

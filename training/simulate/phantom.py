@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from MAPDiffLib.volume import body_mask
+from MAPDiffLib.scan.volume import body_mask
 from training.simulate import flesh, head, organs, skeleton
 from training.simulate.shapes import Canvas, Grid, SmoothField, smooth_field
 from training.simulate.tissues import Tissue, uptake_tables

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from MAPDiffLib.intensity import BODY_MEAN_SUV
-from MAPDiffLib.volume import Volume, body_mask, read_volume
+from MAPDiffLib.restoration.intensity import BODY_MEAN_SUV
+from MAPDiffLib.scan.volume import Volume, body_mask, read_volume
 from training.simulate.cases import DOSES, scan_at_doses, write_case
 from training.simulate.scanner import ScannerSetup
 

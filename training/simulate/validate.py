@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from MAPDiffLib.volume import body_mask
+from MAPDiffLib.scan.volume import body_mask
 from training.simulate.tissues import Tissue
 
 METRIC_VOXEL_MM = 1.65

@@ -1,0 +1,1 @@
+"""Restorations as processes: jobs, the worker, batches, clusters."""

@@ -1,0 +1,196 @@
+"""Runs one job: checks, reads, restores, writes. The command line, the worker and the tests all come through here.
+
+Nothing heavy is imported before it is needed: a job that cannot work is refused at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import fields
+from pathlib import Path
+
+from MAPDiffLib import __version__
+from MAPDiffLib.errors import Cancelled
+from MAPDiffLib.job import (
+    REPORT_FILE,
+    RESEARCH_USE,
+    Job,
+    dose_file,
+    dose_label,
+    input_dose_label,
+    to_plain,
+    uncertainty_file,
+)
+from MAPDiffLib.jobs.output_folder import check_still_there, earlier_results, make_output, sole_writer
+
+Report = Callable[[dict], None]
+
+
+def run_job(
+    job: Job,
+    report: Report = lambda message: None,
+    cancelled: Callable[[], bool] = lambda: False,
+    turn: AbstractContextManager = nullcontext(),  # noqa: B008  (stateless)
+) -> Path:
+    """Restores `job.input` into `job.output`; returns the path of its report.json, which is written last.
+
+    Each dose is written whole and then reported as a "dose" message. InputError before any work for a job that cannot
+    work; Cancelled when `cancelled()` turns true: doses already written stay, nothing half-written does. `turn` is held
+    while a dose is computed, not while files are read or written: jobs in several threads overlap these with that.
+    """
+    with sole_writer(make_output(job)):
+        return _run(job, earlier_results(job), report, cancelled, turn)
+
+
+def _run(
+    job: Job, stale: list[Path], report: Report, cancelled: Callable[[], bool], turn: AbstractContextManager
+) -> Path:
+    report({"type": "status", "message": "Loading the model libraries"})
+    _waiting(cancelled, importlib.import_module, "MAPDiffLib.restoration.restore")
+    from MAPDiffLib.model.bundle import load_bundle
+    from MAPDiffLib.restoration.restore import RestoreOptions, restore
+    from MAPDiffLib.scan.volume import check_volume, read_volume
+
+    report({"type": "status", "message": f"Reading {Path(job.input).name}"})
+    volume = _waiting(cancelled, read_volume, job.input)
+    _waiting(cancelled, check_volume, volume, Path(job.input).name)
+    bundle = _waiting(cancelled, load_bundle, job.bundle)
+    options = RestoreOptions(**{field.name: getattr(job, field.name) for field in fields(RestoreOptions)})
+    write = _writer(job, f"{bundle.name} (weights sha256 {bundle.sha256[:12]})")
+    stages = _in_turn(restore(volume, bundle, options, report, cancelled), turn)
+    return _write_results(job, stale, write, stages, report)
+
+
+@contextmanager
+def cancel_on_signals() -> Iterator[threading.Event]:
+    """An event set by Ctrl-C or SIGTERM, so that work stops at its next safe point; a second Ctrl-C stops at once."""
+    event = threading.Event()
+
+    def note(number, frame):
+        event.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _in_turn(stages, turn: AbstractContextManager):
+    """The same stages, each computed while `turn` is held."""
+    while True:
+        with turn:
+            try:
+                restored = next(stages)
+            except StopIteration as end:
+                return end.value
+        yield restored
+        del restored  # or it would be kept while the next one is computed
+
+
+def _writer(job: Job, model: str) -> Callable:
+    """write(volume, path, dose, input_dose) in the job's format; a dose of None is the uncertainty."""
+    from MAPDiffLib.scan.volume import write_volume
+
+    if job.format != "dicom":
+        return lambda volume, path, dose, input_dose: write_volume(volume, path)
+    from MAPDiffLib.scan.dicom_reader import series_files
+    from MAPDiffLib.scan.dicom_writer import Derivation, write_series
+
+    source = series_files(Path(job.input))
+
+    def write(volume, path: Path, dose: float | None, input_dose: float) -> None:
+        shows = "uncertainty" if dose is None else f"{dose_label(dose)} dose"
+        what = "One standard deviation of the restored full dose" if dose is None else f"Restored to {shows}"
+        taken_for = input_dose_label(input_dose, job.input_dose is not None)
+        text = f"{what}, from a scan of {taken_for} dose, by MAPDiff {__version__}, model {model}, seed {job.seed}."
+        write_series(volume, source, Derivation(shows, text, round(1000 * (dose or 0))), path)
+
+    return write
+
+
+def _write_results(job: Job, stale: list[Path], write: Callable, stages, report: Report) -> Path:
+    """Writes each dose as `stages` yields it, then the uncertainty volume, then the report.
+
+    Earlier results go only when there is a first dose to replace them: a job refused late costs nothing.
+    """
+    folder, files = Path(job.output), []
+    while True:
+        try:
+            restored = next(stages)
+        except StopIteration as end:
+            restoration = end.value
+            break
+        while stale:
+            _discard(stale.pop())
+        path = folder / dose_file(restored.dose, job.extension)
+        check_still_there(folder)
+        write(restored.volume, path, restored.dose, restored.input_dose)
+        files.append({"dose": restored.dose, "label": dose_label(restored.dose), "file": path.name})
+        facts = {"dose": restored.dose, "input_dose": restored.input_dose, "figures": restored.figures}
+        report({"type": "dose", "file": str(path), **facts})
+        input_dose = restored.input_dose
+        del restored
+    uncertainty = None
+    if restoration.uncertainty is not None:
+        uncertainty = uncertainty_file(job.extension)
+        check_still_there(folder)
+        write(restoration.uncertainty, folder / uncertainty, None, input_dose)
+    content = {"notice": RESEARCH_USE, "job": job.to_dict(), "files": files, "uncertainty_file": uncertainty}
+    return write_json({**content, **restoration.report}, folder / REPORT_FILE)
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(content: dict, path: Path) -> Path:
+    """Writes JSON whole under a temporary name, then renames it."""
+    partial = path.parent / f".{path.name}.partial"
+    try:
+        partial.write_text(json.dumps(to_plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def write_csv(rows: list[dict], columns: Sequence[str], path: Path) -> None:
+    """Writes a table whole under a temporary name, then renames it."""
+    partial = path.parent / f".{path.name}.partial"
+    try:
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _waiting(cancelled: Callable[[], bool], function: Callable, *arguments):
+    """The function's result, or Cancelled as soon as that is asked for: the thread is left to end by itself.
+
+    For what takes seconds, cannot be interrupted and writes nothing: loading torch, reading a large scan.
+    """
+    pool = ThreadPoolExecutor(max_workers=1)
+    future = pool.submit(function, *arguments)
+    pool.shutdown(wait=False)
+    while not wait([future], timeout=0.1).done:
+        if cancelled():
+            raise Cancelled("cancelled before the restoration began")
+    return future.result()

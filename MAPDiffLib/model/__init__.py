@@ -1,0 +1,1 @@
+"""The network, the diffusion and the bundle that holds them."""

@@ -1,0 +1,1 @@
+"""Volume in, every dose out."""

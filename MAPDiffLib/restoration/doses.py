@@ -1,0 +1,103 @@
+"""Doses: the ladder, the anchors and their timesteps, the input's own dose, and what lies between two doses.
+
+A dose is a fraction of full dose in (0, 1]. Symbols after MAP-Diff (arXiv 2603.02012): tau_j is the timestep whose
+simulated degradation matches the real dose-j scan; a(t) is the anchor that supervises timestep t.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from MAPDiffLib.errors import InputError
+from MAPDiffLib.job import dose_label, parse_dose
+from MAPDiffLib.restoration.noise import relative_noise
+
+__all__ = [
+    "ANCHOR_DOSES", "Anchor", "DoseCalibration", "DoseEstimate", "anchor_of", "anchor_weight", "dose_label",
+    "estimate_dose", "match_degradation", "mix", "mix_share", "parse_dose",
+]  # fmt: skip
+
+ANCHOR_DOSES = (0.1, 0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A real dose on the way and its calibrated timestep."""
+
+    dose: float
+    tau: int
+
+
+def anchor_of(t: torch.Tensor, anchors: Sequence[Anchor]) -> torch.Tensor:
+    """a(t) as an index into `anchors` (ascending dose, falling tau): [tau_1, T) -> 0, [tau_2, tau_1) -> 1, ..."""
+    boundaries = torch.tensor([anchor.tau for anchor in anchors[:-1]], device=t.device)
+    return (t[..., None] < boundaries).sum(dim=-1)
+
+
+def anchor_weight(t: torch.Tensor, timesteps: int, power: float) -> torch.Tensor:
+    """w(t) = (1 - t/T)^p: late, nearly noise-free timesteps count most."""
+    return (1 - t / timesteps) ** power
+
+
+def match_degradation(simulated: np.ndarray, real: Sequence[float]) -> int:
+    """tau = argmin_t |d_sim(t) - d_real|^2; `simulated` [t, 2] and `real` [2] hold d = (NMAE, 1 - SSIM)."""
+    return int(np.argmin(((np.asarray(simulated) - np.asarray(real)) ** 2).sum(axis=1)))
+
+
+def mix(low: np.ndarray, high: np.ndarray, low_dose: float, dose: float, high_dose: float = 1.0) -> np.ndarray:
+    """The image at `dose` between two nested doses: linear in 1/dose.
+
+    Counts at low dose are part of those at high dose, so E[image at d | low] = s * low + (1 - s) * E[high | low]
+    with s falling from 1 at low_dose to 0 at high_dose, linear in 1/d.
+    """
+    share = mix_share(low_dose, dose, high_dose)
+    return share * low + (1 - share) * high
+
+
+def mix_share(low_dose: float, dose: float, high_dose: float = 1.0) -> float:
+    """The weight of the lower of two doses in the image at `dose`. InputError unless low <= dose <= high."""
+    if not 0 < low_dose <= dose <= high_dose <= 1:
+        raise InputError(f"dose {dose:g} does not lie between {low_dose:g} and {high_dose:g}")
+    return 0.0 if low_dose == high_dose else (1 / dose - 1 / high_dose) / (1 / low_dose - 1 / high_dose)
+
+
+@dataclass(frozen=True)
+class DoseEstimate:
+    """The dose a scan looks like, with the 90 % interval that the calibration cases allow."""
+
+    dose: float
+    low: float
+    high: float
+    noise: float
+
+    def __str__(self) -> str:
+        return f"1/{1 / self.dose:.0f} (1/{1 / self.low:.0f} to 1/{1 / self.high:.0f})"
+
+
+@dataclass(frozen=True)
+class DoseCalibration:
+    """Noise of scans of known dose: log(noise) per log(dose), and how far single scans scatter (sd of log dose)."""
+
+    doses: tuple[float, ...]
+    noise: tuple[float, ...]
+    scatter: float
+
+    def estimate(self, noise: float) -> DoseEstimate:
+        """Dose for a measured noise: interpolated in the logarithm, held at the ends of the calibrated range."""
+        log_dose = float(np.interp(-np.log(max(noise, 1e-6)), -np.log(self.noise), np.log(self.doses)))
+        spread = 1.645 * self.scatter
+        bounded = [min(1.0, math.exp(log_dose + delta)) for delta in (0.0, -spread, spread)]
+        return DoseEstimate(*bounded, noise=noise)
+
+
+def estimate_dose(
+    voxels: np.ndarray, body: np.ndarray, spacing_mm: Sequence[float], calibration: DoseCalibration
+) -> DoseEstimate | None:
+    """The dose of a scan from its own noise; None where that cannot be measured."""
+    noise = relative_noise(voxels, body, spacing_mm)
+    return None if noise is None else calibration.estimate(noise)

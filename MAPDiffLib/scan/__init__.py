@@ -1,0 +1,1 @@
+"""A scan in and out: files, DICOM, SUV, the body."""

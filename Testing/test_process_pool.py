@@ -1,0 +1,71 @@
+"""Processes that share work: none outlives its program, and an error is not held back until the rest is worked off."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.process_pool import THREADS, process_pool
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from training.process_pool import process_pool
+
+def job(marker):
+    Path(marker).touch()
+    time.sleep(120)
+
+if __name__ == "__main__":
+    with process_pool(2) as pool:
+        for number in range(6):
+            pool.submit(job, f"{sys.argv[1]}/started-{number}")
+"""
+
+
+def slow(marker: Path) -> None:
+    time.sleep(0.3)
+    marker.touch()
+
+
+def wrong() -> None:
+    raise ValueError("of the first job")
+
+
+@pytest.mark.parametrize("end", ["terminate", "kill"])
+def test_processes_end_with_the_program(tmp_path, end):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as program:
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.glob("started-*"))) < 2:
+            assert time.monotonic() < deadline and program.poll() is None
+            time.sleep(0.05)
+        getattr(program, end)()
+        program.communicate(timeout=20)  # the end of a pipe that each of the processes holds open
+    assert len(list(tmp_path.glob("started-*"))) == 2
+
+
+def test_processes_share_the_cores_and_the_program_keeps_its_own(monkeypatch):
+    for name in THREADS:
+        monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    with process_pool(os.cpu_count()) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 1
+    assert os.environ == before
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with process_pool(os.cpu_count()) as pool:
+        assert pool.submit(os.getenv, "OMP_NUM_THREADS").result() == "3"
+
+
+def test_an_error_drops_what_waits(tmp_path):
+    with pytest.raises(ValueError, match="of the first job"), process_pool(1) as pool:
+        first = pool.submit(wrong)
+        for number in range(20):
+            pool.submit(slow, tmp_path / str(number))
+        first.result()
+    assert len(list(tmp_path.iterdir())) < 10

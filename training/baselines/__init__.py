@@ -1,0 +1,1 @@
+"""Methods that ours is set beside, trained on the same patches."""

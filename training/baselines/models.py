@@ -1,0 +1,82 @@
+"""The rivals' networks, MONAI's own, each behind the interface of our denoiser.
+
+A rival restores in one pass: of (x_t, scan, t, dose) it looks at the scan and its dose alone. Like ours it works on
+log1p(SUV), adds its output to the scan and, untrained, returns the scan itself.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from MAPDiffLib.errors import InputError
+from training.baselines.config import WIDTHS, RivalConfig
+
+INPUTS = 2  # the scan and its dose
+
+
+class OnePass(nn.Module):
+    """(x_t, scan, t, dose) -> full dose, all [batch, 1, z, y, x] in network units; x_t and t are not looked at."""
+
+    def __init__(self, config: RivalConfig):
+        super().__init__()
+        self.config = config
+        self.body = _body(config)
+
+    def forward(self, x_t: torch.Tensor, scan: torch.Tensor, t: torch.Tensor, dose: torch.Tensor) -> torch.Tensor:
+        level = (torch.log2(dose) / 8).to(scan.dtype)[:, None, None, None, None].expand_as(scan)
+        return scan + self.body(torch.cat([scan, level], dim=1))
+
+    def restore(self, scan: torch.Tensor, dose: torch.Tensor) -> torch.Tensor:
+        """Full dose from scan [batch, 1, z, y, x] and dose [batch]."""
+        return self(scan, scan, dose, dose)
+
+
+def discriminator() -> nn.Module:
+    """MONAI's PatchGAN: scan and image as channels [batch, 2, z, y, x] -> a list of maps, the logits last."""
+    return _monai("networks.nets").PatchDiscriminator(spatial_dims=3, channels=32, in_channels=2, num_layers_d=3)
+
+
+def adversarial_loss() -> nn.Module:
+    """Least squares (LSGAN, arXiv 1611.04076), MONAI's."""
+    return _monai("losses").PatchAdversarialLoss(criterion="least_squares", no_activation_leastsq=True)
+
+
+def parameters(network: nn.Module) -> int:
+    """How many numbers a network learns."""
+    return sum(p.numel() for p in network.parameters())
+
+
+def _body(config: RivalConfig) -> nn.Module:
+    nets, width = _monai("networks.nets"), config.width or WIDTHS[config.name]
+    if config.name == "swinunetr":
+        body = nets.SwinUNETR(in_channels=INPUTS, out_channels=1, feature_size=width)
+        last = body.out.conv.conv
+    else:
+        # Without normalisation, as in EDSR (arXiv 1707.02921): an image's level is what is to be restored, and no
+        # voxel's result may depend on how much air its patch holds.
+        features = (width, width, 2 * width, 4 * width, 8 * width, width)
+        body = nets.BasicUNet(spatial_dims=3, in_channels=INPUTS, out_channels=1, features=features, norm=None)
+        body.apply(_keep_variance)
+        last = body.final_conv
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return body
+
+
+def _keep_variance(module: nn.Module) -> None:
+    """He et al. 2015 (arXiv 1502.01852) for leaky ReLU: without normalisation, torch's own start lets signals fade."""
+    if isinstance(module, nn.Conv3d):
+        nn.init.kaiming_normal_(module.weight, a=0.1)
+    elif isinstance(module, nn.ConvTranspose3d):  # stride 2, kernel 2: each output voxel has one input voxel
+        nn.init.normal_(module.weight, std=module.in_channels**-0.5)
+
+
+def _monai(module: str):
+    """A module of MONAI, imported only here and only when a rival is built."""
+    try:
+        import importlib
+
+        return importlib.import_module(f"monai.{module}")
+    except ImportError as error:
+        raise InputError(f'the trained rivals need MONAI ({error}): pip install "mapdiff[rivals]"') from None

@@ -1,0 +1,139 @@
+"""Trains a rival on one device: resumable, numbered batches, channels last, bfloat16 on a GPU, averaged weights."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from MAPDiffLib.errors import InputError
+from MAPDiffLib.restoration.device import choose_compute
+from training.baselines.config import RivalConfig
+from training.baselines.models import OnePass, parameters
+from training.baselines.objectives import objective
+from training.baselines.saved import save_rival
+from training.cases.loader import batches
+from training.cases.patches import PatchSource
+from training.schedule import AveragedWeights, rate
+
+CHECKPOINT, CONFIG, LOG = "last.ckpt", "config.json", "train.log.jsonl"
+LOG_EVERY = 20
+
+
+def train_rival(
+    config: RivalConfig, cases: list[Path], output: Path, device: str = "auto", workers: int | None = None
+) -> Path:
+    """Train to config.iterations in folder `output`, resuming from its checkpoint; returns the folder, a whole rival.
+
+    `workers` as in loader.batches. InputError when `output` holds a run of another configuration.
+    """
+    place = choose_compute(device, "float32").device
+    on_gpu = place.type == "cuda"
+    _claim_folder(config, output)
+    torch.manual_seed(config.seed)
+    torch.backends.cudnn.benchmark = on_gpu
+    network = OnePass(config).to(place, memory_format=torch.channels_last_3d)
+    learner = objective(network, config)
+    for module in learner.modules.values():
+        module.to(place)
+    average = AveragedWeights(network, config.ema_decay)
+    state = _State(output / CHECKPOINT, learner, average.module)
+    state.load(place)
+    autocast = partial(torch.autocast, "cuda", torch.bfloat16) if on_gpu else nullcontext
+    source = PatchSource(cases, config.patch, config.input_doses, config.seed, config.variety, place)
+    log = _Log(output, config, parameters(network), state.iteration)
+    remaining = range(state.iteration, config.iterations)
+    for batch in batches(source, range(config.batch), remaining, place, workers):
+        for optimizer in learner.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = rate(config, state.iteration)
+        losses = learner.step(batch, autocast)
+        state.iteration += 1
+        average.update(network, state.iteration)
+        log.add(state.iteration, losses)
+        if state.iteration % config.checkpoint_every == 0 or state.iteration == config.iterations:
+            state.seconds += log.lap()
+            state.save()
+            save_rival(output, average.module, state.iteration, len(cases), state.seconds)
+    return output
+
+
+class _State:
+    """What a checkpoint holds: networks, their average, optimisers, how far the training has come."""
+
+    def __init__(self, path: Path, learner, average: nn.Module):
+        self.path, self.learner, self.average = path, learner, average
+        self.iteration, self.seconds = 0, 0.0
+
+    def _parts(self) -> dict:
+        return {**self.learner.modules, "average": self.average} | {
+            f"{name} optimizer": optimizer for name, optimizer in self.learner.optimizers.items()
+        }
+
+    def save(self) -> None:
+        """Whole under another name first: a kill in the middle leaves the previous checkpoint."""
+        partial_file = self.path.with_suffix(".partial")
+        counts = {"iteration": self.iteration, "seconds": self.seconds}
+        torch.save({name: part.state_dict() for name, part in self._parts().items()} | counts, partial_file)
+        os.replace(partial_file, self.path)
+
+    def load(self, device: torch.device) -> None:
+        """Continue from the checkpoint where there is one."""
+        if not self.path.exists():
+            return
+        kept = torch.load(self.path, map_location=device, weights_only=True)
+        for name, part in self._parts().items():
+            part.load_state_dict(kept[name])
+        self.iteration, self.seconds = kept["iteration"], kept["seconds"]
+
+
+class _Log:
+    """One JSON line every 20 iterations on file and on the screen: mean losses, rate of the work."""
+
+    def __init__(self, folder: Path, config: RivalConfig, size: int, iteration: int):
+        self.file = (folder / LOG).open("a", buffering=1)
+        self.config, self.rows = config, []
+        self.started = self.marked = time.monotonic()
+        seen = config.voxels_seen / 1e9
+        print(f"{config.name}: {size / 1e6:.2f} M parameters, {seen:.2f} G voxels, from {iteration}", flush=True)
+
+    def add(self, iteration: int, losses: dict[str, torch.Tensor]) -> None:
+        self.rows.append(losses)
+        if iteration % LOG_EVERY and iteration != self.config.iterations:
+            return
+        # Only here: reading a loss waits for the GPU.
+        means = {key: sum(row[key] for row in self.rows).item() / len(self.rows) for key in losses}
+        if not all(map(math.isfinite, means.values())):
+            raise InputError(
+                f"iteration {iteration}: the losses are {means}, not finite; train again with a lower learning_rate,"
+                " into another --output"
+            )
+        now = time.monotonic()
+        line = json.dumps({"iteration": iteration, **means, "seconds": (now - self.marked) / len(self.rows)})
+        self.file.write(line + "\n")
+        if iteration % (5 * LOG_EVERY) == 0:
+            print(line, flush=True)
+        self.marked, self.rows = now, []
+
+    def lap(self) -> float:
+        """Seconds since the last lap."""
+        before, self.started = self.started, time.monotonic()
+        return self.started - before
+
+
+def _claim_folder(config: RivalConfig, output: Path) -> None:
+    """Keep the configuration beside the checkpoint; refuse to continue a different one."""
+    path = output / CONFIG
+    if path.exists():
+        if RivalConfig.from_json(path.read_text()) != config:
+            raise InputError(f"{path}: holds another configuration than the one asked for; choose another --output")
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    path.write_text(config.to_json())

@@ -1,0 +1,1 @@
+"""Multi-dose cases on disk, and training patches from them."""

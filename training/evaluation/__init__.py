@@ -1,0 +1,1 @@
+"""The table: every method on the same test cases."""

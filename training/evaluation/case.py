@@ -1,0 +1,96 @@
+"""One test case as the table sees it: every real dose, the body, the truth, organs and lesions, its scanner."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from MAPDiffLib.scan.volume import Volume, body_mask, read_volume
+from training.cases.case_file import derived_doses, dose_file, read_dose
+from training.cases.regions import Lesion, Regions, lesion_regions, organ_regions, phantom_labels
+from training.scores.quantification import Reading
+from training.simulate.tissues import Tissue
+
+SPLIT_SCANNERS = {"external": "external"}  # every other split is of the scanners that training knows
+
+
+@dataclass(frozen=True)
+class TestCase:
+    """A folder with case.json and one NIfTI per dose; truth.nii.gz and labels.nii.gz where they are known."""
+
+    __test__ = False  # no test for pytest to collect
+    folder: Path
+
+    @cached_property
+    def facts(self) -> dict:
+        return json.loads((self.folder / "case.json").read_text())
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def scanner(self) -> str:
+        """The column of the table that this case belongs to: internal, external, or real anatomy."""
+        if "real anatomy" in self.facts.get("kind", ""):
+            return "real anatomy"
+        return SPLIT_SCANNERS.get(self.facts.get("split", ""), "internal")
+
+    def scan(self, dose: float) -> Volume:
+        """The low-dose scan that the methods are given."""
+        return read_dose(self.folder, dose)
+
+    @cached_property
+    def full(self) -> Volume:
+        return read_dose(self.folder, 1.0)
+
+    @cached_property
+    def body(self) -> np.ndarray:
+        return body_mask(self.full.voxels, self.full.spacing_mm)
+
+    def real(self, above: float) -> dict[float, np.ndarray]:
+        """{dose: voxels} of every real scan of at least this dose that was measured, not computed from others."""
+        measured = set(self.facts.get("doses", [1.0])) - set(derived_doses(self.folder))
+        found = {dose: self.folder / dose_file(dose) for dose in measured if dose >= above}
+        return {dose: read_volume(path).voxels for dose, path in sorted(found.items()) if path.exists()}
+
+    @cached_property
+    def truth(self) -> np.ndarray | None:
+        path = self.folder / "truth.nii.gz"
+        return read_volume(path).voxels if path.exists() else None
+
+    @cached_property
+    def tissue(self) -> np.ndarray:
+        """Tissue labels [z, y, x]; of a real subject no more than air, body (as soft tissue) and lesions."""
+        labels = phantom_labels(self.folder, self.full.voxels.shape)
+        if labels is None:
+            labels = np.where(self.body, np.uint8(Tissue.SOFT_TISSUE), np.uint8(Tissue.AIR))
+            for lesion in self.lesions:
+                labels[lesion.mask] = Tissue.LESION
+        return labels
+
+    @cached_property
+    def organs(self) -> Regions:
+        return organ_regions(self.folder, self.full.voxels.shape)
+
+    @cached_property
+    def lesions(self) -> list[Lesion]:
+        return lesion_regions(self.folder, self.full.voxels.shape, self.full.spacing_mm)
+
+    @cached_property
+    def real_organs(self) -> dict[str, dict[str, float]]:
+        """What the real full-dose scan reads in each organ."""
+        return {name: self._reading.organ(mask) for name, mask in self.organs.items()}
+
+    @cached_property
+    def real_lesions(self) -> list[dict[str, float]]:
+        """What the real full-dose scan reads in each lesion."""
+        return [self._reading.lesion(lesion.mask) for lesion in self.lesions]
+
+    @cached_property
+    def _reading(self) -> Reading:
+        return Reading(self.full.voxels, self.full.spacing_mm)

@@ -1,0 +1,170 @@
+"""Methods of the table that run a network: a bundle as its users run it, a trained rival, a training run."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from MAPDiffLib.errors import InputError
+from MAPDiffLib.model.bundle import Bundle, load_bundle
+from MAPDiffLib.model.diffusion import Diffusion, ancestral_sampler, deterministic_sampler
+from MAPDiffLib.restoration.box import BodyBox
+from MAPDiffLib.restoration.device import choose_compute
+from MAPDiffLib.restoration.doses import ANCHOR_DOSES
+from MAPDiffLib.restoration.intensity import Intensity
+from MAPDiffLib.restoration.restore import Restoration, RestoreOptions, restore
+from MAPDiffLib.restoration.sampling import MIRRORS, draw_noise
+from MAPDiffLib.restoration.tiles import TiledNetwork
+from MAPDiffLib.scan.volume import Volume, body_mask
+from training.baselines.saved import FACTS, load_rival
+from training.evaluation.method import Result, with_mixes
+
+# Network units: no activity, and about SUV 240. Beyond them no body lies.
+LOWEST, HIGHEST = -4.0, 12.5
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """A bundle with its own sampling, guard and weights, at every anchor dose above the scan's own.
+
+    path: False leaves it at the first evaluation, from pure noise, as of a one-pass regression.
+    """
+
+    folder: Path
+    samples: int | None = None
+    steps: int | None = None
+    path: bool = True
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __call__(self, scan: Volume, dose: float) -> Result:
+        bundle = _bundle(self.folder) if self.path else without_path(_bundle(self.folder))
+        doses = tuple(d for d in ANCHOR_DOSES if d > dose)
+        options = RestoreOptions(
+            doses=doses, input_dose=dose, samples=self.samples, steps=self.steps, device=self.device,
+            precision=self.precision,
+        )  # fmt: skip
+        images, ending = restored_images(scan, bundle, options)
+        spread = None if ending.uncertainty is None else ending.uncertainty.voxels
+        return Result(images, spread, ending.report["sampling"]["evaluations"])
+
+
+def restored_images(
+    scan: Volume, bundle: Bundle, options: RestoreOptions
+) -> tuple[dict[float, np.ndarray], Restoration]:
+    """({dose: the restored voxels}, what the restoration ended with)."""
+    steps, images = restore(scan, bundle, options), {}
+    while True:
+        try:
+            restored = next(steps)
+        except StopIteration as end:
+            return images, end.value
+        images[restored.dose] = restored.volume.voxels
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A network by itself, with neither fitted weights nor a guard: the mean of `samples` mirrored samples.
+
+    folder: of a rival (`mapdiff-train rival`, one step) or of a run (`mapdiff-train train`). Each sample is evaluated
+    `steps` times from timestep `start` (None: the noisiest) down, or at `timesteps`. stochastic: DDPM's sampler, else
+    DDIM. The doses between scan and full dose are their closed-form mix.
+    """
+
+    folder: Path
+    steps: int = 1
+    samples: int = 1
+    start: int | None = None
+    timesteps: tuple[int, ...] = ()
+    stochastic: bool = False
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __call__(self, scan: Volume, dose: float) -> Result:
+        network, diffusion, tile = _network(self.folder)
+        body = body_mask(scan.voxels, scan.spacing_mm)
+        box = BodyBox.around(body, network.config.stride)
+        tiled = TiledNetwork(network, box.cut(body), choose_compute(self.device, self.precision), tile)
+        intensity = Intensity.of_scan(scan.voxels, body)
+        condition = intensity.to_network(box.cut(scan.voxels).to(tiled.home))
+        total = sum(
+            intensity.to_physical(self._sample(number, tiled, diffusion, condition, dose))
+            for number in range(self.samples)
+        )
+        full, inside = scan.voxels.copy(), body[box.slices]
+        full[box.slices][inside] = box.trim((total / self.samples).cpu()).numpy()[inside]
+        return Result(with_mixes(scan.voxels, dose, full), None, len(self.path(diffusion.timesteps)) * self.samples)
+
+    def path(self, total: int) -> list[int]:
+        """The timesteps of one sample, of a diffusion with `total` of them."""
+        start = total - 1 if self.start is None else self.start
+        return list(self.timesteps) or falling_steps(start + 1, self.steps)
+
+    def _sample(self, number: int, tiled: TiledNetwork, diffusion: Diffusion, condition: torch.Tensor, dose: float):
+        """The last x0_hat of sample `number`, network units [z, y, x]."""
+        axes = MIRRORS[number % len(MIRRORS)]
+
+        def denoise(x_t: torch.Tensor, t: int) -> torch.Tensor:
+            share = t / diffusion.timesteps
+            output = tiled(x_t.flip(axes), condition.flip(axes), share, dose, mirrored=axes).flip(axes)
+            # Clipped as DDPM clips it: where eps is predicted, x0_hat explodes at the noisiest timesteps.
+            x0_hat = diffusion.x0_from(output, x_t, t).clamp(LOWEST, HIGHEST)
+            return torch.where(tiled.body, x0_hat, condition)
+
+        timesteps = self.path(diffusion.timesteps)
+        noise = draw_noise(condition.shape, seed=0, number=number).to(tiled.home)
+        state = diffusion.noised(condition, timesteps[0], noise)
+        if self.stochastic:
+            generator = torch.Generator().manual_seed(number)
+            states = ancestral_sampler(diffusion, denoise, state, timesteps, generator)
+        else:
+            states = deterministic_sampler(diffusion, denoise, state, timesteps)
+        _, x0_hat = deque(states, maxlen=1).pop()  # one at a time: a thousand of a whole body are 16 GB
+        return x0_hat
+
+
+def falling_steps(timesteps: int, steps: int) -> list[int]:
+    """`steps` of the timesteps 0 .. T-1, evenly from the last one down: 4 of 1000 are 999, 749, 499, 249."""
+    if not 1 <= steps <= timesteps:
+        raise InputError(f"steps is {steps}; 1 to {timesteps} are needed")
+    return [round(timesteps * (steps - k) / steps) - 1 for k in range(steps)]
+
+
+def is_rival(folder: Path) -> bool:
+    """Whether a folder holds a trained rival, and not a run of our own training."""
+    return (folder / FACTS).exists()
+
+
+@lru_cache(maxsize=2)
+def _bundle(folder: Path) -> Bundle:
+    return load_bundle(folder)
+
+
+def without_path(bundle: Bundle) -> Bundle:
+    """The same weights with one timestep, the noisiest, and full dose as the only anchor."""
+    sampling, first = bundle.manifest["sampling"], bundle.manifest["sampling"]["timesteps"][0]
+    fits = [fit | {"combine": {"1": {"estimate": {str(first): 1.0}}}} for fit in sampling["fits"]]
+    changed = {"anchors": [{"dose": 1.0, "tau": 0}], "sampling": sampling | {"timesteps": [first], "fits": fits}}
+    return replace(bundle, manifest=bundle.manifest | changed)
+
+
+@lru_cache(maxsize=2)
+def _network(folder: Path) -> tuple[torch.nn.Module, Diffusion, int | None]:
+    """(network, its diffusion, the core of its tiles) of a rival's or a run's folder."""
+    if is_rival(folder):
+        network, _ = load_rival(folder)
+        # Instance normalisation measures what it is shown: tiles as near to the training's patches as the halo allows.
+        normalised = network.config.name == "swinunetr"
+        tile = max(network.config.patch - 2 * network.config.reach, network.config.reach) if normalised else None
+        return network, Diffusion(prediction="x0"), tile
+    from training.train import CHECKPOINT, load_run
+
+    if not (folder / CHECKPOINT).exists():
+        raise InputError(f"{folder} holds neither {FACTS} (mapdiff-train rival) nor {CHECKPOINT} (mapdiff-train train)")
+    network, config = load_run(folder)
+    return network, config.diffusion, None

@@ -1,0 +1,99 @@
+"""The table on disk and on the screen: CSV files with every figure, table.json with the means, text to read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from training.evaluation.run import VERSION
+from training.evaluation.summary import best_rivals, summarise
+
+# Of the table as text: title, width, digits. |mean|, |max|: median size of the bias in lesions of 10 mm and more.
+COLUMNS = (
+    ("PSNR", 7, 2), ("(max)", 7, 2), ("SSIM", 8, 4), ("NMAE", 8, 4), ("NRMSE", 8, 4), ("GMSD", 8, 4),
+    ("|mean|%", 9, 1), ("|max|%", 8, 1), ("CNR", 6, 1), ("spots", 7, 1), ("cover", 7, 3), ("s", 8, 1), ("GB", 6, 1),
+    ("evals", 6, 0),
+)  # fmt: skip
+KEYS = ("scanner", "input_dose", "method", "case")
+
+
+def write_table(records: list[dict], folder: Path, facts: dict) -> dict:
+    """scores.csv, doses.csv, organs.csv, lesions.csv (a row per case and thing measured) and table.json, which is also
+    returned: facts, means with intervals, and each of our methods against the best rival."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_csv(folder / "scores.csv", map(_score_row, records))
+    for part in ("doses", "organs", "lesions"):
+        _write_csv(folder / f"{part}.csv", _part_rows(records, part))
+    table = {"version": VERSION, "facts": facts, "means": summarise(records), "against_best": best_rivals(records)}
+    table = _finite(table)
+    (folder / "table.json").write_text(json.dumps(table, indent=1))
+    return table
+
+
+def format_table(means: dict) -> str:
+    """The means as text: a block per scanner and input dose, a line per method."""
+    lines = []
+    for scanner, doses in means.items():
+        for dose, methods in doses.items():
+            lines.append(f"\n{scanner}, input at {dose} dose")
+            lines.append(f"{'method':34}" + "".join(title.rjust(width) for title, width, _ in COLUMNS))
+            lines += [_line(name, figures) for name, figures in methods.items()]
+    return "\n".join(lines)
+
+
+def format_comparison(against_best: list[dict]) -> str:
+    """Each of our methods against the best rival, PSNR (SUV 20) and NMAE."""
+    lines = [f"\n{'ours - best rival':22}{'95 % interval':>34}{'p':>9}"]
+    for row in against_best:
+        if row["figure"] in ("psnr", "nmae"):
+            where = f"{row['scanner']}, {row['input_dose']:g}: {row['figure']}, {row['ours']} - {row['best_rival']}"
+            lines.append(f"{where}\n{row['mean']:22.4f}{row['low']:17.4f}{row['high']:17.4f}{row['p']:9.3f}")
+    return "\n".join(lines)
+
+
+def _line(name: str, figures: dict) -> str:
+    lesions = figures["lesions"] or {}
+    biases = [lesions.get(key, {}).get("median_abs_bias") for key in ("mean", "max")]
+    values = [
+        *(figures.get(key, {}).get("mean") for key in ("psnr", "psnr_max", "ssim", "nmae", "nrmse", "gmsd")),
+        *(None if value is None else 100 * value for value in biases),
+        lesions.get("contrast_to_noise"),
+        *(figures.get(key) for key in ("false_hot_spots", "coverage_90", "seconds", "peak_gb", "evaluations")),
+    ]
+    return f"{name:34}" + "".join(_cell(v, w, d) for v, (_, w, d) in zip(values, COLUMNS, strict=True))
+
+
+def _cell(value: float | None, width: int, digits: int) -> str:
+    return "-".rjust(width) if value is None else f"{value:{width}.{digits}f}"
+
+
+def _score_row(record: dict) -> dict:
+    plain = {key: record.get(key) for key in ("false_hot_spots", "coverage", "seconds", "peak_gb", "evaluations")}
+    return {key: record[key] for key in KEYS} | record.get("image", {}) | plain
+
+
+def _part_rows(records: list[dict], part: str) -> Iterator[dict]:
+    for record in records:
+        for row in record.get(part, []):
+            yield {key: record[key] for key in KEYS} | row
+
+
+def _write_csv(path: Path, rows) -> None:
+    rows = list(rows)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names or KEYS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _finite(value):
+    """JSON has no infinity (PSNR of equal images) and no nan: both become null."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,58 @@
+"""One method on one case from one input dose: every figure of the table, as plain numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.evaluation.case import TestCase
+from training.evaluation.cost import Cost
+from training.evaluation.method import Method, Result
+from training.scores.doses import coverage, dose_scores
+from training.scores.hotspots import false_hot_spots
+from training.scores.image import image_scores
+from training.scores.quantification import Reading, bias, contrast_to_noise
+
+REAL = "real full-dose scan"  # a row of the table that no method made: hot spots and contrast of the reference itself
+
+
+def score_method(method: Method, case: TestCase, input_dose: float) -> dict:
+    """Run a method and score it: image, doses, organs and lesions, false hot spots, coverage, cost."""
+    scan = case.scan(input_dose)
+    with Cost() as cost:
+        result = method(scan, input_dose)
+    record = score_result(result, case, input_dose, scan.voxels)
+    peak_gb = cost.peak_gb if result.peak_gb is None else result.peak_gb
+    return record | {"seconds": cost.seconds, "peak_gb": peak_gb, "evaluations": result.evaluations}
+
+
+def score_result(result: Result, case: TestCase, input_dose: float, scan: np.ndarray) -> dict:
+    """The figures of what a method gave, but for its cost."""
+    full, real, body = result.images[1.0], case.full.voxels, case.body
+    covered = result.uncertainty is not None
+    return {
+        "image": image_scores(full, real, body),
+        "doses": dose_scores(result.images, scan, input_dose, case.real(above=input_dose), body),
+        "coverage": coverage(full, result.uncertainty, real, body) if covered else None,
+        **score_regions(full, case),
+    }
+
+
+def score_regions(image: np.ndarray, case: TestCase) -> dict:
+    """Organs, lesions and false hot spots of an image of full dose (the real one gives the table's last row)."""
+    reading, spacing = Reading(image, case.full.spacing_mm), case.full.spacing_mm
+    organs = [
+        {"organ": name, **bias(reading.organ(mask), case.real_organs[name])} for name, mask in case.organs.items()
+    ]
+    lesions = [
+        {
+            "lesion": number,
+            "diameter_mm": lesion.diameter_mm,
+            "suv": lesion.suv,
+            "host": lesion.host,
+            **bias(reading.lesion(lesion.mask), case.real_lesions[number]),
+            "contrast_to_noise": contrast_to_noise(image, lesion.mask, case.tissue, lesion.host_label, spacing),
+        }
+        for number, lesion in enumerate(case.lesions)
+    ]
+    spots = None if case.truth is None else false_hot_spots(image, case.truth, case.body, spacing)
+    return {"organs": organs, "lesions": lesions, "false_hot_spots": spots}

@@ -1,0 +1,1 @@
+"""From a training run to a bundle: calibration, fits on validation cases, the bundle."""

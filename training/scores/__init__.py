@@ -1,0 +1,1 @@
+"""What an image, a dose, a lesion is worth: plain functions of arrays."""

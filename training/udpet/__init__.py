@@ -1,0 +1,1 @@
+"""The UDPET challenge data: preparing, submitting, scoring."""
