@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from MAPDiffLib.job import DEFAULT_BUNDLE, InputError, dose_label, parse_dose, parse_doses
 from MAPDiffPanelLib import bundles, devices
-from MAPDiffPanelLib.greyed import allow
+from MAPDiffPanelLib.enabling import allow
 
 AUTO = "auto"
 INPUT_DOSES = (AUTO, "1/100", "1/50", "1/20", "1/10", "1/4")

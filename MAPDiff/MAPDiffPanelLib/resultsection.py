@@ -8,8 +8,8 @@ from slicer.i18n import tr as _
 
 from MAPDiffPanelLib import views
 from MAPDiffPanelLib.display import SharedDisplay, applyPreset, displayNodes
-from MAPDiffPanelLib.greyed import allow
-from MAPDiffPanelLib.numberssection import NumbersSection
+from MAPDiffPanelLib.enabling import allow
+from MAPDiffPanelLib.measurementssection import MeasurementsSection
 from MAPDiffPanelLib.results import findResult, findResults
 from MAPDiffPanelLib.scan import ScanFacts
 from MAPDiffPanelLib.slider import mixAt, neighbour, positionOf
@@ -27,7 +27,7 @@ class ResultSection:
         self._known: list = []
         self.views = views.ComparisonViews(slicer.mrmlScene)
         self.display = SharedDisplay()
-        self.numbers = NumbersSection(ui)
+        self.measurements = MeasurementsSection(ui)
         ui.presetSelector.clear()
         for name in views.PRESETS:
             ui.presetSelector.addItem(name)
@@ -47,14 +47,14 @@ class ResultSection:
     def setParameters(self, parameters) -> None:
         """The parameter node that keeps the choice of result and the slider's place; None disconnects."""
         self._parameters = parameters
-        self.numbers.setParameters(parameters)
+        self.measurements.setParameters(parameters)
         self.views.recognize()
         self.refresh()
 
     def release(self) -> None:
         """The scene or the panel goes: no observer and no node stays behind."""
         self.display.release()
-        self.numbers.release()
+        self.measurements.release()
         self.result, self.touched, self._known = None, False, []
         self.views = views.ComparisonViews(slicer.mrmlScene)
 
@@ -128,7 +128,7 @@ class ResultSection:
         self._filling = False
         self._label()
         self._buttons()
-        self.numbers.use(result)
+        self.measurements.use(result)
 
     def _moveTo(self, position: float) -> None:
         if self.ui.doseSlider.value == round(position * STEP):

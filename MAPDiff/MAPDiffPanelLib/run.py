@@ -19,10 +19,10 @@ from slicer.i18n import tr as _
 
 from MAPDiffLib import job as jobModule
 from MAPDiffPanelLib import outputs
-from MAPDiffPanelLib.endings import changedScan, crashMessage, readReport, writeFailure
+from MAPDiffPanelLib.failure_messages import changedScan, crashMessage, readReport, writeFailure
+from MAPDiffPanelLib.idle_tasks import IdleTasks
 from MAPDiffPanelLib.process import WorkerProcess
 from MAPDiffPanelLib.scan import ScanFacts, checkScan
-from MAPDiffPanelLib.steps import Steps
 from MAPDiffPanelLib.volumefile import writeNrrd
 
 DONE, CANCELLED, FAILED = "done", "cancelled", "failed"
@@ -58,7 +58,7 @@ class DenoiseRun:
         self.uncertaintyNode = None
         self.inputDose = choices.get("input_dose")
         self.outcome, self.lastWords = None, ("", "")
-        self.steps = Steps()
+        self.tasks = IdleTasks()
         self._error, self._ending, self._lastReport = None, None, None
         self._folder = tempfile.mkdtemp(prefix="MAPDiff-", dir=_temporaryPath())
         try:
@@ -90,7 +90,7 @@ class DenoiseRun:
     def start(self) -> None:
         """Returns at once."""
         self.listener.onProgress(0.0, _("Handing the scan to the worker"))
-        self.steps.add(self._begin(), self._failedBeforeStart)
+        self.tasks.add(self._begin(), self._failedBeforeStart)
 
     def cancel(self) -> None:
         """Asks the worker to stop; onFinished follows within three seconds. Doses that have arrived stay."""
@@ -128,7 +128,7 @@ class DenoiseRun:
             return
         kind = message["type"]
         if kind == "dose":
-            self.steps.add(self._receive(message), self._receiveFailed)
+            self.tasks.add(self._receive(message), self._receiveFailed)
         elif kind == "error":
             self._error = (str(message.get("message")), str(message.get("details") or ""))
         elif self._ending is None:  # what comes after a cancel is late
@@ -183,7 +183,7 @@ class DenoiseRun:
 
     def _endWhenRead(self) -> None:
         """After the doses that are still being read."""
-        self.steps.add(self._complete(), lambda error: self._finish(FAILED, *writeFailure(error, self._folder)))
+        self.tasks.add(self._complete(), lambda error: self._finish(FAILED, *writeFailure(error, self._folder)))
 
     def _complete(self) -> Iterator[None]:
         if self._ending == DONE:
@@ -258,7 +258,7 @@ class DenoiseRun:
         self.outcome, self.lastWords = outcome, (message, details)
         for caller, tag in self._observers:
             caller.RemoveObserver(tag)
-        self.steps.clear()
+        self.tasks.clear()
         if self._worker.running:
             self._worker.endAndWait()
         removeFolder(self._folder)

@@ -53,7 +53,7 @@ def render(application, bundle: str) -> None:
         raise SystemExit(panel.ui.statusLabel.text)
     panel.ui.presetSelector.setCurrentIndex(1)
     panel.results._presetChosen(1)
-    standin.pump(lambda: panel.results.numbers.rows, 60)
+    standin.pump(lambda: panel.results.measurements.rows, 60)
     standin.grab(panel.parent, FOLDER / "panel.png", PANEL)
     for button, name in ((panel.ui.pairButton, "pair.png"), (panel.ui.gridButton, "doses.png")):
         button.click()

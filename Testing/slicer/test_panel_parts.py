@@ -1,4 +1,4 @@
-"""The parts of the panel that need no panel: files piece by piece, steps, one look at the main thread's share."""
+"""The parts of the panel that need no panel: files piece by piece, tasks, one look at the main thread's share."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def test_a_file_that_is_not_whole_is_refused(parts, tmp_path, fault, words):
 def test_steps_yield_to_the_event_loop_and_go_on_after_a_failure(parts):
     import time
 
-    from MAPDiffPanelLib.steps import Steps
+    from MAPDiffPanelLib.idle_tasks import IdleTasks
 
-    done, failures, steps = [], [], Steps()
+    done, failures, tasks = [], [], IdleTasks()
 
     def slow():
         for number in range(5):
@@ -80,11 +80,11 @@ def test_steps_yield_to_the_event_loop_and_go_on_after_a_failure(parts):
         yield
         raise ValueError("no")
 
-    steps.add(slow(), failures.append)
-    steps.add(failing(), failures.append)
-    steps.add(iter(["x"]) and slow(), failures.append)
-    assert done == [] and steps.busy
-    assert standin.pump(lambda: not steps.busy, 10)
+    tasks.add(slow(), failures.append)
+    tasks.add(failing(), failures.append)
+    tasks.add(iter(["x"]) and slow(), failures.append)
+    assert done == [] and tasks.busy
+    assert standin.pump(lambda: not tasks.busy, 10)
     assert done == [0, 1, 2, 3, 4] * 2 and [str(error) for error in failures] == ["no"]
     closed = []
 
@@ -95,18 +95,18 @@ def test_steps_yield_to_the_event_loop_and_go_on_after_a_failure(parts):
         finally:
             closed.append(True)
 
-    steps.add(endless(), failures.append)
+    tasks.add(endless(), failures.append)
     standin.pump(timeout=0.05)
-    steps.clear()
-    assert closed == [True] and not steps.busy
+    tasks.clear()
+    assert closed == [True] and not tasks.busy
 
 
 def test_each_ending_says_what_happened_and_what_to_do(parts):
-    from MAPDiffPanelLib import endings
+    from MAPDiffPanelLib import failure_messages
 
-    assert "memory" in endings.crashMessage(9, True, False)
-    assert "could not be started" in endings.crashMessage(-1, True, False)
-    assert "device cpu" in endings.crashMessage(11, True, False)
-    assert "exit code 1" in endings.crashMessage(1, False, True)
-    message, details = endings.writeFailure(PermissionError(13, "Permission denied"), "/tmp/x")
+    assert "memory" in failure_messages.crashMessage(9, True, False)
+    assert "could not be started" in failure_messages.crashMessage(-1, True, False)
+    assert "device cpu" in failure_messages.crashMessage(11, True, False)
+    assert "exit code 1" in failure_messages.crashMessage(1, False, True)
+    message, details = failure_messages.writeFailure(PermissionError(13, "Permission denied"), "/tmp/x")
     assert "Permission denied" in message and "/tmp/x" in message and "PermissionError" in details

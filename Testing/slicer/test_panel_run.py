@@ -117,7 +117,7 @@ def test_a_run_on_a_whole_body_never_holds_the_main_thread_for_fifty_millisecond
         panel.ui.denoiseButton.click()
         assert standin.pump(lambda: not panel.logic.running, SECONDS)
         assert "Done: 4 doses." in panel.ui.statusLabel.text
-        assert standin.pump(lambda: len(panel.results.numbers.rows) == 5, 60)
+        assert standin.pump(lambda: len(panel.results.measurements.rows) == 5, 60)
 
     held_under(0.05, application, run)
 

@@ -13,7 +13,7 @@ import qt
 BUDGET_S = 0.010  # a step stops after this long; the piece of work between two yields should take far less
 
 
-class Steps:
+class IdleTasks:
     """Runs generators one after the other, a few milliseconds per turn of the event loop.
 
     A generator that raises ends there; its `onError` gets the exception and the next generator goes on.

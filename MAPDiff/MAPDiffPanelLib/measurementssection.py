@@ -6,19 +6,19 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from MAPDiffPanelLib import numbers, regions
-from MAPDiffPanelLib.greyed import allow
+from MAPDiffPanelLib import measurements, regions
+from MAPDiffPanelLib.enabling import allow
+from MAPDiffPanelLib.idle_tasks import IdleTasks
 from MAPDiffPanelLib.scan import voxelsOf
-from MAPDiffPanelLib.steps import Steps
 from MAPDiffPanelLib.units import isSuv, unitsCode, unitsOf
 
 
-class NumbersSection:
+class MeasurementsSection:
     """Fills the table in small steps, whenever the result, its doses or the region change."""
 
     def __init__(self, ui):
         self.ui, self._parameters, self.result = ui, None, None
-        self.steps, self.rows, self._filling, self._default = Steps(), [], False, {}
+        self.tasks, self.rows, self._filling, self._default = IdleTasks(), [], False, {}
         ui.regionSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._regionChosen)
         ui.segmentSelector.connect("currentIndexChanged(int)", self._segmentChosen)
         ui.measureButton.connect("clicked()", self.measure)
@@ -36,7 +36,7 @@ class NumbersSection:
 
     def release(self) -> None:
         """Nothing goes on in the background."""
-        self.steps.clear()
+        self.tasks.clear()
 
     def use(self, result) -> None:
         """The numbers of this result, None for none."""
@@ -45,15 +45,15 @@ class NumbersSection:
 
     def measure(self) -> None:
         """The table anew; a measurement under way is dropped."""
-        self.steps.clear()
+        self.tasks.clear()
         self.rows, self.ui.numbersLabel.text = [], ""
         self._show()
         if self.result is not None:
             rows: list = []
-            self.steps.add(self._measured(rows), self._failed)
+            self.tasks.add(self._measured(rows), self._failed)
 
     def _measured(self, rows: list):
-        yield from numbers.measure(self.result, self._region, rows)
+        yield from measurements.measure(self.result, self._region, rows)
         self.rows = rows
         self._show()
 
@@ -115,7 +115,7 @@ class NumbersSection:
         if self.result is not None:
             node = self.result.nodes[0]
             suv = isSuv(unitsCode(unitsOf(node)[1], node.GetAttribute("DICOM.MeasurementUnitsCodeValue")))
-        return numbers.columns(suv)
+        return measurements.columns(suv)
 
     def _show(self) -> None:
         table, head = self.ui.numbersTable, self._head()
@@ -123,7 +123,7 @@ class NumbersSection:
         table.setHorizontalHeaderLabels(head)
         table.setRowCount(len(self.rows))
         for row, values in enumerate(self.rows):
-            for column, text in enumerate(numbers.formatRow(values)):
+            for column, text in enumerate(measurements.formatRow(values)):
                 item = qt.QTableWidgetItem(text)
                 item.setTextAlignment(int(qt.Qt.AlignRight if column else qt.Qt.AlignLeft) | int(qt.Qt.AlignVCenter))
                 table.setItem(row, column, item)
@@ -133,8 +133,8 @@ class NumbersSection:
             allow(button, "" if self.rows else _("There are no numbers yet."))
 
     def _copy(self) -> None:
-        qt.QApplication.clipboard().setText(numbers.asText(self._head(), self.rows))
+        qt.QApplication.clipboard().setText(measurements.asText(self._head(), self.rows))
 
     def _toTable(self) -> None:
         name = _("{title} numbers").format(title=self.result.title)
-        numbers.asTableNode(slicer.mrmlScene, name, self._head(), self.rows)
+        measurements.asTableNode(slicer.mrmlScene, name, self._head(), self.rows)

@@ -13,7 +13,7 @@ pytest_plugins = ["Testing.slicer.fixtures"]
 
 def rows_of(panel):
     """The table as it is read, once it is whole."""
-    assert standin.pump(lambda: panel.results.numbers.rows or panel.ui.numbersLabel.text, 30)
+    assert standin.pump(lambda: panel.results.measurements.rows or panel.ui.numbersLabel.text, 30)
     table = panel.ui.numbersTable
     return [[table.item(row, column).text() for column in range(table.columnCount)] for row in range(table.rowCount)]
 
@@ -30,7 +30,7 @@ def test_the_table_has_a_row_per_dose_with_noise_uptake_activity_and_guard(panel
     assert [row[0] for row in rows] == ["input 1/20", "1/10", "1/4", "1/2", "full"]
     assert [row[4] for row in rows] == ["100.0", "110.0", "125.0", "150.0", "200.0"]
     assert [row[5] for row in rows] == ["-", "-2.0", "-2.0", "-2.0", "-2.0"]
-    region = finished(panel.results.numbers._liverLike(scan))
+    region = finished(panel.results.measurements._liverLike(scan))
     values = slicer.util.arrayFromVolume(scan)[region.slices][region.mask].astype(float)
     assert rows[0][1:4] == [f"{100 * values.std() / values.mean():.1f}", f"{values.mean():.2f}", f"{values.max():.2f}"]
 
@@ -132,7 +132,7 @@ def test_a_segment_of_other_geometry_is_measured_where_it_lies_in_space(panel, a
     values = slicer.util.arrayFromVolume(scan)[mask]
     assert rows[0][2:4] == [f"{values.mean():.2f}", f"{values.max():.2f}"]
     assert panel._parameterNode.segment == "lesion"
-    assert not panel.results.numbers.steps.busy, "what measuring adds to the scene must not start it anew"
+    assert not panel.results.measurements.tasks.busy, "what measuring adds to the scene must not start it anew"
 
 
 def test_a_segment_of_a_whole_body_is_found_in_small_steps(panel, application):
@@ -162,7 +162,7 @@ def test_the_numbers_go_to_the_clipboard_and_into_a_table_node(panel, applicatio
     panel.ui.tableButton.click()
     node = application.scene.GetFirstNodeByClass("vtkMRMLTableNode")
     assert node.GetName() == "PET MAPDiff numbers" and node.GetTable().GetNumberOfRows() == 5
-    assert node.GetTable().GetColumnByName("SUVmax").GetValue(0) == panel.results.numbers.rows[0][3]
+    assert node.GetTable().GetColumnByName("SUVmax").GetValue(0) == panel.results.measurements.rows[0][3]
 
 
 def test_a_scan_in_other_units_has_no_suv_in_its_table(panel, application):
@@ -179,7 +179,7 @@ def test_numbers_are_found_in_small_steps(panel, application):
     panel.results.refresh()
 
     def measure():
-        panel.results.numbers._default = {}
+        panel.results.measurements._default = {}
         panel.ui.measureButton.click()
         rows_of(panel)
 
