@@ -89,7 +89,7 @@ def fake_results(folder, shape, voxels):
         "doses": {f"{dose:g}": figures for dose in doses},
         "bundle": {"name": "none", "sha256": "0" * 64},
         "sampling": {"timesteps": [999, 50], "samples": 2, "evaluations": 3, "seed": 0},
-        "seconds": {"prepare": 1.0},
+        "seconds": {"prepare": 1.0}, "warnings": ["40 slices are announced."],
         "device": "cpu", "precision": "float32", "mapdiff": "0", "torch": "0",
     }  # fmt: skip
     (folder / "report.json").write_text(json.dumps(report))
@@ -113,7 +113,7 @@ def test_a_scan_of_128_by_128_by_256_stays_under_25_mb_and_says_its_precision_an
     assert "all 128 x 128 x 256 voxels" in page and setting_of(page)["window"] == [0, 8.0]
     assert "<td>1</td>" in page  # 2000 Bq/mL times 0.0005
     assert "about 1/20 dose; by its noise 1/20 (1/40 to 1/10)" in page
-    assert "&lt;/script&gt;" in page and "&lt;Model&gt;" in page
+    assert "&lt;/script&gt;" in page and "&lt;Model&gt;" in page and "40 slices are announced." in page
 
 
 def test_a_larger_scan_is_shown_in_larger_voxels(tmp_path, monkeypatch):

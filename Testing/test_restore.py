@@ -316,9 +316,10 @@ def test_weights_are_the_bundles_and_sum_to_one_when_evaluations_are_skipped():
 
 def test_a_scan_outside_what_the_model_was_trained_for_is_restored_with_a_caution(volume, bundle):
     events = []
-    far = Volume(volume.voxels, (2.0, 2.0, 2.0), volume.origin_mm, volume.direction, volume.units, {})
-    run(far, bundle, replace(GIVEN, input_dose=0.2, samples=1), report=events.append)
+    far = replace(volume, spacing_mm=(2.0, 2.0, 2.0), warnings=("The reader found it odd.",))
+    _, restoration = run(far, bundle, replace(GIVEN, input_dose=0.2, samples=1), report=events.append)
     warnings = [event["message"] for event in events if event["type"] == "warning"]
+    assert warnings[0] == "The reader found it odd." and restoration.report["warnings"] == warnings
     assert any("2.00 x 2.00 x 2.00 mm" in text for text in warnings)
     assert any("taken as 1/5" in text for text in warnings)
 

@@ -23,6 +23,7 @@ from MAPDiffLib.jobs.run_job import run_job, write_csv, write_json
 FAILURE_FILE, SUMMARY_FILE = "failure.json", "summary.csv"
 COLUMNS = (
     "name", "input", "status", "reason", "input_dose", "doses", "seconds", "body_litres", "mean_in_body", "noise",
+    "warnings",
 )  # fmt: skip
 # Two scans at a time in a process: while one is restored the other is read or written. Their memory is the bound.
 SCANS_AT_A_TIME = 2
@@ -131,6 +132,7 @@ def _row(job: Job) -> dict:
             "status": "done",
             "input_dose": facts["dose_used"],
             "doses": " ".join(map(dose_label, map(float, doses))),
+            "warnings": " ".join(report["warnings"]),
         }
         row |= {name: facts[name] for name in ("body_litres", "mean_in_body")}
         return row | {"seconds": round(sum(report["seconds"].values()), 1), "noise": list(doses.values())[-1]["noise"]}

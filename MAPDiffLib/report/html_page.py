@@ -176,6 +176,7 @@ def _facts(report: dict) -> str:
         "scanner": " ".join(found["metadata"].get(name, "") for name in ("manufacturer", "model")),
         "dose of the input": _dose(report) + (f"; by its noise {DoseEstimate(**estimate)}" if estimate else ""),
         "SUV factor": found["metadata"].get("suv_factor") or found["metadata"].get("suv_refused", ""),
+        "warnings": " ".join(report["warnings"]),
         "model": f"{report['bundle']['name']}, sha256 {report['bundle']['sha256']}",
         "sampling": f"timesteps {report['sampling']['timesteps']}, {report['sampling']['samples']} samples at "
         f"the first, seed {report['sampling']['seed']}",

@@ -107,6 +107,7 @@ class _Setting:
     way: Plan
     told_dose: float
     network: TiledNetwork
+    warnings: list[str]
 
     def into(self, background: torch.Tensor, image: torch.Tensor) -> Volume:
         """A volume: a copy of `background` [z, y, x] with `image` in its box."""
@@ -183,7 +184,10 @@ def _prepare(volume: Volume, bundle: Bundle, options: RestoreOptions, report: Re
     wanted = wanted_voxels(widths, way.noise_voxels, max(bundle.manifest["spacing_range_mm"]))
     grid = WorkingGrid.of(scan.shape, volume.spacing_mm, wanted, bundle.network.config.stride)
 
+    warnings: list[str] = []
+
     def warn(message: str) -> None:
+        warnings.append(message)
         report({"type": "warning", "message": message})
 
     # What the sampler and the estimates hold, and as much again for what they pass through while they are made.
@@ -191,7 +195,7 @@ def _prepare(volume: Volume, bundle: Bundle, options: RestoreOptions, report: Re
     network = TiledNetwork(
         bundle.network, grid.take_mask(inside), compute, options.tile, warn, held, options.gpu_memory_gb
     )  # fmt: skip
-    for message in plan.cautions(volume, bundle, options, estimate):
+    for message in (*volume.warnings, *plan.cautions(volume, bundle, options, estimate)):
         warn(message)
     told_dose = way.told_dose(widths)
     if told_dose < UNLIKE * way.input_dose:
@@ -200,7 +204,7 @@ def _prepare(volume: Volume, bundle: Bundle, options: RestoreOptions, report: Re
             " Judge with care."
         )
     scan, inside = scan.to(network.home), inside.to(network.home)
-    return _Setting(volume, box, grid, scan, inside, intensity, estimate, way, told_dose, network)
+    return _Setting(volume, box, grid, scan, inside, intensity, estimate, way, told_dose, network, warnings)
 
 
 def _figures(image: torch.Tensor, setting: _Setting, guard: GuardReport) -> dict[str, float | None]:
@@ -230,6 +234,7 @@ def _summary(setting: _Setting, bundle: Bundle, options: RestoreOptions, clock: 
         "tile_edges": list(network.edges),
         "told_dose": setting.told_dose,
         "working_spacing_mm": list(setting.grid.spacing_mm(setting.volume.spacing_mm)),
+        "warnings": setting.warnings,
         "seconds": clock.seconds,
         "doses": {f"{dose:g}": values for dose, values in figures.items()},
         "notice": RESEARCH_USE,

@@ -33,7 +33,8 @@ LEAST_BODY, LEAST_BODY_ML = 0.02, 10.0  # less than both, of the field of view a
 class Volume:
     """Voxels float32 [z, y, x] with their geometry in mm (SimpleITK's order and LPS axes), units and metadata.
 
-    `direction` is a 3 x 3 matrix, row by row. `units` is "BQML", "SUVbw", another DICOM code or "unknown".
+    `direction` is a 3 x 3 matrix, row by row. `units` is "BQML", "SUVbw", another DICOM code or "unknown". `warnings`:
+    sentences on what the reader found odd in the files, for whoever gets the results.
     """
 
     voxels: np.ndarray
@@ -42,6 +43,7 @@ class Volume:
     direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
     units: str = "unknown"
     metadata: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self):
         object.__setattr__(self, "voxels", np.ascontiguousarray(self.voxels, dtype=np.float32))
