@@ -26,17 +26,17 @@ UNLIKE_SEEDS     ?= 30-33
 TEST_SEEDS       ?= 0-5
 CASE   := demo/cases/test/case-00000
 
-SIMULATE := .venv/bin/python -m training.simulate --jobs $(JOBS)
+SIMULATE := .venv/bin/mapdiff-train simulate --jobs $(JOBS)
 TRAIN    := .venv/bin/mapdiff-train train --cases $(MODEL)/cases/train --set $(SET)
 EXPORT   := .venv/bin/mapdiff-train export --cases $(MODEL)/cases/train --validation $(MODEL)/cases/validation \
-	--unlike $(MODEL)/unlike/external --calibration $(MODEL)/calibration.json
+	--other-scanners $(MODEL)/unlike/external --calibration $(MODEL)/calibration.json
 
 .PHONY: demo test test-long test-versions bench bench-speed model
 .DELETE_ON_ERROR:
 
 ifeq ($(strip $(SCAN)),)
 demo: .venv/demo.stamp
-	.venv/bin/python -m training.simulate --split test --seeds 0-0 --output demo/cases
+	.venv/bin/mapdiff-train simulate --split test --seeds 0-0 --output demo/cases
 	.venv/bin/mapdiff demo $(CASE) --output demo --overwrite
 else
 demo: .venv/demo.stamp
@@ -54,11 +54,11 @@ test-versions:
 	TORCH="$(TORCH)" Testing/versions.sh
 
 bench: .venv/test.stamp
-	.venv/bin/python -m training.simulate --split test --seeds 0-5 --output demo/cases --jobs 2
+	.venv/bin/mapdiff-train simulate --split test --seeds 0-5 --output demo/cases --jobs 2
 	.venv/bin/mapdiff-train evaluate --cases demo/cases/test --output demo/bench --input-doses 1/20 --no-classical
 
 bench-speed: .venv/bench.stamp
-	.venv/bin/python -m bench --device $(DEVICE) --output demo/bench-speed
+	.venv/bin/mapdiff-train bench --device $(DEVICE) --output demo/bench-speed
 
 model: .venv/train.stamp
 	$(SIMULATE) --split train --seeds $(TRAIN_SEEDS) --output $(MODEL)/cases

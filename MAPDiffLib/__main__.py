@@ -30,14 +30,15 @@ from MAPDiffLib.job import (
     parse_dose,
     parse_doses,
 )
+from MAPDiffLib.jobs.command_line import CommandLine
 
 FIGURE_FILE, DEMO_FIGURE_FILE, PAGE_FILE = "figure.png", "demo.png", "report.html"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command (default: of sys.argv) and returns its exit code; a worker or a cancelled command ends here."""
-    options = _parser().parse_args(arguments)
     try:
+        options = command_line().parser.parse_args(arguments)
         return options.run(options)
     except InputError as error:
         print(f"mapdiff: {error}", file=sys.stderr)
@@ -161,60 +162,78 @@ def _claim(path: Path, overwrite: bool, *modules: str) -> None:
         raise InputError(f"{path} exists: give another folder, or --overwrite.")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mapdiff", description=f"Restores low-dose PET volumes. {RESEARCH_USE}")
-    parser.add_argument("--version", action="version", version=f"mapdiff {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="command")
+def command_line() -> CommandLine:
+    command_line = CommandLine("mapdiff", f"Restores low-dose PET volumes, dose by dose. {RESEARCH_USE}", __version__)
+    restoring, other = "restore", "models and devices"
 
-    restore = commands.add_parser("restore", help="restore one scan, dose by dose")
-    restore.add_argument("input", help="NIfTI, NRRD or MetaImage file, or a folder of DICOM slices")
-    restore.add_argument("--figure", action="store_true", help=f"also draw {FIGURE_FILE}")
-    restore.add_argument("--report", action="store_true", help=f"also write {PAGE_FILE}: pictures for any browser")
-    _add_options(restore)
-    restore.set_defaults(run=_restore)
+    restore = command_line.add(
+        restoring, "restore", "restore one scan", _restore,
+        "restore scan.nii.gz --output restored --input-dose 1/20 --doses 1/4,full",
+    )  # fmt: skip
+    restore.add_argument("input", metavar="SCAN", help="NIfTI, NRRD or MetaImage file, or a folder of DICOM slices")
+    results = _add_options(restore)
+    results.add_argument("--figure", action="store_true", help=f"also draw {FIGURE_FILE}")
+    results.add_argument("--report", action="store_true", help=f"also write {PAGE_FILE}: pictures for any browser")
 
-    batch = commands.add_parser("batch", help="restore many scans; goes on where it was stopped")
-    batch.add_argument("input", metavar="list or folder", help="folder of scans, or a CSV or text file")
-    batch.add_argument("--retry", action="store_true", help="try again the scans that could not be restored")
-    batch.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do the work (or its file)")
+    batch = command_line.add(
+        restoring, "batch", "restore many scans; goes on where it was stopped", _batch,
+        "batch list.csv --output restored --doses 1/4,full",
+    )  # fmt: skip
+    batch.add_argument(
+        "input", metavar="LIST", help="folder of scans, or a CSV or text file (CSV: input, name, input_dose, doses)"
+    )
     _add_options(batch)
-    batch.set_defaults(run=_batch)
+    many = batch.add_argument_group("many scans")
+    many.add_argument("--retry", action="store_true", help="try again the scans that could not be restored")
+    many.add_argument(
+        "--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do the work, or its file (default: none)"
+    )
 
-    demo = commands.add_parser("demo", help="restore a simulated case and compare with its real doses")
-    demo.add_argument("input", metavar="case", help="a case folder written by training.simulate")
+    demo = command_line.add(
+        restoring, "demo", "restore a simulated case and compare it with its real doses", _demo,
+        "demo cases/test/case-00000 --output demo",
+    )  # fmt: skip
+    demo.add_argument("input", metavar="CASE", help="a case folder written by `mapdiff-train simulate`")
     _add_options(demo)
-    demo.set_defaults(run=_demo)
 
-    worker = commands.add_parser("worker", help="run a job.json; messages as JSON lines, `cancel` on standard input")
-    worker.add_argument("job", metavar="JOB.json")
-    worker.set_defaults(run=_worker)
-
-    probe = commands.add_parser("probe", help="devices, versions and bundles as JSON")
-    probe.set_defaults(run=_probe)
-
-    bundles = commands.add_parser("bundles", help="list the model bundles, or show one")
+    command_line.add(other, "probe", "print devices, versions and bundles as JSON", _probe, "probe")
+    bundles = command_line.add(other, "bundles", "list the model bundles, or show one", _bundles, "bundles show NAME")
     actions = bundles.add_subparsers(dest="action", required=True, metavar="list | show")
     actions.add_parser("list", help="name, size and description of each")
-    actions.add_parser("show", help="check one whole and print its bundle.json").add_argument("name")
-    bundles.set_defaults(run=_bundles)
-    return parser
+    actions.add_parser("show", help="check one whole and print its bundle.json").add_argument("name", metavar="NAME")
+
+    worker = command_line.add(
+        "for programs", "worker", "run a job.json: messages as JSON lines, `cancel` on standard input", _worker,
+        "worker job.json",
+    )  # fmt: skip
+    worker.add_argument("job", metavar="FILE", help="a job as JSON, the fields of MAPDiffLib.job.Job")
+    return command_line
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--output", required=True, metavar="DIR", help="folder for the results, made if missing")
-    add("--bundle", default=DEFAULT_BUNDLE, help="name or folder of a model bundle (default: %(default)s)")
-    add("--doses", help="which doses, like 0.1,0.25,1 or 1/10,1/4,full (default: every anchor above the input's)")
-    add("--input-dose", metavar="DOSE", help="dose of the input, like 1/20 (default: estimated from its noise)")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:0 (default: %(default)s)")
-    add("--precision", default="auto", choices=PRECISIONS)
+def _add_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """The options of every restoration; returns the group of those about results."""
+    add = parser.add_argument_group("doses").add_argument
+    add("--input-dose", metavar="DOSE", help="dose of the input, as 1/20 or 0.05 (default: estimated from its noise)")
+    add(
+        "--doses", metavar="DOSES",
+        help="doses to restore, as 1/10,1/4,full or 0.1,0.25,1 (default: every anchor above the input's)",
+    )  # fmt: skip
+    add = parser.add_argument_group("model").add_argument
+    add("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="name or folder of a model bundle")
     add("--steps", type=int, metavar="N", help="diffusion steps a sample (default: the bundle's)")
     add("--samples", type=int, metavar="N", help="samples to average (default: the bundle's)")
-    add("--seed", type=int, default=0, metavar="N", help="same seed, same result (default: %(default)s)")
-    add("--tile", type=int, metavar="N", help="edge of the tiles in voxels (default: what fits)")
+    add("--seed", type=int, default=0, metavar="N", help="same seed, same result")
+    add = parser.add_argument_group("computation").add_argument
+    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:0")
+    add("--precision", default="auto", choices=PRECISIONS, help="of the network")
+    add("--tile", type=int, metavar="VOXELS", help="edge of a tile (default: what fits)")
     add("--gpu-memory", dest="gpu_memory_gb", type=float, metavar="GB", help="most to use of a GPU (default: all)")
-    add("--format", choices=FORMATS, help="of the results (default: the input's own; NIfTI for a folder of DICOM)")
+    results = parser.add_argument_group("results")
+    add = results.add_argument
+    add("--output", required=True, metavar="DIR", help="folder for the results, made if missing")
+    add("--format", choices=FORMATS, help="of the results (default: the input's own; nii.gz for a folder of DICOM)")
     add("--overwrite", action="store_true", help="replace the results of an earlier run in DIR")
+    return results
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Makes the sample scan that ships with the module from a simulated 1/20-dose scan, and its thumbnail.
 
-    python -m training.simulate --split test --seeds 0-0 --output cases
+    mapdiff-train simulate --split test --seeds 0-0 --output cases
     python Resources/make_sample.py cases/test/case-00000/dose-0.050.nii.gz
 
 Voxels are rounded to 0.005 SUV, far below the scan's own noise, and stored as int16 with a slope.

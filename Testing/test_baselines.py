@@ -135,7 +135,7 @@ def test_a_rival_that_cannot_be_is_refused_by_name(cases, tmp_path):
 
 
 def test_an_altered_or_missing_rival_is_refused(cases, tmp_path):
-    with pytest.raises(InputError, match="mapdiff-train rival"):
+    with pytest.raises(InputError, match="mapdiff-train baseline"):
         load_rival(tmp_path)
     folder = train_rival(replace(UNET, iterations=1), cases, tmp_path / "run")
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-1] + b"\x7f")

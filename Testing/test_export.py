@@ -137,7 +137,8 @@ def test_a_bundle_fitted_again_keeps_its_weights_to_the_byte_and_what_it_was_tra
     (first / "MODEL_CARD.md").write_text("a card\n")
     manifest = json.loads((first / "bundle.json").read_text())
     (first / "bundle.json").write_text(json.dumps(manifest | {"scores": {"of": "the path before"}}))
-    arguments = ["--validation", str(cases[0].parent), "--unlike", str(cases[1]), "--output", str(tmp_path / "second")]
+    arguments = ["--validation", str(cases[0].parent), "--other-scanners", str(cases[1])]
+    arguments += ["--output", str(tmp_path / "second")]
     assert main(["refit", "--bundle", str(first), *arguments]) == 0
     second = tmp_path / "second"
     assert capsys.readouterr().out.strip() == str(second)

@@ -12,8 +12,8 @@ import torch
 from scipy import ndimage
 
 from MAPDiffLib.scan.volume import body_mask
+from training.__main__ import main
 from training.cases.case_file import read_facts
-from training.simulate import __main__ as simulate
 from training.simulate import cases, validate
 from training.simulate.cases import DOSES, SPLITS, Size, case_folder, make_case, simulate_case, split_seed, write_case
 from training.simulate.flesh import paint_fine_structure
@@ -313,7 +313,7 @@ def test_validate_prints_every_case_and_their_mean_beside_the_published_ranges(t
         volumes |= {"truth": truth, "labels": np.where(ball, Tissue.LIVER, 0).astype(np.uint8)}
         write_case(tmp_path / f"case-{number}", volumes, {"spacing_mm": [3.3, 3.3, 3.3], "doses": sorted(noise)})
     folders = [str(tmp_path / f"case-{number}") for number in range(2)]
-    validate.main([*folders, "--figure", str(tmp_path / "figure.png")])
+    assert main(["validate", *folders, "--figure", str(tmp_path / "figure.png")]) == 0
     printed = capsys.readouterr().out
     figures = [validate.case_figures(folder) for folder in folders]
     mean = validate.mean_figures(figures)
@@ -366,14 +366,14 @@ def test_a_case_is_written_with_its_geometry_and_then_skipped(tmp_path, quick_ca
 
 
 def test_the_command_makes_the_seeds_with_the_lesions_asked_for(tmp_path, quick_cases, capsys):
-    common = ["--split", "train", "--size", "small", "--output", str(tmp_path), "--doses", "1"]
-    simulate.main([*common, "--seeds", "2-3", "--lesions", "30-50"])
-    simulate.main([*common, "--seeds", "3-4"])
+    common = ["simulate", "--split", "train", "--size", "small", "--output", str(tmp_path), "--doses", "1"]
+    assert main([*common, "--seeds", "2-3", "--lesions", "30-50"]) == 0
+    assert main([*common, "--seeds", "3-4"]) == 0
     assert "1 made, 1 were there already" in capsys.readouterr().out
     asked = [read_facts(case_folder(tmp_path, "train", number))["lesions_asked"] for number in (2, 3, 4)]
     assert asked == [[30, 50], [30, 50], [0, 12]]
     with pytest.raises(SystemExit):
-        simulate.main([*common, "--seeds", "5", "--lesions", "9-3"])
+        main([*common, "--seeds", "5", "--lesions", "9-3"])
 
 
 def test_a_case_that_was_killed_half_way_is_made_again(tmp_path, quick_cases, monkeypatch):

@@ -220,10 +220,10 @@ def test_the_command_writes_every_file_of_the_table(cases, tmp_path, capsys):
 
 def test_a_rival_with_a_setting_that_does_not_exist_is_refused(cases, tmp_path, capsys):
     command = ["evaluate", "--cases", str(cases[0].parent), "--output", str(tmp_path), "--no-classical"]
-    assert main([*command, "--rival", str(tmp_path), "stepps=3"]) == 2
+    assert main([*command, "--baseline", str(tmp_path), "stepps=3"]) == 2
     assert "stepps" in capsys.readouterr().err
-    assert main([*command, "--rival", str(tmp_path)]) == 2
-    assert "mapdiff-train rival" in capsys.readouterr().err
+    assert main([*command, "--baseline", str(tmp_path)]) == 2
+    assert "mapdiff-train baseline" in capsys.readouterr().err
 
 
 class Exact(torch.nn.Module):

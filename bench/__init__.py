@@ -1,1 +1,1 @@
-"""Speed and memory of a whole-body restoration beside what a user would pick instead: `python -m bench --help`."""
+"""Speed and memory of a whole-body restoration beside what a user would pick instead: `mapdiff-train bench --help`."""

@@ -61,7 +61,7 @@ def run_demo(job: Job, figure: Path, report: Report, cancelled: Callable[[], boo
 def read_case(folder: Path) -> Case:
     """A case written by training.simulate. InputError when it is none."""
     if not (folder / "case.json").is_file():
-        raise InputError(f"{folder} holds no case.json: make a case with python -m training.simulate.")
+        raise InputError(f"{folder} holds no case.json: make a case with mapdiff-train simulate.")
     scan = read_volume(folder / dose_file(INPUT_DOSE, ".nii.gz"))
     full = read_volume(folder / dose_file(1.0, ".nii.gz"))
     liver = ndimage.binary_erosion(read_volume(folder / "labels.nii.gz").voxels == LIVER, iterations=2)

@@ -45,7 +45,7 @@ def load_rival(folder: Path) -> tuple[OnePass, dict]:
         facts = json.loads((folder / FACTS).read_text())
         content = (folder / WEIGHTS).read_bytes()
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder} holds no trained rival ({error}); make one with `mapdiff-train rival`") from None
+        raise InputError(f"{folder} holds no trained rival ({error}); make one with `mapdiff-train baseline`") from None
     if (seen := hashlib.sha256(content).hexdigest()) != facts["weights_sha256"]:
         raise InputError(f"{folder / WEIGHTS} is altered: its sha256 is {seen}, not {facts['weights_sha256']}")
     network = OnePass(RivalConfig.from_json(json.dumps(facts["config"])))

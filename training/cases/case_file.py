@@ -33,7 +33,7 @@ def find_cases(folder: Path) -> list[Path]:
     found = (path.parent for path in Path(folder).glob("**/case.json"))
     cases = sorted(case for case in found if not case.name.startswith("."))  # a hidden one is still being made
     if not cases:
-        raise InputError(f"{folder}: no case.json below it; make cases with `python -m training.simulate` first")
+        raise InputError(f"{folder}: no case.json below it; make cases with `mapdiff-train simulate` first")
     return cases
 
 

@@ -67,7 +67,7 @@ def choose_methods(options: argparse.Namespace) -> tuple[dict[str, Method], dict
         _check_installed("skimage", "bm4d")
         methods |= {f"non-local means x {strength:g}": NonLocalMeans(strength) for strength in STRENGTHS}
         methods |= {f"BM4D x {strength:g}": BM4D(strength) for strength in STRENGTHS}
-    for words in options.rival:
+    for words in options.baseline:
         name, method = _rival(words, where)
         methods[name] = method
     for text in options.method:
@@ -99,11 +99,12 @@ def _rival(words: list[str], where: dict[str, str]) -> tuple[str, Sampled]:
     name = settings.pop("name", None)
     known = {field.name for field in dataclasses.fields(Sampled)} - {"folder", *where}
     if unknown := set(settings) - known:
-        raise InputError(f"--rival {folder}: {sorted(unknown)} are not settings; name, {', '.join(sorted(known))} are")
+        settable = f"name, {', '.join(sorted(known))}"
+        raise InputError(f"--baseline {folder}: {sorted(unknown)} are not settings; {settable} are")
     try:
         values = {key: json.loads(value) for key, value in settings.items()}
     except ValueError:
-        raise InputError(f"--rival {folder}: {settings} are not numbers or true and false") from None
+        raise InputError(f"--baseline {folder}: {settings} are not numbers or true and false") from None
     if "timesteps" in values:
         values["timesteps"] = tuple(values["timesteps"])
     method = Sampled(folder, **values, **where)

@@ -71,9 +71,9 @@ def restored_images(
 class Sampled:
     """A network by itself, with neither fitted weights nor a guard: the mean of `samples` mirrored samples.
 
-    folder: of a rival (`mapdiff-train rival`, one step) or of a run (`mapdiff-train train`). Each sample is evaluated
-    `steps` times from timestep `start` (None: the noisiest) down, or at `timesteps`. stochastic: DDPM's sampler, else
-    DDIM. The doses between scan and full dose are their closed-form mix.
+    folder: of a rival (`mapdiff-train baseline`, one step) or of a run (`mapdiff-train train`). Each sample is
+    evaluated `steps` times from timestep `start` (None: the noisiest) down, or at `timesteps`. stochastic: DDPM's
+    sampler, else DDIM. The doses between scan and full dose are their closed-form mix.
     """
 
     folder: Path
@@ -165,6 +165,7 @@ def _network(folder: Path) -> tuple[torch.nn.Module, Diffusion, int | None]:
     from training.train import CHECKPOINT, load_run
 
     if not (folder / CHECKPOINT).exists():
-        raise InputError(f"{folder} holds neither {FACTS} (mapdiff-train rival) nor {CHECKPOINT} (mapdiff-train train)")
+        made_by = f"{FACTS} (mapdiff-train baseline) nor {CHECKPOINT} (mapdiff-train train)"
+        raise InputError(f"{folder} holds neither {made_by}")
     network, config = load_run(folder)
     return network, config.diffusion, None

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 import torch
+from tqdm import tqdm
 
+from training.process_pool import process_pool
 from training.simulate.phantom import LESIONS, make_phantom
 from training.simulate.scanner import Reconstruction, ScannerSetup, acquire, thin
 from training.simulate.shapes import Grid
@@ -68,6 +71,25 @@ def make_case(
     volumes, facts = simulate_case(split_seed(split, number), SIZES[size], doses, scanner, lesions)
     write_case(folder, volumes, {"split": split, "size": size, **facts})
     return True
+
+
+def make_cases(
+    cases: Path | str,
+    split: str,
+    numbers: Sequence[int],
+    size: str,
+    doses: tuple[float, ...],
+    lesions: tuple[int, int],
+    jobs: int = 1,
+) -> int:
+    """Make those of these cases that are missing, `jobs` at a time, behind a bar; how many were made."""
+    tasks = [(cases, split, number, size, doses, lesions) for number in numbers]
+    bar = {"total": len(tasks), "desc": split, "unit": "case"}
+    if jobs == 1:  # no pool: nothing to wait for that could be gone
+        return sum(make_case(*task) for task in tqdm(tasks, **bar))
+    with process_pool(jobs) as pool:
+        futures = [pool.submit(make_case, *task) for task in tasks]
+        return sum(future.result() for future in tqdm(as_completed(futures), **bar))
 
 
 def write_case(folder: Path, volumes: dict[str, np.ndarray], facts: dict) -> None:

@@ -1,4 +1,4 @@
-"""Multi-dose data with a real patient's anatomy: python -m training.simulate.real SERIES --output cases.
+"""Multi-dose data with a real patient's anatomy: mapdiff-train real.
 
 A real scan serves as the activity map of the simulated scanner. For evaluation only, never for training: what wins on
 phantoms need not win on anatomy that no phantom has. The scan's own noise becomes part of the truth.
@@ -6,14 +6,13 @@ phantoms need not win on anatomy that no phantom has. The scan's own noise becom
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from MAPDiffLib.restoration.intensity import BODY_MEAN_SUV
-from MAPDiffLib.scan.volume import Volume, body_mask, read_volume
+from MAPDiffLib.scan.volume import Volume, body_mask
 from training.simulate.cases import DOSES, scan_at_doses, write_case
 from training.simulate.scanner import ScannerSetup
 
@@ -40,19 +39,9 @@ def real_case(volume: Volume, seed: int) -> tuple[dict[str, np.ndarray], dict]:
     return {**volumes, "truth": activity, "labels": np.zeros(body.shape, np.uint8)}, facts
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Read a scan and write <output>/real-<seed>."""
-    parser = argparse.ArgumentParser(prog="python -m training.simulate.real", description=__doc__)
-    parser.add_argument("scan", help="a full-dose PET scan: NIfTI, NRRD, MetaImage or a folder of DICOM slices")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one scanner, one case each")
-    chosen = parser.parse_args(arguments)
-    volume = read_volume(chosen.scan)
-    for seed in chosen.seeds:
-        volumes, facts = real_case(volume, seed)
-        write_case(chosen.output / f"real-{seed:05d}", volumes, facts)
-        print(chosen.output / f"real-{seed:05d}")
-
-
-if __name__ == "__main__":
-    main()
+def write_real_case(volume: Volume, seed: int, output: Path) -> Path:
+    """Write the case of a scan and a scanner into <output>/real-<seed>; returns the folder."""
+    volumes, facts = real_case(volume, seed)
+    folder = output / f"real-{seed:05d}"
+    write_case(folder, volumes, facts)
+    return folder

@@ -1,12 +1,9 @@
-"""Do simulated cases look like real scans? Noise against published bands, liver noise, SUV statistics.
-
-python -m training.simulate.validate cases/train/case-00000 [more folders] [--figure validate.png]
-"""
+"""Do simulated cases look like real scans? Noise against published bands, liver noise, SUV statistics."""
 
 from __future__ import annotations
 
-import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -220,22 +217,14 @@ def write_figure(cases: list[dict], path: Path | str) -> None:
     figure.savefig(path, dpi=120)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Print the table of every case folder named on the command line and their mean, and write the figure."""
-    parser = argparse.ArgumentParser(prog="python -m training.simulate.validate", description=__doc__)
-    parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--figure", type=Path, metavar="PNG", help="write the figures beside the published ranges")
-    chosen = parser.parse_args(arguments)
+def validate(folders: Sequence[Path], figure: Path | None = None) -> None:
+    """Print the table of every case folder and of their mean, and write the figure."""
     cases = []
-    for folder in chosen.folders:
+    for folder in folders:
         cases.append(case_figures(folder))
         print(f"{folder}\n{table(cases[-1])}\n", flush=True)
     if len(cases) > 1:
         print(f"mean of {len(cases)} cases\n{table(mean_figures(cases))}")
-    if chosen.figure:
-        write_figure(cases, chosen.figure)
-        print(chosen.figure)
-
-
-if __name__ == "__main__":
-    main()
+    if figure:
+        write_figure(cases, figure)
+        print(figure)

@@ -1,4 +1,4 @@
-"""python -m bench: the speed table (Markdown), everything measured (JSON) and the growth plot, into one folder."""
+"""mapdiff-train bench: the speed table (Markdown), everything measured (JSON) and the growth plot, into one folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,17 +30,16 @@ SCANS = {"small": small_scan, "quadra": quadra_scan}
 LIMIT_EDGE = {"cpu": 96, "cuda": 256}
 
 
-def main(arguments: list[str] | None = None) -> int:
+def bench(options: argparse.Namespace) -> None:
     """Measures the chosen parts, one after the other; what is done is written after each."""
-    options = _parser().parse_args(arguments)
+    began = time.perf_counter()
     options.work = options.output / "work"  # scans and restorations; gone at the end
     options.work.mkdir(parents=True, exist_ok=True)
     try:
         results = _measured(options)
     finally:
         shutil.rmtree(options.work)
-    print(report.table(results))
-    return 0
+    print(f"{report.table(results)}\n{time.perf_counter() - began:.0f} s in all")
 
 
 def _measured(options: argparse.Namespace) -> dict:
@@ -203,24 +201,3 @@ def _timed(work: Callable):
     result = []
     seconds = seconds_of(lambda: result.append(work()))
     return result[0], seconds
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    add = parser.add_argument
-    add("--output", type=Path, default=Path("demo/bench-speed"), help="folder (default: %(default)s)")
-    add("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
-    add("--sizes", nargs="+", choices=SCANS, default=["small"], help="scans, in this order (default: small)")
-    add("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure (default: all)")
-    add("--repeats", type=int, default=5, help="runs whose median counts (default: %(default)s)")
-    add("--budget", type=float, default=120.0, help="seconds after which no further run begins (default: %(default)s)")
-    add("--bundle", default="mapdiff-base")
-    add("--edge", type=int, help="of the cube that the limit is measured on (default: 96, on a GPU 256)")
-    return parser
-
-
-if __name__ == "__main__":
-    began = time.perf_counter()
-    code = main()
-    print(f"{time.perf_counter() - began:.0f} s in all")
-    sys.exit(code)

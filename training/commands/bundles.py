@@ -1,0 +1,72 @@
+"""Commands that make bundles: export, refit."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from MAPDiffLib.jobs.command_line import CommandLine
+
+GROUP = "bundles"
+
+
+def add_commands(command_line: CommandLine) -> None:
+    _add_export(command_line)
+    _add_refit(command_line)
+
+
+def _add_export(command_line: CommandLine) -> None:
+    parser = command_line.add(
+        GROUP, "export", "make a model bundle of a run, its sampling fitted on validation cases", _export,
+        "export --run-folder runs/mine --calibration calibration.json --validation cases/validation"
+        " --cases cases/train --output mine",
+    )  # fmt: skip
+    parser.add_argument("--run-folder", type=Path, required=True, metavar="DIR", help="folder of the run")
+    parser.add_argument("--calibration", type=Path, required=True, metavar="FILE", help="calibration.json")
+    _add_fitted_on(parser)
+    parser.add_argument("--cases", type=Path, required=True, metavar="DIR", help="the training cases, for the record")
+    parser.add_argument(
+        "--description", default="Multi-anchor guided diffusion for whole-body FDG PET", help="one line on the model"
+    )
+
+
+def _export(options: argparse.Namespace) -> None:
+    from training.cases.case_file import find_cases
+    from training.export.bundle import export_bundle
+
+    validation, unlike = _fitted_on(options)
+    cases, described = find_cases(options.cases), options.description
+    run, calibration = options.run_folder, options.calibration
+    print(export_bundle(run, calibration, validation, cases, options.output, described, unlike))
+
+
+def _add_refit(command_line: CommandLine) -> None:
+    parser = command_line.add(
+        GROUP, "refit", "fit the sampling of a bundle again on other cases; the network stays", _refit,
+        "refit --bundle mapdiff-base --validation cases/validation --output mine",
+    )  # fmt: skip
+    parser.add_argument("--bundle", required=True, metavar="DIR", help="name or folder of a model bundle")
+    _add_fitted_on(parser)
+
+
+def _refit(options: argparse.Namespace) -> None:
+    from training.export.bundle import refit_bundle
+
+    validation, unlike = _fitted_on(options)
+    print(refit_bundle(options.bundle, validation, options.output, unlike))
+
+
+def _add_fitted_on(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="bundle; DIR's name is its name")
+    parser.add_argument("--validation", type=Path, required=True, metavar="DIR", help="folder of validation cases")
+    parser.add_argument(
+        "--other-scanners", type=Path, metavar="DIR",
+        help="more of them, of scanners that training lacks: what is fitted has to help there too (default: none)",
+    )  # fmt: skip
+
+
+def _fitted_on(options: argparse.Namespace) -> tuple[list[Path], list[Path]]:
+    """The cases of --validation and --other-scanners."""
+    from training.cases.case_file import find_cases
+
+    return find_cases(options.validation), find_cases(options.other_scanners) if options.other_scanners else []

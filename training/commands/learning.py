@@ -1,0 +1,145 @@
+"""Commands that train: calibrate, train, baseline, throughput."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+from MAPDiffLib.jobs.command_line import CommandLine
+from training.commands.changes import parse_changes
+
+GROUP = "training"
+
+
+def add_commands(command_line: CommandLine) -> None:
+    _add_calibrate(command_line)
+    _add_train(command_line)
+    _add_baseline(command_line)
+    _add_throughput(command_line)
+
+
+def _add_calibrate(command_line: CommandLine) -> None:
+    parser = command_line.add(
+        GROUP, "calibrate", "measure the anchors' timesteps and the noise curve on training cases", _calibrate,
+        "calibrate --cases cases/train --output calibration.json",
+    )  # fmt: skip
+    parser.add_argument("--cases", type=Path, required=True, metavar="DIR", help="folder of training cases")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="calibration.json")
+    parser.add_argument("--limit", type=int, default=16, metavar="N", help="most cases to use")
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    from MAPDiffLib.model.diffusion import Diffusion
+    from training.cases.case_file import find_cases
+    from training.export.calibrate import calibrate
+
+    calibrate(find_cases(options.cases)[: options.limit], Diffusion()).save(options.output)
+    print(options.output.read_text())
+
+
+def _add_train(command_line: CommandLine) -> None:
+    parser = command_line.add(
+        GROUP, "train", "train a network; resumes from the run's last checkpoint", _train,
+        "train --config mapdiff-base --cases cases/train --output runs/mine --set batch=8 precision=bf16-mixed",
+    )  # fmt: skip
+    add = parser.add_argument_group("data and results").add_argument
+    add("--cases", type=Path, required=True, metavar="DIR", help="folder of training cases")
+    add("--output", type=Path, required=True, metavar="DIR", help="folder of the run")
+    add(
+        "--start-from", type=Path, nargs="+", default=(), metavar="DIR",
+        help="runs, checkpoints or bundles: a fresh run begins with their mean weights (default: random weights)",
+    )  # fmt: skip
+    _add_settings(parser)
+    parser.add_argument(
+        "--calibration", type=Path, metavar="FILE", help="calibration.json (default: the timesteps of the config)"
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes that cut patches (default: as the device needs)"
+    )
+
+
+def _train(options: argparse.Namespace) -> None:
+    from training.cases.case_file import find_cases
+    from training.config import TrainConfig, load_config
+    from training.train import train
+
+    changes = parse_changes(TrainConfig, options.set)
+    if options.calibration:
+        changes["taus"] = _taus(options.calibration)
+    config = load_config(options.config, **changes)
+    print(json.dumps(dataclasses.asdict(config)))
+    print(train(config, find_cases(options.cases), options.output, options.start_from, options.workers))
+
+
+def _taus(calibration: Path) -> list[int]:
+    from MAPDiffLib.restoration.doses import ANCHOR_DOSES
+
+    taus = json.loads(calibration.read_text())["taus"]
+    return [taus[f"{dose:g}"] for dose in ANCHOR_DOSES]
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("settings").add_argument
+    add("--config", required=True, metavar="NAME", help="a name in training/configs or a .json file")
+    _add_set(add)
+
+
+def _add_set(add) -> None:
+    add(
+        "--set", nargs="*", default=[], metavar="NAME=VALUE",
+        help="settings that replace the config's, as batch=8 precision=bf16-mixed taus=[192,108,58,0] (default: none)",
+    )  # fmt: skip
+
+
+def _add_throughput(command_line: CommandLine) -> None:
+    parser = command_line.add(
+        GROUP, "throughput", "measure the loader's samples a second beside the training step's", _throughput,
+        "throughput --config mapdiff-base --cases cases/train --workers 0 2 4",
+    )  # fmt: skip
+    parser.add_argument("--cases", type=Path, required=True, metavar="DIR", help="folder of training cases")
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=[0, 1, 2, 4], metavar="N",
+        help="numbers of loading processes to try (default: 0 1 2 4)",
+    )  # fmt: skip
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="SECONDS", help="of each measurement")
+    _add_settings(parser)
+
+
+def _throughput(options: argparse.Namespace) -> None:
+    from training.cases.case_file import find_cases
+    from training.config import TrainConfig, load_config
+    from training.throughput import measure_throughput
+
+    config = load_config(options.config, **parse_changes(TrainConfig, options.set))
+    print(measure_throughput(config, find_cases(options.cases), options.workers, options.seconds))
+
+
+def _add_baseline(command_line: CommandLine) -> None:
+    parser = command_line.add(
+        GROUP, "baseline", "train a baseline of the table; resumes from the run's last checkpoint", _baseline,
+        "baseline --name unet --cases cases/train --output runs/unet --iterations 20000 --batch 16",
+    )  # fmt: skip
+    add = parser.add_argument_group("data and results").add_argument
+    add("--cases", type=Path, required=True, metavar="DIR", help="folder of training cases")
+    add("--output", type=Path, required=True, metavar="DIR", help="folder of the run and of what is trained")
+    add = parser.add_argument_group("settings").add_argument
+    add("--name", required=True, choices=("unet", "swinunetr", "gan"), help="of the network")
+    add("--iterations", type=int, required=True, metavar="N", help="updates of the weights")
+    add("--batch", type=int, default=8, metavar="N", help="patches an update")
+    add("--patch", type=int, default=64, metavar="VOXELS", help="edge of a patch")
+    _add_set(add)
+    add = parser.add_argument_group("computation").add_argument
+    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:0")
+    add("--workers", type=int, metavar="N", help="processes that make patches (default: as the device needs)")
+
+
+def _baseline(options: argparse.Namespace) -> None:
+    from training.baselines.config import RivalConfig
+    from training.baselines.train import train_rival
+    from training.cases.case_file import find_cases
+
+    values = {name: getattr(options, name) for name in ("name", "iterations", "batch", "patch")}
+    config = RivalConfig.from_json(json.dumps(values | parse_changes(RivalConfig, options.set)))
+    print(train_rival(config, find_cases(options.cases), options.output, options.device, options.workers))
