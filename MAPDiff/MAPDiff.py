@@ -298,7 +298,7 @@ class PanelListener(Listener):
         if outcome in (FAILED, CANCELLED):
             widget.ui.progressBar.value = 0
         widget._report(message, details)
-        widget.options.showEstimate(widget.logic.run.estimate, widget.logic.run.facts.node)
+        widget.options.showAssumption(widget.logic.run.inputFacts, widget.logic.run.facts.node)
         widget.results.refresh()
         widget._checkCanApply()
 
@@ -333,7 +333,7 @@ class MAPDiffLogic(ScriptedLoadableModuleLogic):
                 onFinished=None):  # fmt: skip
         """Restores a volume. Returns {dose: volume node}, all of them unless waitForCompletion is False.
 
-        doses: fractions of full dose, None for all that the bundle knows; inputDose: None to estimate it from noise.
+        doses: fractions of full dose, None for all that the bundle knows; inputDose: None to assume 1/20.
         onDose(dose, node), onProgress(fraction, text), onWarning(text), onFinished(outcome, message, details), the
         outcome "done", "cancelled" or "failed". Raises ValueError for what cannot work, RuntimeError when a run that
         is waited for fails.

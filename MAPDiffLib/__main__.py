@@ -213,7 +213,7 @@ def command_line() -> CommandLine:
 def _add_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """The options of every restoration; returns the group of those about results."""
     add = parser.add_argument_group("doses").add_argument
-    add("--input-dose", metavar="DOSE", help="dose of the input, as 1/20 or 0.05 (default: estimated from its noise)")
+    add("--input-dose", metavar="DOSE", help="dose of the input, as 1/20 or 0.05 (default: assumed to be 1/20)")
     add(
         "--doses", metavar="DOSES",
         help="doses to restore, as 1/10,1/4,full or 0.1,0.25,1 (default: every anchor above the input's)",

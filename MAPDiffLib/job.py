@@ -17,12 +17,13 @@ from pathlib import Path
 from MAPDiffLib.errors import InputError
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_CANCELLED = 0, 1, 2, 3
-MESSAGE_TYPES = ("status", "progress", "dose", "warning", "error", "done")
+MESSAGE_TYPES = ("status", "input", "progress", "dose", "warning", "error", "done")
 FORMATS = ("nii.gz", "nrrd", "mha", "dicom")
 PRECISIONS = ("auto", "float32", "bfloat16")
 DEFAULT_BUNDLE = "mapdiff-base"
 REPORT_FILE = "report.json"
 RESEARCH_USE = "Research use only. Not for diagnosis."
+ASSUMED_DOSE = 0.05  # of a scan whose dose nobody says, unless its noise or the doses asked for speak against it
 SMALLEST_DOSE = 0.001  # what the three decimals of a file name can tell apart
 
 
@@ -30,7 +31,8 @@ SMALLEST_DOSE = 0.001  # what the three decimals of a file name can tell apart
 class Job:
     """What to restore and how; None leaves the choice to the bundle or the scan. InputError for anything impossible.
 
-    `input` is a volume file or a folder of DICOM slices, `output` a folder; doses are fractions of full dose.
+    `input` is a volume file or a folder of DICOM slices, `output` a folder; doses are fractions of full dose. An
+    `input_dose` of None is assumed to be 1/20 or near it, and every result says so.
     """
 
     input: str
@@ -162,13 +164,18 @@ def is_result_file(name: str, extension: str) -> bool:
 
 def dose_label(dose: float) -> str:
     """0.25 -> "1/4", 1.0 -> "full": how a dose is written everywhere."""
-    fraction = Fraction(dose).limit_denominator(1000)
+    fraction = Fraction(dose).limit_denominator(1000) or Fraction(1, round(1 / dose))
     return "full" if fraction == 1 else f"{fraction.numerator}/{fraction.denominator}"
 
 
-def input_dose_label(dose: float, given: bool) -> str:
-    """The input's dose as a person writes it: 0.05 -> "1/20" where the user gave it, else "about 1/20"."""
-    return dose_label(dose) if given else f"about 1/{1 / dose:.0f}"
+def input_dose_label(dose: float, assumed: bool) -> str:
+    """The input's dose as a person reads it: 0.05 -> "1/20 dose", or "1/20 dose (assumed)" where nobody said it."""
+    return f"{dose_label(dose)} dose" + (" (assumed)" if assumed else "")
+
+
+def counts_label(dose: float, input_dose: float) -> str:
+    """A dose as a multiple of the scan's own counts: 0.25 from 0.05 -> "5 x the scan's counts"."""
+    return f"{dose / input_dose:.3g} x the scan's counts"
 
 
 def parse_dose(text: str | float) -> float:

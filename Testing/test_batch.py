@@ -115,7 +115,8 @@ def test_a_scan_of_a_batch_is_restored_as_it_would_be_alone(bundle, tmp_path, ca
         assert np.array_equal(alone.voxels, one_of_many.voxels)
     rows = table(tmp_path / "out")
     assert set(rows["scan-00"]) == set(COLUMNS) and {row["status"] for row in rows.values()} == {"done"}
-    assert rows["scan-00"]["input_dose"] == "0.05" and rows["scan-00"]["doses"] == "1/4 full"
+    assert (rows["scan-00"]["input_dose"], rows["scan-00"]["dose_assumed"]) == ("0.05", "False")
+    assert rows["scan-00"]["doses"] == "1/4 full"
     assert "3 of 3 scans restored" in capsys.readouterr().out
 
 

@@ -83,8 +83,8 @@ def fake_results(folder, shape, voxels):
         "uncertainty_file": "scan.nrrd",
         "input": {
             "shape_zyx": shape, "spacing_mm": [4.0, 4.0, 3.0], "units": "BQML", "mean_in_body": 2000.0,
-            "dose_used": 0.0512, "metadata": {"model": "<Model>"},
-            "dose_estimated": {"dose": 0.0512, "low": 0.025, "high": 0.1, "noise": 0.1},
+            "dose_used": 0.05, "dose_assumed": True, "dose_hint": "the noise looks like 1/3",
+            "metadata": {"model": "<Model>"},
         },
         "doses": {f"{dose:g}": figures for dose in doses},
         "bundle": {"name": "none", "sha256": "0" * 64},
@@ -112,7 +112,8 @@ def test_a_scan_of_128_by_128_by_256_stays_under_25_mb_and_says_its_precision_an
     assert 5e6 < large.stat().st_size < 25e6
     assert "all 128 x 128 x 256 voxels" in page and setting_of(page)["window"] == [0, 8.0]
     assert "<td>1</td>" in page  # 2000 Bq/mL times 0.0005
-    assert "about 1/20 dose; by its noise 1/20 (1/40 to 1/10)" in page
+    assert "1/20 dose (assumed); the noise looks like 1/3" in page
+    assert "<td>1/4 (5 x the scan&#x27;s counts)</td>" in page
     assert "&lt;/script&gt;" in page and "&lt;Model&gt;" in page and "40 slices are announced." in page
 
 

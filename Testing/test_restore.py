@@ -270,9 +270,47 @@ def test_the_report_names_everything_that_made_the_result(result, volume):
     assert "Research use only" in report["notice"]
 
 
-def test_without_a_given_dose_the_estimate_is_used(volume, bundle):
-    _, ending = run(volume, bundle, RestoreOptions(doses=(1.0,)))
-    assert ending.report["input"]["dose_used"] == ending.report["input"]["dose_estimated"]["dose"]
+def with_noise_like(bundle: Bundle, dose: float) -> Bundle:
+    """The bundle with a calibration by which every noise there is looks like this dose."""
+    curve = {"doses": [dose, 1.001 * dose], "noise": [0.2, 0.1], "scatter": 0.1}
+    return replace(bundle, manifest=bundle.manifest | {"dose_estimate": curve})
+
+
+@pytest.mark.parametrize(("looks_like", "taken_for"), [(0.003, 1 / 33), (0.05, 0.05), (0.3, 0.05), (0.99, 0.1)])
+def test_a_dose_that_nobody_says_is_an_assumption_told_as_one_whatever_the_noise(volume, bundle, looks_like, taken_for):
+    heard = []
+    noisy = with_noise_like(bundle, looks_like)
+    doses, ending = run(volume, noisy, RestoreOptions(doses=(1.0,), samples=1), report=heard.append)
+    facts, (told,) = ending.report["input"], [event for event in heard if event["type"] == "input"]
+    assert facts["dose_used"] == told["dose_used"] == doses[0].input_dose == pytest.approx(taken_for)
+    assert facts["dose_assumed"] is told["dose_assumed"] is doses[0].dose_assumed is True
+    assert facts["dose_hint"] == told["dose_hint"] and facts["dose_hint"].startswith("the noise looks like ")
+    assert "an assumption" in told["message"] and "--input-dose" in told["message"]
+    outside = [event for event in heard if event["type"] == "warning" and "The noise looks like" in event["message"]]
+    assert len(outside) == (looks_like in (0.003, 0.3, 0.99))  # trained on 1/50 to 1/20
+
+
+def test_a_scan_whose_noise_cannot_be_measured_is_restored_as_an_assumed_dose(volume, bundle):
+    uncalibrated = replace(bundle, manifest=bundle.manifest | {"dose_estimate": {}})
+    doses, ending = run(volume, uncalibrated, RestoreOptions(samples=1))
+    assert [dose.dose for dose in doses] == [0.1, 0.25, 0.5, 1.0]
+    facts = ending.report["input"]
+    assert (facts["dose_used"], facts["dose_assumed"], facts["dose_hint"]) == (0.05, True, None)
+
+
+def test_an_assumption_never_stands_against_the_doses_asked_for(volume, bundle):
+    doses, ending = run(volume, bundle, RestoreOptions(doses=(0.04, 1.0), samples=1))
+    assert [dose.dose for dose in doses] == [0.04, 1.0]
+    assert (ending.report["input"]["dose_used"], ending.report["input"]["dose_assumed"]) == (0.02, True)
+
+
+def test_a_given_dose_is_no_assumption_and_noise_that_looks_otherwise_is_a_hint(volume, bundle):
+    heard = []
+    next(restore(volume, with_noise_like(bundle, 0.9), GIVEN, report=heard.append))
+    (told,) = [event for event in heard if event["type"] == "input"]
+    assert (told["dose_used"], told["dose_assumed"]) == (0.05, False) and told["message"].endswith("as given.")
+    hints = [event["message"] for event in heard if "The dose given is 1/20" in event.get("message", "")]
+    assert len(hints) == 1 and "the noise looks like" in hints[0]
 
 
 @pytest.mark.parametrize(
@@ -321,7 +359,7 @@ def test_a_scan_outside_what_the_model_was_trained_for_is_restored_with_a_cautio
     warnings = [event["message"] for event in events if event["type"] == "warning"]
     assert warnings[0] == "The reader found it odd." and restoration.report["warnings"] == warnings
     assert any("2.00 x 2.00 x 2.00 mm" in text for text in warnings)
-    assert any("taken as 1/5" in text for text in warnings)
+    assert any("taken for 1/5" in text for text in warnings)
 
 
 def with_fits(bundle: Bundle, *fits: dict) -> Bundle:

@@ -83,7 +83,10 @@ def test_a_job_ends_with_code_0_and_each_dose_is_announced_when_it_is_whole(star
     fractions = [m["fraction"] for m in progress]
     assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(1, abs=0.01)
     assert all(m["remaining_s"] >= 0 and m["stage"] for m in progress)
-    assert [m["dose"] for m in messages if m["type"] == "dose"] == [0.25, 1.0]
+    assert [(m["dose"], m["times_counts"]) for m in messages if m["type"] == "dose"] == [(0.25, 5.0), (1.0, 20.0)]
+    (taken,) = [m for m in so_far if m["type"] == "input"]
+    assert (taken["dose_used"], taken["dose_assumed"]) == (0.05, False)
+    assert so_far.index(taken) < so_far.index(progress[0])
     assert messages[-1] == {"type": "done", "status": "done", "report": str(tmp_path / "out" / "report.json")}
     whole = ["dose-0.100.nrrd", "dose-0.250.nrrd", "dose-1.000.nrrd", "report.json", "uncertainty.nrrd"]
     assert left_in(tmp_path / "out") == whole

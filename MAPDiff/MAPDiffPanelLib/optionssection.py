@@ -8,7 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from MAPDiffLib.job import DEFAULT_BUNDLE, InputError, dose_label, parse_dose, parse_doses
+from MAPDiffLib.job import ASSUMED_DOSE, DEFAULT_BUNDLE, InputError, dose_label, parse_dose, parse_doses
 from MAPDiffPanelLib import bundles, devices
 from MAPDiffPanelLib.enabling import allow
 
@@ -25,7 +25,7 @@ class OptionsSection:
     def __init__(self, ui, onChange: Callable[[], None]):
         self.ui, self._onChange, self._parameters, self._filling = ui, onChange, None, False
         self._bundles: list = []
-        self._autoDose, self._estimated = _("auto (from the noise)"), None
+        self._autoDose, self._assumedFor = _("assumed: 1/20"), None
         self.probe = devices.DeviceProbe(self._devicesKnown)
         self._facts: dict = {}
         for selector, slot in (
@@ -66,16 +66,16 @@ class OptionsSection:
         wanted = [self._parameters.inputDose, self._parameters.bundle, self._parameters.device]
         if [str(selector.currentData) for selector in shown] != wanted and not self._filling:
             self.refresh()
-        if self._estimated is not None and self._parameters.inputVolume is not self._estimated:
-            self.showEstimate({}, None)
+        if self._assumedFor is not None and self._parameters.inputVolume is not self._assumedFor:
+            self.showAssumption({}, None)
 
-    def showEstimate(self, estimate: dict, scan) -> None:
-        """What the worker found for this scan's own dose, with its 90 % interval; {} for nothing."""
-        self._estimated = scan
-        self._autoDose = _("auto (from the noise)")
-        if estimate:
-            dose, low, high = (f"1/{1 / float(estimate[key]):.0f}" for key in ("dose", "low", "high"))
-            self._autoDose = _("auto: {dose} (estimated, {low} to {high})").format(dose=dose, low=low, high=high)
+    def showAssumption(self, facts: dict, scan) -> None:
+        """What the worker took this scan for when nobody said its dose, and what its noise looks like; {}: nothing."""
+        self._assumedFor = scan
+        dose = dose_label(facts["dose_used"]) if facts.get("dose_assumed") else dose_label(ASSUMED_DOSE)
+        self._autoDose = _("assumed: {dose}").format(dose=dose)
+        if facts.get("dose_hint"):
+            self._autoDose += f" ({facts['dose_hint']})"
         self.ui.inputDoseSelector.setItemText(0, self._autoDose)
 
     def bundle(self):

@@ -228,9 +228,9 @@ class DenoiseRun:
         return self._lastReport or {}
 
     @property
-    def estimate(self) -> dict:
-        """What the worker found for the scan's own dose (a DoseEstimate of MAPDiffLib), {} where it did not look."""
-        return (self.report.get("input") or {}).get("dose_estimated") or {}
+    def inputFacts(self) -> dict:
+        """What the worker took the scan for (dose_used, dose_assumed, dose_hint of report.json), {} before the end."""
+        return self.report.get("input") or {}
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _nodeRemoved(self, _scene, _event, node) -> None:

@@ -22,8 +22,8 @@ from MAPDiffLib.jobs.run_job import run_job, write_csv, write_json
 
 FAILURE_FILE, SUMMARY_FILE = "failure.json", "summary.csv"
 COLUMNS = (
-    "name", "input", "status", "reason", "input_dose", "doses", "seconds", "body_litres", "mean_in_body", "noise",
-    "warnings",
+    "name", "input", "status", "reason", "input_dose", "dose_assumed", "doses", "seconds", "body_litres",
+    "mean_in_body", "noise", "warnings",
 )  # fmt: skip
 # Two scans at a time in a process: while one is restored the other is read or written. Their memory is the bound.
 SCANS_AT_A_TIME = 2
@@ -131,6 +131,7 @@ def _row(job: Job) -> dict:
         row |= {
             "status": "done",
             "input_dose": facts["dose_used"],
+            "dose_assumed": facts["dose_assumed"],
             "doses": " ".join(map(dose_label, map(float, doses))),
             "warnings": " ".join(report["warnings"]),
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from MAPDiffLib.job import dose_label
+from MAPDiffLib.job import counts_label, dose_label
 
 
 class Console:
@@ -24,7 +24,8 @@ class Console:
         if kind == "progress":
             self._progress(message)
         elif kind == "dose":
-            self._line(f"{dose_label(message['dose']):>5} dose  {message['file']}")
+            counts = counts_label(message["dose"], message["input_dose"])
+            self._line(f"{dose_label(message['dose']):>5} dose ({counts})  {message['file']}")
         else:
             self._line(("warning: " if kind == "warning" else "") + message["message"])
 

@@ -113,8 +113,8 @@ def _writer(job: Job, model: str) -> Callable:
     def write(volume, path: Path, dose: float | None, input_dose: float) -> None:
         shows = "uncertainty" if dose is None else f"{dose_label(dose)} dose"
         what = "One standard deviation of the restored full dose" if dose is None else f"Restored to {shows}"
-        taken_for = input_dose_label(input_dose, job.input_dose is not None)
-        text = f"{what}, from a scan of {taken_for} dose, by MAPDiff {__version__}, model {model}, seed {job.seed}."
+        taken_for = input_dose_label(input_dose, job.input_dose is None)
+        text = f"{what}, from a scan of {taken_for}, by MAPDiff {__version__}, model {model}, seed {job.seed}."
         write_series(volume, source, Derivation(shows, text, round(1000 * (dose or 0))), path)
 
     return write
@@ -137,9 +137,10 @@ def _write_results(job: Job, stale: list[Path], write: Callable, stages, report:
         path = folder / dose_file(restored.dose, job.extension)
         check_still_there(folder)
         write(restored.volume, path, restored.dose, restored.input_dose)
-        files.append({"dose": restored.dose, "label": dose_label(restored.dose), "file": path.name})
-        facts = {"dose": restored.dose, "input_dose": restored.input_dose, "figures": restored.figures}
-        report({"type": "dose", "file": str(path), **facts})
+        told = {"dose": restored.dose, "times_counts": restored.dose / restored.input_dose}
+        files.append({**told, "label": dose_label(restored.dose), "file": path.name})
+        taken_for = {"input_dose": restored.input_dose, "dose_assumed": restored.dose_assumed}
+        report({"type": "dose", "file": str(path), **told, **taken_for, "figures": restored.figures})
         input_dose = restored.input_dose
         del restored
     uncertainty = None

@@ -21,9 +21,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.job import input_dose_label
+from MAPDiffLib.job import counts_label, input_dose_label
 from MAPDiffLib.report.figure import window_top
-from MAPDiffLib.restoration.doses import DoseEstimate
 from MAPDiffLib.scan.file_checks import alone_with_itk
 from MAPDiffLib.scan.volume import Volume, read_volume
 
@@ -150,7 +149,8 @@ def _rows(report: dict, factor: float) -> str:
     rows = [["input", report["input"]["mean_in_body"], None, None, None]]
     for entry in report["files"]:
         figures = report["doses"][f"{entry['dose']:g}"]
-        rows.append([entry["label"], *(figures[name] for name in ("mean_in_body", "noise", "guard_drift", "seconds"))])
+        label = f"{entry['label']} ({counts_label(entry['dose'], report['input']['dose_used'])})"
+        rows.append([label, *(figures[name] for name in ("mean_in_body", "noise", "guard_drift", "seconds"))])
     lines = []
     for label, mean, noise, drift, seconds in rows:
         cells = [
@@ -167,14 +167,14 @@ def _rows(report: dict, factor: float) -> str:
 
 
 def _facts(report: dict) -> str:
-    found, estimate = report["input"], report["input"].get("dose_estimated")
+    found = report["input"]
     facts = {
         "scan": " x ".join(str(size) for size in reversed(found["shape_zyx"]))
         + " voxels of "
         + " x ".join(f"{spacing:.3g}" for spacing in found["spacing_mm"])
         + f" mm, units {found['units']}",
         "scanner": " ".join(found["metadata"].get(name, "") for name in ("manufacturer", "model")),
-        "dose of the input": _dose(report) + (f"; by its noise {DoseEstimate(**estimate)}" if estimate else ""),
+        "dose of the input": _dose(report) + (f"; {found['dose_hint']}" if found["dose_hint"] else ""),
         "SUV factor": found["metadata"].get("suv_factor") or found["metadata"].get("suv_refused", ""),
         "warnings": " ".join(report["warnings"]),
         "model": f"{report['bundle']['name']}, sha256 {report['bundle']['sha256']}",
@@ -197,7 +197,7 @@ def _about(image: sitk.Image, shrink: int, step: float, unit: str) -> str:
 
 
 def _dose(report: dict) -> str:
-    return f"{input_dose_label(report['input']['dose_used'], report['job']['input_dose'] is not None)} dose"
+    return input_dose_label(report["input"]["dose_used"], report["input"]["dose_assumed"])
 
 
 def _inside_script(text: str) -> str:

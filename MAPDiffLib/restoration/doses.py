@@ -14,15 +14,16 @@ import numpy as np
 import torch
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.job import dose_label, parse_dose
+from MAPDiffLib.job import ASSUMED_DOSE, dose_label, parse_dose
 from MAPDiffLib.restoration.noise import relative_noise
 
 __all__ = [
-    "ANCHOR_DOSES", "Anchor", "DoseCalibration", "DoseEstimate", "anchor_of", "anchor_weight", "dose_label",
-    "estimate_dose", "match_degradation", "mix", "mix_share", "parse_dose",
+    "ANCHOR_DOSES", "Anchor", "DoseCalibration", "DoseEstimate", "anchor_of", "anchor_weight", "assumed_dose",
+    "dose_label", "estimate_dose", "match_degradation", "mix", "mix_share", "parse_dose",
 ]  # fmt: skip
 
 ANCHOR_DOSES = (0.1, 0.25, 0.5, 1.0)
+NOISE_DOUBT = 10.0  # sensitivity, scan time, filter and voxels move a scan's noise by as much as this factor in dose
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class DoseEstimate:
     noise: float
 
     def __str__(self) -> str:
-        return f"1/{1 / self.dose:.0f} (1/{1 / self.low:.0f} to 1/{1 / self.high:.0f})"
+        dose, low, high = (dose_label(_unit_fraction(each)) for each in (self.dose, self.low, self.high))
+        return f"{dose} ({low} to {high})"
 
 
 @dataclass(frozen=True)
@@ -101,3 +103,21 @@ def estimate_dose(
     """The dose of a scan from its own noise; None where that cannot be measured."""
     noise = relative_noise(voxels, body, spacing_mm)
     return None if noise is None else calibration.estimate(noise)
+
+
+def assumed_dose(estimate: DoseEstimate | None, asked: Sequence[float] | None) -> float:
+    """The dose of a scan that nobody says: ASSUMED_DOSE, or the nearest that its noise makes possible, a unit fraction.
+
+    The noise rules out little (NOISE_DOUBT), so it never stands against a restoration; nor does an assumption stand
+    against the doses `asked` for: it is then half the lowest of them.
+    """
+    dose = ASSUMED_DOSE
+    if estimate is not None:
+        dose = min(max(dose, estimate.dose / NOISE_DOUBT), estimate.dose * NOISE_DOUBT)
+    if asked and min(asked) <= dose:
+        dose = min(asked) / 2
+    return _unit_fraction(dose)
+
+
+def _unit_fraction(dose: float) -> float:
+    return 1 / round(1 / dose)

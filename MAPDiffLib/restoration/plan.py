@@ -11,7 +11,7 @@ import numpy as np
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.model.bundle import Bundle
-from MAPDiffLib.restoration.doses import DoseCalibration, DoseEstimate, dose_label, estimate_dose
+from MAPDiffLib.restoration.doses import DoseCalibration, DoseEstimate, assumed_dose, dose_label, estimate_dose
 from MAPDiffLib.restoration.noise import noise_volume_mm3
 from MAPDiffLib.scan.volume import Volume
 
@@ -25,6 +25,8 @@ GIVEN_BY = "--input-dose 1/20; in Slicer: Its dose"  # how a user says what dose
 @dataclass(frozen=True)
 class Plan:
     """doses: asked for, ascending; anchors: {timestep: dose} above the input's own, full dose at the last timestep.
+
+    input_dose: what the scan is taken for, by assumption alone where `dose_assumed`.
 
     timesteps: where the path stops: not at every anchor, only at those whose dose gains by it (export/paths.py).
 
@@ -43,6 +45,7 @@ class Plan:
     noise_voxels: tuple[float, float] | None = None
     wide_noise: dict[str, float] | None = None
     lowest: float = 0.0
+    dose_assumed: bool = False
 
     def told_dose(self, widths_mm: Sequence[float] | None) -> float:
         """The dose that the network is told of a scan with noise of these widths (z, y, x): its own, or a lower one
@@ -100,7 +103,8 @@ def make_plan(bundle: Bundle, options: RestoreOptions, estimate: DoseEstimate | 
     """Check the options against the bundle and the scan. InputError says which option cannot work and why."""
     anchors = {anchor["dose"]: anchor["tau"] for anchor in bundle.manifest["anchors"]}
     sampling = bundle.manifest["sampling"]
-    input_dose = _input_dose(options.input_dose, estimate)
+    assumed = options.input_dose is None
+    input_dose = assumed_dose(estimate, options.doses) if assumed else _given_dose(options.input_dose)
     doses = _doses(options.doses, input_dose, sorted(anchors))
     fit = nearest_fit(sampling["fits"], input_dose)
     samples = fit["samples"] if options.samples is None else options.samples
@@ -115,6 +119,7 @@ def make_plan(bundle: Bundle, options: RestoreOptions, estimate: DoseEstimate | 
     return Plan(
         input_dose, doses, tuple(_with_steps(stops, options.steps)), above | {stops[-1]: 1.0}, samples, fit["combine"],
         fit["uncertainty_scale"], fit.get("noise_voxels"), fit.get("wide_noise"), min(bundle.manifest["input_doses"]),
+        assumed,
     )  # fmt: skip
 
 
@@ -133,25 +138,18 @@ def _knows(weights: dict[str, dict], timesteps: Sequence[int]) -> bool:
     return set(map(str, timesteps)) <= set(weights.get("1", {}).get("estimate", {}))
 
 
-def _input_dose(asked: float | None, estimate: DoseEstimate | None) -> float:
-    if asked is not None:
-        if not 0 < asked < 1:
-            raise InputError(f"the input's dose is given as {asked:g}; a fraction of full dose in (0, 1) is needed")
-        return asked
-    if estimate is None:
-        raise InputError(
-            "the input's dose cannot be estimated (no warm, connected part of the body to measure its noise in, or a"
-            f" bundle without calibration); give it ({GIVEN_BY})"
-        )
-    return estimate.dose
+def _given_dose(dose: float) -> float:
+    if not 0 < dose < 1:
+        raise InputError(f"the input's dose is given as {dose:g}; a fraction of full dose in (0, 1) is needed")
+    return dose
 
 
 def _doses(asked: Sequence[float] | None, input_dose: float, anchors: list[float]) -> tuple[float, ...]:
     above = tuple(dose for dose in anchors if is_above(dose, input_dose))
     if not above:
         raise InputError(
-            f"the scan looks like {dose_label(round(input_dose, 2))} dose already, so there is no higher dose"
-            f" to restore; if that is wrong, give its own dose ({GIVEN_BY})"
+            f"the scan's dose is given as {input_dose:.3g}, so there is no higher dose to restore; if that is wrong,"
+            f" correct it ({GIVEN_BY})"
         )
     if asked is None:
         return above
@@ -162,8 +160,8 @@ def _doses(asked: Sequence[float] | None, input_dose: float, anchors: list[float
             raise InputError(f"dose {dose:g} is asked for; fractions of full dose in (0, 1] are needed")
         if dose <= input_dose:
             raise InputError(
-                f"dose {dose_label(dose)} is asked for, but the scan's own dose is {input_dose:.3g};"
-                f" only higher doses can be restored; if the estimate is wrong, correct it ({GIVEN_BY})"
+                f"dose {dose_label(dose)} is asked for, but the scan's own dose is given as {input_dose:.3g};"
+                f" only higher doses can be restored; if that is wrong, correct it ({GIVEN_BY})"
             )
     return tuple(sorted(set(asked)))
 
@@ -182,20 +180,34 @@ def _with_steps(grid: list[int], steps: int | None) -> list[int]:
     return grid
 
 
-def cautions(volume: Volume, bundle: Bundle, options: RestoreOptions, estimate: DoseEstimate | None) -> list[str]:
+def about_input(plan: Plan, estimate: DoseEstimate | None) -> dict:
+    """What a user is told of the scan's own dose: dose_used, dose_assumed, dose_hint (what the noise looks like, None
+    where it cannot be measured) and the sentence to show, `message`."""
+    hint = f"the noise looks like {estimate}" if estimate else None
+    taken = f"The scan is taken for {dose_label(plan.input_dose)} dose, "
+    if plan.dose_assumed:
+        taken += f"an assumption: {hint or 'its noise cannot be measured'}. If you know its dose, say it ({GIVEN_BY})."
+    else:
+        taken += "as given."
+    return {"dose_used": plan.input_dose, "dose_assumed": plan.dose_assumed, "dose_hint": hint, "message": taken}
+
+
+def cautions(volume: Volume, bundle: Bundle, plan: Plan, estimate: DoseEstimate | None) -> list[str]:
     """Sentences for a user whose scan lies outside what the bundle was trained for, or whose dose does not fit."""
     low, high = bundle.manifest["spacing_range_mm"]
-    trained = bundle.manifest["input_doses"]
     found = []
     if min(volume.spacing_mm) < low * 0.95 or max(volume.spacing_mm) > high * 1.05:
         seen = " x ".join(f"{s:.2f}" for s in volume.spacing_mm)
         found.append(f"The voxels are {seen} mm; the model was trained on {low:g} to {high:g} mm. Judge with care.")
-    dose = options.input_dose or (estimate.dose if estimate else None)
-    if dose and not min(trained) * 0.8 <= dose <= max(trained) * 1.25:
+    lowest, highest = min(bundle.manifest["input_doses"]), max(bundle.manifest["input_doses"])
+    trained = f"the model was trained on {dose_label(lowest)} to {dose_label(highest)} dose. Judge with care."
+    if not lowest * 0.8 <= plan.input_dose <= highest * 1.25:
+        found.append(f"The scan is taken for {dose_label(plan.input_dose)} dose; {trained}")
+    if estimate and not plan.dose_assumed and not estimate.low / 2 <= plan.input_dose <= estimate.high * 2:
         found.append(
-            f"The scan's dose is taken as 1/{1 / dose:.0f}; the model was trained on 1/{1 / min(trained):.0f} to"
-            f" 1/{1 / max(trained):.0f}. Judge with care."
+            f"The dose given is {dose_label(plan.input_dose)}; the noise looks like {estimate}, which another scanner"
+            " or filter explains as well."
         )
-    if options.input_dose and estimate and not estimate.low / 2 <= options.input_dose <= estimate.high * 2:
-        found.append(f"The dose given is 1/{1 / options.input_dose:.0f}, but the noise looks like {estimate}.")
+    if estimate and (estimate.high < lowest * 0.8 or estimate.low > highest * 1.25):
+        found.append(f"The noise looks like {estimate}; {trained}")
     return found

@@ -59,12 +59,14 @@ class RestoreOptions:
 
 @dataclass(frozen=True)
 class RestoredDose:
-    """One restored dose, with its guard and quality figures and the dose that the input was taken for."""
+    """One restored dose, with its guard and quality figures and the dose that the input was taken for, by assumption
+    alone where `dose_assumed`."""
 
     dose: float
     volume: Volume
     figures: dict[str, float]
     input_dose: float
+    dose_assumed: bool
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def restore(
 ) -> Generator[RestoredDose, None, Restoration]:
     """Restore a scan that passes volume.check_volume: yields its doses, ascending, each made when it is asked for.
 
-    Returns the uncertainty and the report. `report` gets warning and progress messages (MAPDiffLib/job.py).
+    Returns the uncertainty and the report. `report` gets input, warning and progress messages (MAPDiffLib/job.py).
     InputError, before any long work, for a scan or options that cannot work; Cancelled when `cancelled()` turns true.
     """
     clock = _Clock()
@@ -159,7 +161,7 @@ def restore(
             figures[dose] = _figures(wanted, setting, guard)
             restored = setting.into(whole, torch.where(setting.inside, wanted, setting.scan))
             figures[dose]["seconds"] = clock.lap(f"{dose_label(dose)} dose")
-            yield RestoredDose(dose, restored, figures[dose], way.input_dose)
+            yield RestoredDose(dose, restored, figures[dose], way.input_dose, way.dose_assumed)
             del restored  # a whole volume, which may be half a gigabyte, is not kept while the next is made
         below, lower = anchor, image
 
@@ -195,7 +197,8 @@ def _prepare(volume: Volume, bundle: Bundle, options: RestoreOptions, report: Re
     network = TiledNetwork(
         bundle.network, grid.take_mask(inside), compute, options.tile, warn, held, options.gpu_memory_gb
     )  # fmt: skip
-    for message in (*volume.warnings, *plan.cautions(volume, bundle, options, estimate)):
+    report({"type": "input", **plan.about_input(way, estimate)})
+    for message in (*volume.warnings, *plan.cautions(volume, bundle, way, estimate)):
         warn(message)
     told_dose = way.told_dose(widths)
     if told_dose < UNLIKE * way.input_dose:
@@ -251,7 +254,7 @@ def _input_facts(setting: _Setting) -> dict:
         "units": volume.units,
         "body_litres": float(body.sum() * np.prod(volume.spacing_mm) / 1e6),
         "mean_in_body": float(volume.voxels[body].mean(dtype=np.float64)),
-        "dose_used": setting.way.input_dose,
+        **{name: fact for name, fact in plan.about_input(setting.way, setting.estimate).items() if name != "message"},
         "metadata": {name: text for name, text in volume.metadata.items() if name != "source_geometry"},
     }
     return facts | ({"dose_estimated": asdict(setting.estimate)} if setting.estimate else {})

@@ -288,15 +288,16 @@ def test_reloading_while_a_run_goes_on_ends_it_and_the_new_panel_works(panel, ap
     fresh.exit()
 
 
-def test_a_dose_left_to_the_worker_is_shown_with_its_confidence_for_that_scan_alone(panel, application):
+def test_a_dose_that_nobody_says_is_shown_as_an_assumption_with_what_its_noise_looks_like(panel, application):
     selector = panel.ui.inputDoseSelector
-    assert selector.currentText == "auto (from the noise)"
+    assert selector.currentText == "assumed: 1/20"
     panel.ui.denoiseButton.click()
     assert standin.pump(lambda: not panel.logic.running, SECONDS)
-    assert re.fullmatch(r"auto: 1/\d+ \(estimated, 1/\d+ to 1/\d+\)", selector.currentText), selector.currentText
+    said = re.fullmatch(r"assumed: 1/20 \(the noise looks like 1/\d+ \(1/\d+ to 1/\d+\)\)", selector.currentText)
+    assert said, selector.currentText
     assert panel.results.result.labels()[0] == "input " + selector.currentText.split()[1]
     panel._parameterNode.inputVolume = make_scan(application.scene, "another", study=False)
-    assert selector.currentText == "auto (from the noise)"
+    assert selector.currentText == "assumed: 1/20"
 
 
 def test_the_batch_loop_of_the_readme_restores_every_volume(application, monkeypatch, bundles):
