@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import gzip
 import math
-import re
+import os
 import shutil
-import struct
 import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.scan import lengths, nifti_header
+from MAPDiffLib.scan.nifti_header import check_nifti, shear_mm
+from MAPDiffLib.scan.text_headers import meta_fields, nrrd_fields
 
 IMAGE_IO = {
     ".nii.gz": "NiftiImageIO",
@@ -31,14 +34,16 @@ IMAGE_IO = {
     ".mhd": "MetaImageIO",
 }
 SOURCE_GEOMETRY = "source_geometry"  # metadata key, "nifti ..." or "nrrd ..."
-NIFTI_SIZE = 348
-NIFTI_PIXDIM, NIFTI_UNITS, NIFTI_FORMS = slice(76, 92), slice(123, 124), slice(252, 328)
-NIFTI_GEOMETRY = "4f1B2h18f"  # pixdim 0..3, xyzt_units, qform and sform codes, quaternion, offsets, three rows
 SPACING_MM = (0.01, 100.0)  # from microscopy to slabs; beyond it a number is a fault, and grids in mm explode
 MOST_PACKED = 1032  # bytes out of one byte in: deflate cannot do more
-LONGEST_LINE, LONGEST_NAME = 500, 250  # teem's error texts and MetaIO's names have room for no more, and crash
-NRRD_GEOMETRY = ("space:", "space dimension:", "space directions:", "space origin:", "spacings:", "axis mins:")
+NRRD_GEOMETRY = {
+    "space": "space", "spacedimension": "space dimension", "spacedirections": "space directions",
+    "spaceorigin": "space origin", "spacings": "spacings", "axismins": "axis mins",
+}  # fmt: skip
+TRUE = ("true", "t", "1")
 _ITK = threading.Lock()
+# ITK refuses axes that are a hair from right angles; shear_mm judges them by how far they are off.
+os.environ["ITK_NIFTI_SFORM_PERMISSIVE"] = "1"
 
 
 @contextmanager
@@ -84,55 +89,89 @@ def check_claim(claimed: int, most: int, path: str | Path) -> None:
         )
 
 
-def check_first(path: Path, suffix: str) -> None:
-    """Checks what crashes SimpleITK or keeps it busy for minutes as soon as it looks at a header."""
-    if suffix in (".mha", ".mhd"):
-        fields = _header_fields(path, "=")
-        dimensions = fields.get("ndims", "")
-        if dimensions and not re.fullmatch(r"\d{1,2}", dimensions):
-            raise InputError(f"{path} says NDims = {dimensions[:20]!r}: it is damaged. Copy or export it again.")
-        if "ndims" in fields and fields.get("binarydata", "").lower() not in ("true", "t", "1"):
-            raise InputError(
-                f"{path} does not say BinaryData = True: voxels as text are not read. Export it as binary."
-            )
-        for key in (*fields, fields.get("name", "")):
-            _check_length(key, LONGEST_NAME, path)
-    elif IMAGE_IO[suffix] == "NrrdImageIO":
-        lines = _header_lines(path)
-        for line in lines if next(lines, "").startswith("NRRD") else ():
-            free_text = line.startswith(("#", "content:")) or ":" not in line.partition(":=")[0] and ":=" in line
-            _check_length("" if free_text else line, LONGEST_LINE, path)
+@dataclass(frozen=True)
+class Header:
+    """What a file's own header says beyond SimpleITK's reading of it.
 
-
-def _check_length(text: str, longest: int, path: Path) -> None:
-    if len(text) > longest:
-        raise InputError(
-            f"{path} has a header field of {len(text)} characters ({text[:20]!r}...), where at most {longest} make "
-            "sense: it is damaged. Copy or export it again."
-        )
-
-
-def check_header(path: Path, suffix: str, claimed: int) -> str:
-    """Checks what SimpleITK would let pass and returns the geometry in the file's own numbers ("" where not needed).
-
-    claimed: bytes of voxels that the header announces; SimpleITK takes the memory for them before it looks.
+    fields: of a text header; geometry: in the file's own numbers ("" where not needed); unit_mm: what SimpleITK's
+    lengths are multiplied by to give mm; slope, intercept: from SimpleITK's voxels to their values; warnings: sentences
+    for whoever gets the scan.
     """
-    if suffix.startswith(".nii"):
-        return _check_nifti(path)
-    if suffix in (".mha", ".mhd"):
-        fields = _header_fields(path, "=")
-        _need_spacing(fields, ("elementspacing", "elementsize"), path)
-        if fields.get("compresseddata", "").lower() == "true":
-            _check_compressed(path, fields.get("elementdatafile", ""), claimed)
-        return ""
-    fields = _header_fields(path, ":")
-    _need_spacing(fields, ("space directions", "spacings"), path)
-    beside = path.parent / fields.get("data file", fields.get("datafile", path.name))
-    if beside.is_file():  # else several files, which SimpleITK opens one by one, or none
-        packing = 1 if fields.get("encoding") == "raw" else MOST_PACKED
-        check_claim(claimed, packing * beside.stat().st_size, path)
-    kept = [f"{key}: {value}" for key, value in fields.items() if f"{key}:" in NRRD_GEOMETRY]
-    return "nrrd " + "\n".join(kept)
+
+    fields: dict[str, str] = field(default_factory=dict)
+    geometry: str = ""
+    unit_mm: float = 1.0
+    slope: float = 1.0
+    intercept: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def files_beside(self) -> list[str]:
+        """The names of the files that hold the voxels."""
+        names = (self.fields.get("datafile", ""), self.fields.get("elementdatafile", ""))
+        return [name for name in names if name and name.upper() != "LOCAL"]
+
+
+def read_header(path: Path, suffix: str) -> Header:
+    """Checks the header before ITK, which crashes on some, sees it, and a NIfTI to its end; InputError."""
+    return {"NiftiImageIO": _nifti, "NrrdImageIO": _nrrd, "MetaImageIO": _meta}[IMAGE_IO[suffix]](path)
+
+
+def check_voxels(path: Path, fields: dict[str, str], claimed: int) -> None:
+    """InputError where the file cannot hold the `claimed` bytes of voxels: SimpleITK takes the memory first."""
+    if "sizes" in fields:
+        beside = path.parent / fields.get("datafile", path.name)
+        if beside.is_file():  # else several files, which SimpleITK opens one by one, or none
+            packing = 1 if fields.get("encoding") == "raw" else MOST_PACKED
+            check_claim(claimed, packing * beside.stat().st_size, path)
+    elif fields.get("compresseddata", "").lower() in TRUE:
+        _check_compressed(path, fields.get("elementdatafile", ""), claimed)
+
+
+def _nrrd(path: Path) -> Header:
+    fields = nrrd_fields(path)
+    _need_spacing(fields, ("spacedirections", "spacings"), path)
+    unit_mm = lengths.nrrd_to_mm(fields, path)
+    if unit_mm != 1:
+        return Header(fields, unit_mm=unit_mm, warnings=(lengths.converted(unit_mm),))
+    kept = (f"{name}: {fields[key]}" for key, name in NRRD_GEOMETRY.items() if key in fields)
+    return Header(fields, "nrrd " + "\n".join(kept))
+
+
+def _meta(path: Path) -> Header:
+    fields = meta_fields(path)
+    if "ndims" in fields and fields.get("binarydata", "").lower() not in TRUE:
+        raise InputError(f"{path} does not say BinaryData = True: voxels as text are not read. Export it as binary.")
+    if fields.get("elementdatafile", "").upper() == "LOCAL" and fields.get("headersize", "0") != "0":
+        raise InputError(f"{path} says HeaderSize = {fields['headersize']} of its own voxels: export it again.")
+    _need_spacing(fields, ("elementspacing", "elementsize"), path)
+    slope = _finite(fields, "elementtointensityfunctionslope", 1.0, path)
+    intercept = _finite(fields, "elementtointensityfunctionoffset", 0.0, path)
+    unit_mm = lengths.to_mm([fields.get("distanceunits", "")], path)
+    return Header(fields, "", unit_mm, slope, intercept, () if unit_mm == 1 else (lengths.converted(unit_mm),))
+
+
+def _finite(fields: dict[str, str], key: str, default: float, path: Path) -> float:
+    try:
+        value = float(fields.get(key, default))
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or (value == 0 and default):
+        raise InputError(f"{path} says {key} = {fields[key]}: a number other than 0 is needed. Export it again.")
+    return value
+
+
+def _nifti(path: Path) -> Header:
+    header = check_nifti(path)
+    if header is None:  # SimpleITK says so
+        return Header()
+    check_spacing(header.spacing_mm, path)
+    off, warnings = shear_mm(header), []
+    if off > 1e-3 * min(header.spacing_mm):
+        warnings.append(f"The axes of the file are not quite at right angles: voxels lie up to {off:.2f} mm off.")
+    if header.unit_mm != 1:  # SimpleITK has converted them itself
+        warnings.append(lengths.converted(header.unit_mm))
+    return Header(geometry=f"nifti {header.packed.hex()}", warnings=tuple(warnings))
 
 
 def write_image(image: sitk.Image, path: Path, suffix: str, source_geometry: str = "") -> None:
@@ -155,7 +194,7 @@ def write_image(image: sitk.Image, path: Path, suffix: str, source_geometry: str
         writer.Execute(image)
         if suffix == ".nii":
             try:
-                _check_nifti(path)
+                check_nifti(path)
             except InputError:
                 raise OSError("only a part of the file could be written") from None
         if source_geometry and _geometry(path, suffix) != _image_geometry(image):
@@ -192,7 +231,7 @@ def _check_compressed(path: Path, beside: str, claimed: int) -> None:
     stream, inflated = zlib.decompressobj(), 0
     try:
         with (path if local else path.parent / beside).open("rb") as file:
-            while local and not file.readline(1 << 16).lower().startswith(b"elementdatafile"):
+            while local and not file.readline(1 << 16).strip().lower().startswith(b"elementdatafile"):
                 pass
             while (block := file.read(1 << 20)) and not stream.eof:
                 while block:
@@ -205,63 +244,21 @@ def _check_compressed(path: Path, beside: str, claimed: int) -> None:
         raise InputError(f"{path}: its compressed voxels are cut short or damaged. Copy or export it again.")
 
 
-def _check_nifti(path: Path) -> str:
-    with path.open("rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b"
-    try:
-        with gzip.open(path) if compressed else path.open("rb") as file:
-            header = file.read(NIFTI_SIZE)
-            length = len(header)
-            while block := file.read(1 << 22):
-                length += len(block)
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise InputError(
-            f"{path} ends early (its gzip stream is cut short or damaged): copy or download it again."
-        ) from None
-    order = next((o for o in "<>" if header[:4] == struct.pack(o + "i", NIFTI_SIZE)), None)
-    if order is None:  # NIfTI-2 or no NIfTI at all: SimpleITK says so
-        return ""
-    dims = struct.unpack(order + "8h", header[40:56])
-    bits, offset = struct.unpack(order + "h", header[72:74])[0], struct.unpack(order + "f", header[108:112])[0]
-    if not 0 <= offset < 1e9:
-        raise InputError(f"{path} says that its voxels begin at byte {offset:g}: it is damaged. Copy it again.")
-    needed = int(offset) + math.prod(dims[1 : 1 + dims[0]]) * bits // 8
-    if length < needed:
-        raise InputError(f"{path} ends early ({length} bytes of {needed}): copy or download it again.")
-    packed = header[NIFTI_PIXDIM] + header[NIFTI_UNITS] + header[NIFTI_FORMS]
-    values = struct.unpack(order + NIFTI_GEOMETRY, packed)
-    check_spacing(tuple(abs(value) for value in values[1:4]), path)
-    return "nifti " + struct.pack("<" + NIFTI_GEOMETRY, *values).hex()
-
-
 def _with_nifti_geometry(written: bytes, text: str) -> bytes:
     packed, changed = bytes.fromhex(text), bytearray(written)
-    changed[NIFTI_PIXDIM], changed[NIFTI_UNITS], changed[NIFTI_FORMS] = packed[:16], packed[16:17], packed[17:]
+    places = (nifti_header.PIXDIM, nifti_header.UNITS, nifti_header.FORMS)
+    for place, piece in zip(places, (packed[:16], packed[16:17], packed[17:]), strict=True):
+        changed[place] = piece
     return bytes(changed)
 
 
 def _with_nrrd_geometry(written: bytes, text: str) -> bytes:
     header, _, voxels = written.partition(b"\n\n")
-    lines = [line for line in header.decode("latin-1").split("\n") if not line.startswith(NRRD_GEOMETRY)]
+    names = tuple(f"{name}:" for name in NRRD_GEOMETRY.values())
+    lines = [line for line in header.decode("latin-1").split("\n") if not line.startswith(names)]
     place = next(i for i, line in enumerate(lines) if line.startswith("sizes:"))  # teem wants the space before
     lines[place:place] = text.split("\n")
     return "\n".join(lines).encode("latin-1") + b"\n\n" + voxels
-
-
-def _header_lines(path: Path) -> Iterator[str]:
-    """The lines before the voxels: up to an empty one (NRRD) or the one that names the voxels' file (MetaImage)."""
-    with path.open("rb") as file:
-        for line in iter(lambda: file.readline(1 << 20), b""):
-            text = line.decode("latin-1").rstrip("\r\n")
-            yield text
-            if not text or text.lower().startswith("elementdatafile"):
-                return
-
-
-def _header_fields(path: Path, separator: str) -> dict[str, str]:
-    """The `key: value` (NRRD) or `key = value` (MetaImage) lines before the voxels, keys in small letters."""
-    pairs = (line.partition(separator) for line in _header_lines(path))
-    return {key.strip().lower(): value.strip() for key, _, value in pairs}
 
 
 def _need_spacing(fields: dict[str, str], names: tuple[str, ...], path: Path) -> None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
-import shutil
-import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +15,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.scan import dicom_reader, file_checks
+from MAPDiffLib.scan import dicom_reader, file_checks, plain_paths
 from MAPDiffLib.scan.body import body_mask, signed_shares
+from MAPDiffLib.scan.nifti_header import not_finite
 
 __all__ = ["Volume", "body_mask", "check_volume", "read_volume", "write_volume"]
 
@@ -86,7 +84,7 @@ def read_volume(path: str | Path) -> Volume:
         raise InputError(f"{path} does not exist: check the path of the scan.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be opened ({error.strerror}): check that you may read it.") from None
-    return _volume(*_read_file(path))
+    return _read_file(path)
 
 
 def check_volume(volume: Volume, name: str) -> None:
@@ -119,11 +117,7 @@ def check_volume(volume: Volume, name: str) -> None:
 def _check_values(voxels: np.ndarray, name: str) -> None:
     finite = np.isfinite(voxels)
     if not finite.all():
-        where = tuple(int(i) for i in np.argwhere(~finite)[0])
-        raise InputError(
-            f"{name} has {np.count_nonzero(~finite)} voxels that are not finite (the first at z, y, x = {where}): "
-            "replace them or export the scan again."
-        )
+        raise InputError(not_finite(name, np.count_nonzero(~finite), np.argwhere(~finite)[0]))
     if voxels.min() == voxels.max():
         raise InputError(f"{name} is constant (every voxel is {voxels.flat[0]:g}): it holds no image, export it again.")
 
@@ -169,12 +163,12 @@ def _suffix(path: Path, known: tuple[str, ...], verb: str) -> str:
     )
 
 
-def _read_file(path: Path) -> tuple[sitk.Image, str, dict[str, str]]:
+def _read_file(path: Path) -> Volume:
     suffix = _suffix(path, READABLE, "read")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes): copy or export it again.")
-    file_checks.check_first(path, suffix)
-    with file_checks.alone_with_itk(), _away_from_its_twin(path, suffix) as file:
+    header = file_checks.read_header(path, suffix)
+    with file_checks.alone_with_itk(), _openable(path, suffix, header.files_beside) as file:
         reader = sitk.ImageFileReader()
         reader.SetImageIO(file_checks.IMAGE_IO[suffix])
         reader.SetOutputPixelType(sitk.sitkFloat32)
@@ -182,7 +176,7 @@ def _read_file(path: Path) -> tuple[sitk.Image, str, dict[str, str]]:
         try:
             reader.ReadImageInformation()
             _check_layout(reader, path)
-            geometry = file_checks.check_header(path, suffix, _claimed_bytes(reader))
+            file_checks.check_voxels(path, header.fields, _claimed_bytes(reader))
             image = reader.Execute()
         except RuntimeError as error:
             raise InputError(
@@ -194,7 +188,15 @@ def _read_file(path: Path) -> tuple[sitk.Image, str, dict[str, str]]:
     noted = re.search(r"units=(\S+)", found.get("descrip", ""))
     units = found.get("units") or (noted.group(1) if noted else "unknown")
     kept = {key: found[key] for key in KEPT_METADATA if found.get(key)}
-    return image, units, kept | ({file_checks.SOURCE_GEOMETRY: geometry} if geometry else {})
+    if header.geometry:
+        kept[file_checks.SOURCE_GEOMETRY] = header.geometry
+    volume = _volume(image, units, kept)
+    if header.unit_mm != 1:
+        spacing_mm, origin_mm = np.multiply((volume.spacing_mm, volume.origin_mm), header.unit_mm)
+        volume = replace(volume, spacing_mm=tuple(spacing_mm), origin_mm=tuple(origin_mm))
+    if (header.slope, header.intercept) != (1, 0):
+        volume = volume.with_voxels(volume.voxels * np.float32(header.slope) + np.float32(header.intercept))
+    return replace(volume, warnings=header.warnings)
 
 
 def _claimed_bytes(reader: sitk.ImageFileReader) -> int:
@@ -202,19 +204,12 @@ def _claimed_bytes(reader: sitk.ImageFileReader) -> int:
     return math.prod(reader.GetSize()) * sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
 
 
-@contextmanager
-def _away_from_its_twin(path: Path, suffix: str) -> Iterator[Path]:
-    """The file, under a path beside which there is no scan.nii: the NIfTI library would read that for scan.nii.gz."""
-    if suffix != ".nii.gz" or not path.with_suffix("").exists():
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        alone = Path(folder) / path.name
-        try:
-            alone.symlink_to(path.resolve())
-        except OSError:  # Windows, without the right to
-            shutil.copyfile(path, alone)
-        yield alone
+def _openable(path: Path, suffix: str, beside: list[str]) -> AbstractContextManager[Path]:
+    """The file under a path that SimpleITK opens, and takes for the right one."""
+    has_twin = suffix == ".nii.gz" and path.with_suffix("").exists()
+    if plain_paths.is_plain(path) and path.name.endswith(suffix) and not has_twin:
+        return nullcontext(path)
+    return plain_paths.plain_copy(path, f"scan{suffix}", beside)
 
 
 def _check_layout(reader: sitk.ImageFileReader, path: Path) -> None:
@@ -242,4 +237,5 @@ def _write_file(volume: Volume, path: Path, suffix: str) -> None:
             text = volume.metadata[key].encode("utf-8", "replace").decode()  # what was read in another encoding
             image.SetMetaData(key, text)
     geometry = volume.metadata.get(file_checks.SOURCE_GEOMETRY, "")
-    file_checks.write_image(image, path, suffix, geometry)
+    with plain_paths.plain_target(path, f"scan{suffix}") as target:
+        file_checks.write_image(image, target, suffix, geometry)
