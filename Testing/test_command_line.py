@@ -18,6 +18,7 @@ from MAPDiffLib.report import demo
 from MAPDiffLib.report.figure import projection
 from MAPDiffLib.scan.volume import Volume, read_volume
 from Testing import tiny
+from Testing.waiting import PATIENCE_S, WaitingJob
 from training.simulate.tissues import Tissue
 
 PROJECT = Path(__file__).parent.parent
@@ -153,12 +154,13 @@ def test_a_scan_that_is_missing_is_refused(tmp_path, capsys):
 def test_ctrl_c_ends_a_restoration_with_code_3_and_leaves_nothing_half_written(scan, bundle, tmp_path):
     command = [sys.executable, "-m", "MAPDiffLib", "restore", scan, "--output", str(tmp_path), "--bundle", bundle]
     process = subprocess.Popen(
-        [*command, "--steps", "500", "--samples", "64", "--input-dose", "1/20"],
+        [*command, "--input-dose", "1/20"],
         cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | WaitingJob("Loading", tmp_path.parent).environment,
     )  # fmt: skip
     assert "Loading" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    out, log = process.communicate(timeout=60)
+    out, log = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out, names_in(tmp_path)) == (3, "", [])
     assert "cancelled" in log and "Traceback" not in log
 

@@ -9,7 +9,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -17,6 +16,7 @@ from MAPDiffLib.job import decode_message
 from MAPDiffLib.jobs.output_folder import PARTIAL
 from MAPDiffLib.scan.volume import read_volume
 from Testing import tiny
+from Testing.waiting import PATIENCE_S, WaitingJob, wait_until
 from Testing.workers import PROJECT, alive, worker_processes
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX signals, mounts and limits")
@@ -30,13 +30,6 @@ def bundle(tmp_path_factory):
 @pytest.fixture
 def scan(tmp_path):
     return tiny.tiny_scan(tmp_path / "scan.nrrd")
-
-
-@pytest.fixture(scope="module")
-def long(tmp_path_factory):
-    """A job of a minute, unless it is ended."""
-    scan = tiny.tiny_scan(tmp_path_factory.mktemp("fine") / "scan.nrrd", finer=3)
-    return {"input": str(scan), **tiny.LONG}
 
 
 @pytest.fixture
@@ -63,7 +56,7 @@ def wait_for(process, kind):
 
 def finish(process):
     messages = [decode_message(line) for line in process.stdout]
-    return process.wait(timeout=60), messages[-1] if messages else None
+    return process.wait(timeout=PATIENCE_S), messages[-1] if messages else None
 
 
 def names_in(folder):
@@ -89,30 +82,43 @@ def check_all_is_whole(folder):
             assert read_volume(folder / name).voxels.shape == (24, 20, 20), name
 
 
-def kill_at_random_moments(start, folder, times):
-    """Kills after a random message and a random while: while loading, restoring, writing, or when all is over."""
-    moments = random.Random(5)
-    seen = set()
-    for _ in range(times):
-        process = start(overwrite=True)
-        first = ["status", "progress", "dose"][moments.randrange(3)]
-        wait_for(process, first)
-        time.sleep(moments.uniform(0, 0.6))
-        process.kill()
-        process.wait()
-        seen.update(names_in(folder))
-        check_all_is_whole(folder)
-    assert "dose-0.100.nrrd" in seen  # some kills came late enough to find results
-    check_a_second_run_works(start, folder)
+@pytest.mark.parametrize(
+    "words, left",
+    [
+        ("Loading", []),
+        ("progress", []),
+        ("dose 0.1", WHOLE[:1]),
+        ("dose 0.5", WHOLE[:3]),
+    ],
+)
+def test_killed_between_two_steps(start, tmp_path, words, left):
+    process = start(environment=WaitingJob(words, tmp_path).environment)
+    while words not in told(process.stdout.readline()):
+        pass
+    process.kill()
+    process.wait()
+    assert names_in(tmp_path / "out") == left
+    check_all_is_whole(tmp_path / "out")
+    check_a_second_run_works(start, tmp_path / "out")
 
 
-def test_killed_at_a_few_moments(start, tmp_path):
-    kill_at_random_moments(start, tmp_path / "out", 4)
+def told(line):
+    message = decode_message(line)
+    return " ".join(str(message[key]) for key in ("type", "message", "dose") if key in message)
 
 
 @pytest.mark.long
 def test_killed_at_fifty_random_moments(start, tmp_path):
-    kill_at_random_moments(start, tmp_path / "out", 50)
+    """After a random line of its messages: while loading, restoring, writing, or when all is over."""
+    moments = random.Random(5)
+    for _ in range(50):
+        process = start(overwrite=True)
+        for _ in range(moments.randrange(1, 12)):
+            process.stdout.readline()
+        process.kill()
+        process.wait()
+        check_all_is_whole(tmp_path / "out")
+    check_a_second_run_works(start, tmp_path / "out")
 
 
 KILLED_WHILE_WRITING = """
@@ -134,7 +140,7 @@ def run_code(code, *arguments, **options):
     )  # fmt: skip
     try:
         output, log = process.stdout.read(), process.stderr.read()
-        return process.wait(timeout=60), output, log
+        return process.wait(timeout=PATIENCE_S), output, log
     finally:
         process.kill()
         for pipe in (process.stdin, process.stdout, process.stderr):
@@ -142,7 +148,7 @@ def run_code(code, *arguments, **options):
 
 
 @POSIX
-@pytest.mark.parametrize("module", ["volume", "run"])
+@pytest.mark.parametrize("module", ["scan.volume", "jobs.run_job"])
 def test_killed_between_the_last_byte_and_the_new_name(start, tmp_path, bundle, scan, module):
     content = {"input": str(scan), "output": str(tmp_path / "out"), "bundle": bundle, "input_dose": 0.05}
     job = tiny.write_job_file(tmp_path / "job.json", **content)
@@ -154,28 +160,28 @@ def test_killed_between_the_last_byte_and_the_new_name(start, tmp_path, bundle, 
 
 
 PARENT = """
-import subprocess, sys, time
+import subprocess, sys
 child = subprocess.Popen([sys.executable, "-m", "MAPDiffLib", "worker", sys.argv[1]], stdin=subprocess.PIPE,
                          stdout=subprocess.PIPE)
 while b"progress" not in child.stdout.readline():
     pass
 print(child.pid, flush=True)
-time.sleep(60)
+child.wait()
 """
 
 
 @POSIX
-def test_when_the_parent_is_killed_the_worker_ends_within_two_seconds(tmp_path, bundle, long):
-    content = {"output": str(tmp_path / "out"), "bundle": bundle, **long}
+def test_when_the_parent_is_killed_the_worker_ends(tmp_path, bundle, scan):
+    content = {"input": str(scan), "output": str(tmp_path / "out"), "bundle": bundle, "input_dose": 0.05}
     job = tiny.write_job_file(tmp_path / "job.json", **content)
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(job)], cwd=PROJECT, stdout=subprocess.PIPE)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(job)], cwd=PROJECT, stdout=subprocess.PIPE,
+        env=os.environ | WaitingJob("progress", tmp_path).environment,
+    )  # fmt: skip
     with parent:
         worker = int(parent.stdout.readline())
         parent.kill()
-    ended = time.monotonic() + 2
-    while alive(worker) and time.monotonic() < ended:
-        time.sleep(0.05)
-    assert not alive(worker)
+    wait_until(lambda: not alive(worker))
     assert names_in(tmp_path / "out") == []
 
 
@@ -201,10 +207,12 @@ def test_a_full_disk_is_said_and_leaves_only_whole_doses(start, small_disk, tmp_
     check_a_second_run_works(start, tmp_path / "elsewhere")
 
 
-def test_the_output_folder_removed_on_the_way_is_said_with_code_1(start, tmp_path, long):
-    process = start(**{**long, "steps": 40, "samples": 2})
+def test_the_output_folder_removed_on_the_way_is_said_with_code_1(start, tmp_path):
+    waits = WaitingJob("progress", tmp_path)
+    process = start(environment=waits.environment)
     wait_for(process, "progress")
     (tmp_path / "out").rmdir()
+    waits.let_go()
     code, last = finish(process)
     assert (code, last["type"]) == (1, "error")
     assert "has gone meanwhile" in last["message"]
@@ -221,10 +229,12 @@ def test_an_input_deleted_after_the_start_is_no_longer_needed_once_it_is_read(st
 
 
 def test_an_input_deleted_while_the_libraries_load_is_an_error_with_code_2(start, scan, tmp_path):
-    process = start()
+    waits = WaitingJob("Loading", tmp_path)
+    process = start(environment=waits.environment)
     while "Loading" not in wait_for(process, "status")["message"]:
         pass
-    scan.unlink()  # torch takes a second to load, and the scan is read after it
+    scan.unlink()
+    waits.let_go()
     code, last = finish(process)
     assert code == 2 and "does not exist" in last["message"]
     assert names_in(tmp_path / "out") == []
@@ -232,8 +242,8 @@ def test_an_input_deleted_while_the_libraries_load_is_an_error_with_code_2(start
 
 @POSIX
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_job_with_code_3(start, tmp_path, number, long):
-    process = start(**long)
+def test_a_signal_ends_the_job_with_code_3(start, tmp_path, number):
+    process = start(environment=WaitingJob("progress", tmp_path).environment)
     wait_for(process, "progress")
     process.send_signal(number)
     assert finish(process) == (3, {"type": "done", "status": "cancelled"})
@@ -242,23 +252,26 @@ def test_a_signal_ends_the_job_with_code_3(start, tmp_path, number, long):
 
 
 @pytest.mark.parametrize("pipe", ["stdin", "stdout"])
-def test_a_closed_pipe_ends_the_job_with_code_3(start, tmp_path, pipe, long):
-    process = start(**long)
+def test_a_closed_pipe_ends_the_job_with_code_3(start, tmp_path, pipe):
+    waits = WaitingJob("progress", tmp_path)
+    process = start(environment=waits.environment)
     wait_for(process, "progress")
     getattr(process, pipe).close()
-    assert process.wait(timeout=5) == 3
+    if pipe == "stdout":  # found out when it next speaks
+        waits.let_go()
+    assert process.wait(timeout=PATIENCE_S) == 3
     assert names_in(tmp_path / "out") == []
     check_a_second_run_works(start, tmp_path / "out")
 
 
 @POSIX
-def test_the_second_of_two_runs_into_one_folder_is_refused_and_disturbs_nothing(start, tmp_path, long):
-    first = start(**long)
+def test_the_second_of_two_runs_into_one_folder_is_refused_and_disturbs_nothing(start, tmp_path):
+    first = start(environment=WaitingJob("progress", tmp_path).environment)
     wait_for(first, "progress")
     code, last = finish(start(overwrite=True))
     assert code == 2 and "another run is writing" in last["message"]
     first.stdin.close()
-    assert first.wait(timeout=5) == 3
+    assert first.wait(timeout=PATIENCE_S) == 3
     check_a_second_run_works(start, tmp_path / "out")
 
 
@@ -271,7 +284,7 @@ def test_a_clock_that_jumps_changes_nothing(start, tmp_path):
     )
     process = start(environment={"PYTHONPATH": str(tmp_path / "site")})
     messages = [decode_message(line) for line in process.stdout]
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=PATIENCE_S) == 0
     progress = [message for message in messages if message["type"] == "progress"]
     assert all(0 <= message["remaining_s"] < 600 for message in progress)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
@@ -285,24 +298,12 @@ def test_a_home_that_cannot_be_written_does_not_matter(start, tmp_path, home):
     assert (code, last["type"]) == (0, "done"), last
 
 
-SILENT = """
-import sys, time
-import MAPDiffLib.jobs.worker as worker
-def run_job(job, report, cancelled):
-    report({"type": "progress", "fraction": 0.5, "stage": "full dose", "remaining_s": 9.0})
-    time.sleep(2.2)
-    return "report.json"
-worker.run_job = run_job
-sys.exit(worker.work(sys.argv[1]))
-"""
-
-
-def test_a_long_silence_is_filled_with_the_progress_and_less_time_remaining(tmp_path):
-    job = tiny.write_job_file(tmp_path / "job.json", input="scan.nrrd", output="out")
-    code, output, log = run_code(SILENT, job)
-    assert code == 0, log
-    messages = [decode_message(line) for line in output.splitlines()]
-    remaining = [message["remaining_s"] for message in messages if message["type"] == "progress"]
-    assert len(remaining) >= 3 and remaining == sorted(remaining, reverse=True)
-    assert 6.5 <= remaining[-1] <= 8.0
-    assert messages[-1]["type"] == "done"
+def test_a_long_silence_is_filled_with_the_progress_and_less_time_remaining(start, tmp_path):
+    waits = WaitingJob("progress", tmp_path)
+    process = start(environment=waits.environment)
+    said = [wait_for(process, "progress") for _ in range(3)]
+    waits.let_go()
+    assert finish(process)[0] == 0
+    assert len({message["fraction"] for message in said}) == 1
+    remaining = [message["remaining_s"] for message in said]
+    assert remaining == sorted(remaining, reverse=True) and remaining[-1] >= 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from MAPDiffLib.job import decode_message, read_job
 from MAPDiffLib.jobs.output_folder import earlier_results
 from MAPDiffLib.scan.volume import read_volume
 from Testing import tiny
+from Testing.waiting import PATIENCE_S, WaitingJob
 from Testing.workers import worker_processes
 
 
@@ -24,11 +24,6 @@ def bundle(tmp_path_factory):
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory):
     return str(tiny.tiny_scan(tmp_path_factory.mktemp("scäns of 1 patient") / "scan.nrrd"))
-
-
-@pytest.fixture(scope="module")
-def fine_scan(tmp_path_factory):
-    return str(tiny.tiny_scan(tmp_path_factory.mktemp("fine") / "scan.nrrd", finer=3))
 
 
 @pytest.fixture
@@ -48,7 +43,7 @@ def finish(process):
     lines = process.stdout.readlines()
     messages = [decode_message(line) for line in lines]
     assert None not in messages, lines
-    return messages, process.wait(timeout=30), process.stderr.read().decode()
+    return messages, process.wait(timeout=PATIENCE_S), process.stderr.read().decode()
 
 
 def read_until(process, kind):
@@ -56,12 +51,6 @@ def read_until(process, kind):
         if message["type"] == kind:
             return message
     raise AssertionError(f"no {kind} message; {process.stderr.read().decode()}")
-
-
-def seconds_to_end(process):
-    began = time.monotonic()
-    process.wait(timeout=30)
-    return time.monotonic() - began
 
 
 def left_in(folder):
@@ -97,8 +86,9 @@ def test_a_job_ends_with_code_0_and_each_dose_is_announced_when_it_is_whole(star
 
 
 @pytest.mark.parametrize("how", ["cancel", "end of input", "SIGTERM"])
-def test_cancelling_ends_the_worker_within_two_seconds_with_code_3(start, fine_scan, bundle, tmp_path, how):
-    process = start(input=fine_scan, bundle=bundle, **tiny.LONG)
+def test_cancelling_ends_the_worker_with_code_3(start, scan, bundle, tmp_path, how):
+    waits = WaitingJob("progress", tmp_path)
+    process = start(input=scan, bundle=bundle, input_dose=0.05, environment=waits.environment)
     read_until(process, "progress")
     if how == "cancel":
         process.stdin.write(b"hello\ncancel\r\n")
@@ -107,39 +97,38 @@ def test_cancelling_ends_the_worker_within_two_seconds_with_code_3(start, fine_s
         process.stdin.close()
     else:
         process.send_signal(signal.SIGTERM)
-    began = time.monotonic()
     messages, code, log = finish(process)
-    assert time.monotonic() - began < 2
     assert (code, messages[-1]) == (3, {"type": "done", "status": "cancelled"}), log
     assert left_in(tmp_path / "out") == []
 
 
-def test_a_cancel_while_torch_is_still_being_loaded_is_noticed_at_once(start, scan, bundle, tmp_path):
-    (tmp_path / "torch.py").write_text("import time; time.sleep(60)")
+def test_a_cancel_while_torch_is_still_being_loaded_is_noticed_before_it_is_loaded(start, scan, bundle, tmp_path):
+    (tmp_path / "torch.py").write_text("import time\nwhile True:\n    time.sleep(1)")
     process = start(input=scan, bundle=bundle, environment={"PYTHONPATH": str(tmp_path)})
     assert "Loading" in [read_until(process, "status") for _ in range(2)][1]["message"]
     process.stdin.close()
-    assert seconds_to_end(process) < 2
-    assert process.returncode == 3
+    assert process.wait(PATIENCE_S) == 3
 
 
-def test_doses_written_before_a_cancel_stay_and_there_is_no_report(start, fine_scan, bundle, tmp_path):
-    process = start(input=fine_scan, bundle=bundle, **{**tiny.LONG, "steps": 60, "samples": 2})
+def test_doses_written_before_a_cancel_stay_and_there_is_no_report(start, scan, bundle, tmp_path):
+    waits = WaitingJob("dose 0.1", tmp_path)
+    process = start(input=scan, bundle=bundle, input_dose=0.05, environment=waits.environment)
     dose = read_until(process, "dose")
     process.stdin.write(b"cancel\n")
     process.stdin.flush()
     messages, code, log = finish(process)
-    announced = [dose, *(m for m in messages if m["type"] == "dose")]
-    assert code == 3, log
-    assert left_in(tmp_path / "out") == [Path(m["file"]).name for m in announced]
-    assert read_volume(dose["file"]).voxels.shape == (72, 60, 60)
+    assert code == 3 and "dose" not in [message["type"] for message in messages], log
+    assert left_in(tmp_path / "out") == [Path(dose["file"]).name] == ["dose-0.100.nrrd"]
+    assert read_volume(dose["file"]).voxels.shape == (24, 20, 20)
 
 
-def test_a_worker_whose_reader_has_gone_ends_quietly_with_code_3(start, fine_scan, bundle, tmp_path):
-    process = start(input=fine_scan, bundle=bundle, **tiny.LONG)
+def test_a_worker_whose_reader_has_gone_ends_quietly_with_code_3(start, scan, bundle, tmp_path):
+    waits = WaitingJob("progress", tmp_path)
+    process = start(input=scan, bundle=bundle, input_dose=0.05, environment=waits.environment)
     read_until(process, "progress")
     process.stdout.close()
-    assert seconds_to_end(process) < 2
+    waits.let_go()
+    process.wait(PATIENCE_S)
     assert (process.returncode, left_in(tmp_path / "out")) == (3, [])
     assert b"Traceback" not in process.stderr.read()
 

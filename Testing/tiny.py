@@ -54,8 +54,6 @@ def tiny_bundle(folder: Path) -> Path:
     return save_bundle(folder, CONFIG, tiny_weights(), manifest_fields())
 
 
-LONG = {"steps": 900, "samples": 64, "input_dose": 0.05}  # with a fine scan a minute, unless it is ended
-
 
 def tiny_scan(path: Path, finer: int = 1) -> Path:
     """A warm cylinder of 20 x 20 x 24 voxels of 8 mm with a hot ball and noise, written at `path`.
