@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +22,10 @@ from MAPDiffLib.jobs.output_folder import make_folder, sole_writer
 from MAPDiffLib.jobs.run_job import run_job
 from MAPDiffLib.scan.volume import Volume, read_volume, write_volume
 from Testing import tiny
+from Testing.waiting import PATIENCE_S, WaitingJob, wait_until
 from Testing.workers import peak_memory_mb
 
 PROJECT = Path(__file__).parent.parent
-DEADLINE_S = 120
 
 
 @pytest.fixture(scope="module")
@@ -127,12 +126,12 @@ def test_fifty_scans_five_of_them_broken_and_two_kills_on_the_way(bundle, tmp_pa
     done_at: dict[str, int] = {}
     for least in (8, 25):
         process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(lambda least=least: len(whole(output)) >= least, process)
+        wait_until(lambda least=least: len(whole(output)) >= least, process)
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert len(whole(output)) < 45
         remember(output, done_at)
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=DEADLINE_S)
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 1 and "45 of 50 scans restored" in done.stdout
     assert whole(output) == {f"scan-{number:02d}" for number in range(45)}
     for name, when in done_at.items():
@@ -175,13 +174,6 @@ def test_memory_is_that_of_two_scans_however_many_there_are(bundle, tmp_path):
     assert peaks[1] - peaks[0] < 80, peaks  # of 160; two at a time overlap now so, now so
 
 
-def wait_for(condition, process=None) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline and (process is None or process.poll() is None)
-        time.sleep(0.01)
-
-
 def remember(output: Path, done_at: dict[str, int]) -> None:
     for path in output.glob("*/report.json"):
         done_at.setdefault(path.parent.name, path.stat().st_mtime_ns)
@@ -220,29 +212,42 @@ def test_two_batches_do_not_write_into_one_folder(bundle, tmp_path, capsys):
 
 def test_one_scan_is_read_while_another_is_restored(bundle, tmp_path):
     """The turn is held by hand: a job reads its scan meanwhile, and computes only when it gets the turn."""
-    from threading import Lock, Thread
+    from threading import Event, Lock, Thread
 
     folder = scans(tmp_path / "in", 1)
     job = Job(str(folder / "scan-00.nii.gz"), str(tmp_path / "out"), bundle, (1.0,), 0.05)
-    turn, seen = Lock(), []
+    turn, asked, seen = Lock(), Event(), []
+
+    class Turn:
+        def __enter__(self):
+            asked.set()
+            turn.acquire()
+
+        def __exit__(self, *error):
+            turn.release()
+
     turn.acquire()
-    thread = Thread(target=run_job, args=(job, seen.append), kwargs={"turn": turn})
+    thread = Thread(target=run_job, args=(job, seen.append), kwargs={"turn": Turn()})
     thread.start()
-    wait_for(lambda: any("Reading" in message.get("message", "") for message in seen))
-    time.sleep(0.5)
+    assert asked.wait(PATIENCE_S)
+    assert any("Reading" in message.get("message", "") for message in seen)
     assert not [message for message in seen if message["type"] in ("progress", "dose")]
     turn.release()
-    thread.join(DEADLINE_S)
+    thread.join(PATIENCE_S)
     assert [message["dose"] for message in seen if message["type"] == "dose"] == [1.0]
 
 
 def test_ctrl_c_ends_a_batch_with_code_3_and_the_next_run_goes_on(bundle, tmp_path):
     folder, output = scans(tmp_path / "in", 30), tmp_path / "out"
     command = [sys.executable, "-m", "MAPDiffLib", "batch", str(folder), "--output", str(output), *options(bundle)]
-    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: len(whole(output)) >= 2, process)
+    waits = WaitingJob("progress", tmp_path, after=2)
+    process = subprocess.Popen(
+        command, cwd=PROJECT, env=os.environ | waits.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    wait_until(lambda: len(whole(output)) == 2, process)
     process.send_signal(signal.SIGINT)
-    _, log = process.communicate(timeout=60)
+    _, log = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 3 and "Traceback" not in log
     assert {row["status"] for row in table(output).values()} == {"done", "waiting"}
     assert not list(output.glob("*/.*partial*"))
@@ -251,11 +256,13 @@ def test_ctrl_c_ends_a_batch_with_code_3_and_the_next_run_goes_on(bundle, tmp_pa
 
 @pytest.fixture
 def cluster(tmp_path):
-    """A Dask scheduler and two workers, each a process that can be killed; (scheduler file, worker processes)."""
+    """A Dask scheduler and two workers, each a process that can be killed; (scheduler file, worker processes,
+    what each waits for after three scans)."""
     pytest.importorskip("distributed")
     file = tmp_path / "scheduler.json"
     module = [sys.executable, "-m"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    waits = WaitingJob("progress", tmp_path, after=3)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | waits.environment
 
     def start(*command):
         return subprocess.Popen(
@@ -265,7 +272,7 @@ def cluster(tmp_path):
 
     processes = [start("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0")]
     try:
-        wait_for(file.exists)
+        wait_until(file.exists)
         worker = (
             "distributed.cli.dask_worker",
             "--host",
@@ -277,7 +284,7 @@ def cluster(tmp_path):
             "--no-nanny",
         )
         processes += [start(*worker, "--name", name) for name in ("one", "two")]
-        yield str(file), processes[1:]
+        yield str(file), processes[1:], waits
     finally:
         for process in processes:
             process.kill()
@@ -285,16 +292,17 @@ def cluster(tmp_path):
 
 
 def test_two_workers_share_a_batch_and_one_may_die(bundle, tmp_path, cluster):
-    scheduler, workers = cluster
+    scheduler, workers, waits = cluster
     folder, output = scans(tmp_path / "in", 24, broken=2), tmp_path / "out"
     command = [sys.executable, "-m", "MAPDiffLib", "batch", str(folder), "--output", str(output), *options(bundle)]
     command += ["--scheduler", scheduler]
     batch = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: len(whole(output)) >= 6, batch)
+    wait_until(lambda: len(whole(output)) == 6, batch)
     workers[0].send_signal(signal.SIGKILL)
+    waits.let_go()
     done_at: dict[str, int] = {}
     remember(output, done_at)
-    out, log = batch.communicate(timeout=DEADLINE_S)
+    out, log = batch.communicate(timeout=PATIENCE_S)
     assert batch.returncode == 1 and "24 of 26 scans restored" in out, log
     assert 6 <= len(done_at) < 24 and workers[1].poll() is None
     assert whole(output) == {f"scan-{number:02d}" for number in range(24)}

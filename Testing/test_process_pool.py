@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from Testing.waiting import PATIENCE_S, wait_until
 from training.process_pool import THREADS, process_pool
 
 PROGRAM = """
@@ -18,7 +18,8 @@ from training.process_pool import process_pool
 
 def job(marker):
     Path(marker).touch()
-    time.sleep(120)
+    while True:
+        time.sleep(1)
 
 if __name__ == "__main__":
     with process_pool(2) as pool:
@@ -27,8 +28,8 @@ if __name__ == "__main__":
 """
 
 
-def slow(marker: Path) -> None:
-    time.sleep(0.3)
+def waiting(marker: Path, go: Path) -> None:
+    wait_until(go.exists)
     marker.touch()
 
 
@@ -41,12 +42,9 @@ def test_processes_end_with_the_program(tmp_path, end):
     (tmp_path / "program.py").write_text(PROGRAM)
     command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as program:
-        deadline = time.monotonic() + 60
-        while len(list(tmp_path.glob("started-*"))) < 2:
-            assert time.monotonic() < deadline and program.poll() is None
-            time.sleep(0.05)
+        wait_until(lambda: len(list(tmp_path.glob("started-*"))) == 2, program)
         getattr(program, end)()
-        program.communicate(timeout=20)  # the end of a pipe that each of the processes holds open
+        program.communicate(timeout=PATIENCE_S)  # the end of a pipe that each of the processes holds open
     assert len(list(tmp_path.glob("started-*"))) == 2
 
 
@@ -63,9 +61,13 @@ def test_processes_share_the_cores_and_the_program_keeps_its_own(monkeypatch):
 
 
 def test_an_error_drops_what_waits(tmp_path):
+    go = tmp_path / "go"
     with pytest.raises(ValueError, match="of the first job"), process_pool(1) as pool:
         first = pool.submit(wrong)
-        for number in range(20):
-            pool.submit(slow, tmp_path / str(number))
+        others = [pool.submit(waiting, tmp_path / str(number), go) for number in range(20)]
+        others[-1].add_done_callback(lambda _: go.touch())  # once it is dropped; what has begun may end then
         first.result()
-    assert len(list(tmp_path.iterdir())) < 10
+    assert others[-1].cancelled()
+    assert {path.name for path in tmp_path.iterdir()} == {"go"} | {
+        str(number) for number, other in enumerate(others) if not other.cancelled()
+    }

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from MAPDiffLib.model.quantisation import rounded
 from MAPDiffLib.restoration.doses import mix
 from MAPDiffLib.scan.volume import Volume, write_volume
 from Testing.tiny import tiny_bundle
+from Testing.waiting import WaitingCall, wait_until
 from training.cases.augmentation import Variety
 from training.cases.case_file import ALL_DOSES, dose_file, find_cases
 from training.cases.loader import batches
@@ -253,22 +253,13 @@ def test_an_anchor_at_or_below_the_inputs_dose_is_replaced_by_the_next_above(cas
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(cases, tmp_path):
     whole = averaged_weights(train(TINY, cases, tmp_path / "whole"))
     folder = tmp_path / "resumed"
-    script = "\n".join([
-        "import sys, pathlib, training.train as t, Testing.test_training as here, training.cases.patches as d",
-        "step = t._noised_step",
-        "def slow(*a):",
-        "    import time; time.sleep(0.3); return step(*a)",
-        "t._noised_step = slow",
-        "t.train(here.TINY, d.find_cases(pathlib.Path(sys.argv[1])), pathlib.Path(sys.argv[2]))",
-    ])  # fmt: skip
+    (tmp_path / "tiny.json").write_text(TINY.to_json())
+    command = [sys.executable, "-m", "training", "train", "--config", str(tmp_path / "tiny.json")]
     process = subprocess.Popen(
-        [sys.executable, "-c", script, str(cases[0].parent), str(folder)],
-        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [*command, "--cases", str(cases[0].parent), "--output", str(folder)],
+        cwd=ROOT, env=os.environ | WaitingCall("training.train", "_save", tmp_path, after=1).environment,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not (folder / CHECKPOINT).exists():
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.02)
+    wait_until((folder / CHECKPOINT).exists, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     resumed = averaged_weights(train(TINY, cases, folder))

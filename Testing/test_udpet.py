@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from training.udpet.subjects import split_of
 pytest.importorskip("pydicom")
 from Testing import tiny  # noqa: E402
 from Testing import udpet_tree as tree  # noqa: E402
+from Testing.waiting import PATIENCE_S, WaitingCall, wait_until
 from Testing.workers import children, peak_memory_mb  # noqa: E402
 
 PROJECT = Path(__file__).parent.parent
@@ -301,11 +301,11 @@ def many_subjects(root: Path, count: int) -> set[str]:
     return incomplete
 
 
-def preparing(root: Path, output: Path) -> subprocess.Popen:
+def preparing(root: Path, output: Path, environment=()) -> subprocess.Popen:
     """The real command with two jobs."""
     command = [sys.executable, "-m", "training", "prepare-udpet", str(root), "--output", str(output), "--jobs", "2"]
     return subprocess.Popen(
-        command, cwd=PROJECT, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        command, cwd=PROJECT, env=os.environ | {"OMP_NUM_THREADS": "1"} | dict(environment),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -343,16 +343,24 @@ def test_memory_does_not_grow_with_the_number_of_subjects_and_none_is_dropped(tm
 @needs_proc
 def test_a_killed_job_ends_the_run_with_a_reason_and_the_next_one_does_the_rest(tmp_path):
     many_subjects(tmp_path / "in", 8)
-    process = preparing(tmp_path / "in", tmp_path / "out")
-    while not (done := [path.stem for path in tmp_path.glob("out/outcomes/subject-*.json")]):
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.01)
+    waits = WaitingCall("training.udpet.prepare", "_write_case", tmp_path, after=2)
+    process = preparing(tmp_path / "in", tmp_path / "out", waits.environment)
+    written = set()
+
+    def settled():
+        """Subjects with a case and an outcome."""
+        written.update(path.parent.name for path in tmp_path.glob("out/*/*/*/case.json"))
+        return written & {path.stem for path in tmp_path.glob("out/outcomes/subject-*.json")}
+
+    wait_until(settled, process)
+    done = settled()
     os.kill(children(process)[-1], signal.SIGKILL)
-    _, log = process.communicate(timeout=120)
+    waits.let_go()
+    _, log = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1 and "a process was ended from outside" in log
     before = {path: path.stat().st_mtime_ns for name in done for path in tmp_path.glob(f"out/*/*/{name}/case.json")}
     again = preparing(tmp_path / "in", tmp_path / "out")
-    printed, log = again.communicate(timeout=120)
+    printed, log = again.communicate(timeout=PATIENCE_S)
     assert again.returncode == 0 and "8 subjects: 8 prepared, 0 excluded" in printed, log
     assert before and {path: path.stat().st_mtime_ns for path in before} == before
     assert len(find_cases(tmp_path / "out")) == 8 and not list(tmp_path.glob("out/*/*/.*.partial"))

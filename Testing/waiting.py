@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,18 +23,29 @@ def wait_until(condition: Callable[[], object], process: subprocess.Popen | None
         time.sleep(0.01)
 
 
-class WaitingJob:
-    """A job in another process that waits after its first message with these words, e.g. "Loading", "progress" or
-    "dose 0.25", until it is let go or cancelled: whatever the machine's speed, it is still at work there."""
+class WaitingCall:
+    """Programs started with its `environment` wait before each call of a function but the first `after`, in every
+    process, until they are let go: whatever the machine's speed, they are still at work there."""
 
-    def __init__(self, words: str, folder: Path):
-        self._go = Path(folder) / f"go-on-{words.replace(' ', '-')}"
+    words: str | None = None
+
+    def __init__(self, module: str, function: str, folder: Path, after: int = 0):
+        self._go = Path(folder) / f"go-on-{uuid.uuid4().hex}"
+        wait = {"module": module, "function": function, "words": self.words, "after": after, "file": str(self._go)}
         self.environment = {
-            "MAPDIFF_TEST_WAIT_AT": words,
-            "MAPDIFF_TEST_WAIT_FOR": str(self._go),
+            "MAPDIFF_TEST_WAIT": json.dumps(wait),
             "PYTHONPATH": os.pathsep.join([str(HELD), *filter(None, [os.environ.get("PYTHONPATH")])]),
         }
 
     def let_go(self) -> None:
-        """It goes on, and waits nowhere else."""
+        """They go on, and wait nowhere else."""
         self._go.touch()
+
+
+class WaitingJob(WaitingCall):
+    """Jobs wait after their first message with these words, e.g. "Loading", "progress" or "dose 0.25", until they are
+    let go or cancelled; the first `after` jobs of a process that come there do not."""
+
+    def __init__(self, words: str, folder: Path, after: int = 0):
+        self.words = words
+        super().__init__("MAPDiffLib.jobs.run_job", "run_job", folder, after)

@@ -260,7 +260,9 @@ def _claim_folder(fabric: Fabric, config: TrainConfig, output: Path) -> None:
         raise InputError(f"{path}: holds another configuration than the one asked for; choose another --output")
     if fabric.is_global_zero and not path.exists():
         output.mkdir(parents=True, exist_ok=True)
-        path.write_text(config.to_json())
+        partial = path.with_suffix(".partial")  # the other processes may look for it at any moment
+        partial.write_text(config.to_json())
+        os.replace(partial, path)
     fabric.barrier()
 
 

@@ -1,51 +1,71 @@
-"""Python runs this at its start where this folder is in PYTHONPATH: a job then waits where Testing/waiting.py says."""
+"""Python runs this at its start where this folder is in PYTHONPATH: a function waits where Testing/waiting.py says.
+
+MAPDIFF_TEST_WAIT is JSON: {"module", "function", "words", "after", "file"}. The function is called as ever, but for
+"words" null its calls after the first `after` wait before they begin until the file is there; with words it is a
+job's, and waits after its first message that holds them (in all jobs that come there but the first `after`).
+"""
 
 import importlib.util
+import json
 import os
 import sys
 import time
 
-JOBS = "MAPDiffLib.jobs.run_job"
 
+class Waiting:
+    """Finds the module once, and puts the wait around its function."""
 
-class WaitingJobs:
-    """Finds the module of jobs once, and puts the wait around its run_job."""
+    def __init__(self, module, function, words, after, file):
+        self.module, self.function, self.words, self.left, self.file = module, function, words, after, file
 
     def find_spec(self, name, path, target=None):
-        if name != JOBS:
+        if name != self.module:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         execute = spec.loader.exec_module
 
-        def then_wait(module):
+        def then_wrap(module):
             execute(module)
-            module.run_job = waiting(module.run_job)
+            wrap = self.before if self.words is None else self.within
+            setattr(module, self.function, wrap(getattr(module, self.function)))
 
-        spec.loader.exec_module = then_wait
+        spec.loader.exec_module = then_wrap
         return spec
 
+    def lets_pass(self):
+        self.left -= 1
+        return self.left >= 0
 
-def waiting(run_job):
-    """The same, but after its first message that holds the words of MAPDIFF_TEST_WAIT_AT it goes on only when the file
-    MAPDIFF_TEST_WAIT_FOR is there, or when it is cancelled."""
-    words, file = os.environ["MAPDIFF_TEST_WAIT_AT"], os.environ["MAPDIFF_TEST_WAIT_FOR"]
+    def wait(self, cancelled=lambda: False):
+        while not (os.path.exists(self.file) or cancelled()):
+            time.sleep(0.01)
 
-    def run(job, report=lambda message: None, cancelled=lambda: False, **options):
-        seen = []
+    def before(self, function):
+        def call(*arguments, **named):
+            if not self.lets_pass():
+                self.wait()
+            return function(*arguments, **named)
 
-        def then_wait(message):
-            report(message)
-            told = " ".join(str(message[key]) for key in ("type", "message", "dose") if key in message)
-            if not seen and words in told:
-                seen.append(message)
-                while not (os.path.exists(file) or cancelled()):
-                    time.sleep(0.01)
+        return call
 
-        return run_job(job, then_wait, cancelled, **options)
+    def within(self, run_job):
+        def call(job, report=lambda message: None, cancelled=lambda: False, **options):
+            come = False
 
-    return run
+            def then_wait(message):
+                nonlocal come
+                report(message)
+                told = " ".join(str(message[key]) for key in ("type", "message", "dose") if key in message)
+                if not come and self.words in told:
+                    come = True
+                    if not self.lets_pass():
+                        self.wait(cancelled)
+
+            return run_job(job, then_wait, cancelled, **options)
+
+        return call
 
 
-if "MAPDIFF_TEST_WAIT_AT" in os.environ:
-    sys.meta_path.insert(0, WaitingJobs())
+if "MAPDIFF_TEST_WAIT" in os.environ:
+    sys.meta_path.insert(0, Waiting(**json.loads(os.environ["MAPDIFF_TEST_WAIT"])))

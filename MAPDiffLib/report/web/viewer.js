@@ -145,6 +145,7 @@
   let wanted = 0;
   function show() {
     const turn = ++wanted;
+    document.body.dataset.drawing = "true";
     drawing = drawing.then(async () => {
       if (turn !== wanted) return;
       const spread = byId("uncertainty").checked;
@@ -157,7 +158,7 @@
       document.querySelectorAll("#numbers tbody tr").forEach((row, index) =>
         row.classList.toggle("shown", !spread && index === position));
       redraw();
-    }).catch(fail);
+    }).catch(fail).then(() => { if (turn === wanted) delete document.body.dataset.drawing; });
     return drawing;
   }
 
