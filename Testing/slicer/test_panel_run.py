@@ -300,12 +300,12 @@ def test_a_dose_that_nobody_says_is_shown_as_an_assumption_with_what_its_noise_l
     assert selector.currentText == "assumed: 1/20"
 
 
-def test_the_batch_loop_of_the_readme_restores_every_volume(application, monkeypatch, bundles):
+def test_the_batch_loop_of_the_documentation_restores_every_volume(application, monkeypatch, bundles):
     """With the shipped model, as a user has it."""
     import slicer
 
     load_parts(application, monkeypatch, bundles)
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "slicer.md").read_text(encoding="utf-8")
     console = text[text.index("From the Python console") :]
     code = console[console.index("```python\n") + len("```python\n") :].partition("```")[0]
     assert "for volume in" in code and "denoise(" in code

@@ -1,4 +1,4 @@
-"""Commands that judge: evaluate, bench, submit-udpet."""
+"""Commands that judge: evaluate, results, bench, submit-udpet."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ PARTS = ("arrays", "profile", "limit", "choices", "rivals", "end-to-end", "worke
 
 def add_commands(command_line: CommandLine) -> None:
     _add_evaluate(command_line)
+    _add_results(command_line)
     _add_bench(command_line)
     _add_submit_udpet(command_line)
 
@@ -78,6 +79,27 @@ def _evaluate(options: argparse.Namespace) -> None:
     from training.evaluation.evaluate import evaluate
 
     evaluate(options)
+
+
+def _add_results(command_line: CommandLine) -> None:
+    parser = command_line.add(
+        GROUP, "results", "write the documentation's results: docs/results.md, README, model card, figure", _results,
+        "results --table table/table.json",
+    )  # fmt: skip
+    parser.add_argument(
+        "--table", type=Path, metavar="FILE",
+        help="table.json of `evaluate`, whose figures replace docs/results.json (default: docs/results.json as it is)",
+    )  # fmt: skip
+    parser.add_argument("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="the bundle whose card is written")
+
+
+def _results(options: argparse.Namespace) -> None:
+    from MAPDiffLib.jobs.checkout import CHECKOUT
+    from MAPDiffLib.model.bundle import find_bundle
+    from training.evaluation.results import write_results
+
+    for path in write_results(CHECKOUT, find_bundle(options.bundle), options.table):
+        print(path)
 
 
 def _add_bench(command_line: CommandLine) -> None:

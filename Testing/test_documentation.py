@@ -1,0 +1,165 @@
+"""The documentation against its sources: lengths, links, generated results, figures typed once, Python that runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from MAPDiffLib.errors import InputError
+from MAPDiffLib.model.bundle import BUILT_IN
+from Testing import tiny
+from training.evaluation.results import (
+    MARKERS,
+    best,
+    between_markers,
+    card_table,
+    pair,
+    reduced,
+    results_page,
+    short_table,
+    worth,
+)
+from training.evaluation.results_figure import draw_results
+
+PROJECT = Path(__file__).parent.parent
+README, CARD = PROJECT / "README.md", BUILT_IN / "mapdiff-base" / "MODEL_CARD.md"
+DOCS = sorted((PROJECT / "docs").glob("*.md"))
+PAGES = [README, CARD, PROJECT / "CONTRIBUTING.md", PROJECT / "CHANGELOG.md", *DOCS]
+STUDIES = sorted((PROJECT / "docs" / "experiments").glob("*.md"))
+
+
+def text_of(path):
+    return path.read_text(encoding="utf-8")
+
+
+def results():
+    return json.loads(text_of(PROJECT / "docs" / "results.json"))
+
+
+def test_the_readme_is_short_and_installs_and_restores_before_line_45():
+    lines = text_of(README).splitlines()
+    assert len(lines) <= 130
+    top = "\n".join(lines[:45])
+    assert "pip install" in top and "mapdiff restore" in top and "restore(scan" in top and "make demo" in top
+    assert "make test" in text_of(README)
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_a_page_has_at_most_150_lines(path):
+    assert len(text_of(path).splitlines()) <= 150
+
+
+def test_a_study_says_when_what_was_asked_and_what_came_out():
+    for path in STUDIES:
+        if path.name != "README.md":
+            assert re.fullmatch(r"\d{4}-\d\d-\d\d-[a-z-]+\.md", path.name) and "Date: " in text_of(path), path
+            assert path.name in text_of(path.parent / "README.md"), path
+
+
+@pytest.mark.parametrize("path", [*PAGES, *STUDIES], ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(path)):
+        if not target.startswith(("http", "#")):
+            assert (path.parent / target.partition("#")[0]).exists(), target
+
+
+def test_what_the_documentation_says_of_results_is_what_the_command_writes():
+    """When this fails: mapdiff-train results."""
+    manifest = json.loads(text_of(CARD.parent / "bundle.json"))
+    assert text_of(PROJECT / "docs" / "results.md") == results_page(results())
+    for path, block in ((README, short_table(results())), (CARD, card_table(manifest))):
+        assert text_of(path) == between_markers(text_of(path), block, path.name), path
+
+
+def without_blocks(path):
+    """A page without generated blocks, code and links' targets."""
+    text = re.sub(f"{re.escape(MARKERS[0])}.*?{re.escape(MARKERS[1])}", "", text_of(path), flags=re.S)
+    text = re.sub(r"```.*?```", "", text, flags=re.S)
+    return re.sub(r"`[^`]*`|\]\([^)]*\)|arXiv\W+\d+\.\d+", " ", text)
+
+
+def figures(text):
+    """Numbers with a decimal point and at least three significant digits."""
+    found = re.findall(r"(?<![\w.])\d*\.\d+(?![\w.])", text)
+    return [number for number in found if len(number.replace(".", "").lstrip("0")) >= 3]
+
+
+def test_a_figure_is_one_with_three_digits_and_a_point():
+    assert figures("0.1130, 42.61 dB; .042 and 1.5; Python 3.12.1 of 2026; v0.12a") == ["0.1130", "42.61"]
+
+
+def test_no_figure_is_typed_in_two_places():
+    pages = (path for path in PAGES if path.name != "results.md")
+    typed = Counter(number for path in pages for number in set(figures(without_blocks(path))))
+    constants = {"3.10", "3.12", "2.11", "2.13", "1.65"}  # Python, torch, the voxels of two scanners
+    assert {number for number, times in typed.items() if times > 1} <= constants
+
+
+def test_no_figure_of_the_results_is_typed_by_hand():
+    shown = set(figures(results_page(results())))
+    for path in PAGES:
+        if path.name != "results.md":
+            assert not set(figures(without_blocks(path))) & shown, path
+
+
+def test_a_block_without_markers_is_refused_by_name():
+    with pytest.raises(InputError, match="page.md"):
+        between_markers("no markers", "block", "page.md")
+    begin, end = MARKERS
+    assert between_markers(f"a\n{begin}\nold\n{end}\nb", "new", "page.md") == f"a\n{begin}\nnew\n{end}\nb"
+
+
+def score(nmae):
+    return {"cases": 2, "nmae": {"mean": nmae}, "psnr": {"mean": 40.0}}
+
+
+def test_a_restoration_is_worth_the_real_dose_with_its_error():
+    doses = {"1/100": {"input": score(0.4)}, "1/25": {"input": score(0.2)}, "1/4": {"input": score(0.08)}}
+    assert worth(doses, 0.2) == "1/25"
+    assert worth(doses, 0.08 * (0.2 / 0.08) ** 0.5) == "1/10"  # half way in both logarithms
+    assert worth(doses, 0.07) == "more than 1/4"
+
+
+def test_the_best_of_several_settings_stands_for_the_method():
+    methods = {"Gaussian 3 mm": score(0.3), "Gaussian 6 mm": score(0.2), "input": score(0.1), "real": {"lesions": {}}}
+    assert pair(best(methods, "Gaussian")) == "0.2000 / 40.00"
+    assert best(methods, "BM4D") == {} and pair({}) == "-"
+
+
+def test_a_fresh_table_makes_a_page_and_a_figure(tmp_path):
+    """Of one group and two doses, as a small evaluation has them."""
+    doses = {
+        dose: {"input": score(2 * nmae), "Gaussian 6 mm": score(1.5 * nmae), "MAP-Diff (mine)": score(nmae)}
+        for dose, nmae in (("1/20", 0.1), ("1/10", 0.08))
+    }
+    kept = reduced({"version": 4, "facts": {}, "means": {"external": doses}, "against_best": []})
+    page = results_page(kept)
+    assert "| **MAP-Diff**, 8 evaluations | 0.1000 / 40.00 | 0.0800 / 40.00 |" in page and "against_best" not in kept
+    assert "33 % less error than the best Gaussian" in short_table(kept)
+    draw_results(kept, tmp_path / "doses.png")
+    assert (tmp_path / "doses.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_of_the_documentation_are_small():
+    for path in (PROJECT / "Resources" / "Figures").iterdir():
+        assert path.stat().st_size < 200_000, path
+
+
+def test_the_python_of_the_readme_restores_a_scan(tmp_path):
+    code = text_of(README).partition("```python\n")[2].partition("```")[0]
+    tiny.tiny_bundle(tmp_path / "bundles" / "tiny")
+    tiny.tiny_scan(tmp_path / "scan.nii.gz")
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace('"mapdiff-base"', '"tiny"')],
+        cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(PROJECT), "MAPDIFF_BUNDLES": str(tmp_path / "bundles")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "dose-1.000.nii.gz").exists() and (tmp_path / "dose-0.100.nii.gz").exists()

@@ -1,0 +1,232 @@
+"""What the documentation says of results, written from one file: docs/results.json, the part of a table.json it needs.
+
+docs/results.md is written whole; of the README and of a model card what stands between two markers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+
+from MAPDiffLib.errors import InputError
+from MAPDiffLib.restoration.doses import dose_label, parse_dose
+from training.evaluation.summary import OURS
+
+KEPT = (
+    "cases", "nmae", "psnr", "ssim", "doses", "coverage_90", "lesions", "small_lesions", "false_hot_spots", "seconds",
+    "evaluations",
+)  # fmt: skip
+SHOWN_DOSE = "1/20"
+GROUPS = {"internal": "scanners of training", "real anatomy": "real anatomy", "external": "other scanners"}
+# Rows of the short table: what a reader calls it, how its name begins in table.json; of several the best by NMAE.
+ROWS = {
+    "the low-dose scan": "input",
+    "Gaussian filter, best of five": "Gaussian",
+    "BM4D, best of three": "BM4D",
+    "one-pass regression, 8 passes": "one-pass regression x 8",
+    "**MAP-Diff**, 8 evaluations": OURS,
+}
+FIGURE = "Resources/Figures/doses.png"
+MARKERS = "<!-- results: mapdiff-train results -->", "<!-- end of results -->"
+
+
+def reduced(table: dict) -> dict:
+    """The part of a table.json that the documentation shows."""
+    means = {
+        scanner: {
+            dose: {name: {key: f[key] for key in KEPT if f.get(key) is not None} for name, f in methods.items()}
+            for dose, methods in doses.items()
+        }
+        for scanner, doses in table["means"].items()
+    }
+    return {"version": table["version"], "facts": table["facts"], "notes": table.get("notes", []), "means": means}
+
+
+def between_markers(text: str, block: str, where: str) -> str:
+    """The text with `block` between the two markers. InputError where it has none."""
+    begin, end = MARKERS
+    found = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.S)
+    if len(found.findall(text)) != 1:
+        raise InputError(f"{where}: one block from {begin} to {end} is needed")
+    return found.sub(lambda _: f"{begin}\n{block.strip()}\n{end}", text)
+
+
+def best(methods: dict, begins: str) -> dict:
+    """The figures of the method whose name begins so and whose NMAE is least; {} where there is none."""
+    chosen = [figures for name, figures in methods.items() if name.startswith(begins) and "nmae" in figures]
+    return min(chosen, key=lambda figures: figures["nmae"]["mean"], default={})
+
+
+def pair(figures: dict) -> str:
+    """ "0.1127 / 42.65": NMAE and PSNR in dB with SUV 20 as peak."""
+    return f"{figures['nmae']['mean']:.4f} / {figures['psnr']['mean']:.2f}" if figures else "-"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def worth(doses: dict, nmae: float) -> str:
+    """The dose of a real scan with as much error: between the input doses linear in the logarithms of both."""
+    inputs = sorted((figures["input"]["nmae"]["mean"], parse_dose(dose)) for dose, figures in doses.items())
+    errors, fractions = zip(*inputs, strict=True)
+    if nmae < errors[0]:
+        return f"more than {dose_label(fractions[0])}"
+    fraction = 1 / math.exp(np.interp(math.log(nmae), np.log(errors), np.log(fractions)))
+    return f"1/{fraction:.1f}" if fraction < 10 else f"1/{fraction:.0f}"
+
+
+def short_table(results: dict) -> str:
+    """The README's block: the figure, five methods by three groups of scanners, and what they come to."""
+    groups = {group: results["means"][group] for group in GROUPS if group in results["means"]}
+    rows = [
+        [label, *(pair(best(doses[SHOWN_DOSE], begins)) for doses in groups.values())] for label, begins in ROWS.items()
+    ]
+    head = [f"from {SHOWN_DOSE} dose: NMAE / PSNR in dB", *(GROUPS[group] for group in groups)]
+    return f"{table(head, rows)}\n\n{_gain(groups)}"
+
+
+def _gain(groups: dict) -> str:
+    ours = {group: best(doses[SHOWN_DOSE], OURS)["nmae"]["mean"] for group, doses in groups.items()}
+
+    def less(begins: str) -> str:
+        others = {group: best(doses[SHOWN_DOSE], begins) for group, doses in groups.items()}
+        return ", ".join(
+            f"{100 * (1 - ours[group] / other['nmae']['mean']):.0f} %" for group, other in others.items() if other
+        )
+
+    as_near = ", ".join(worth(doses, ours[group]) for group, doses in groups.items())
+    return (
+        f"In the order of the columns MAP-Diff has {less('Gaussian')} less error than the best Gaussian filter, and\n"
+        f"{less('BM4D')} less than BM4D. It is as near to full dose as a real scan of {as_near} dose."
+    )
+
+
+def card_table(manifest: dict) -> str:
+    """The block of a model card: a bundle's own scores by scanner and input dose."""
+    scores = manifest["scores"]
+    rows = []
+    for scanner, doses in scores["means"].items():
+        for dose, figures in doses.items():
+            lesions = figures.get("lesions") or {}
+            rows.append([
+                GROUPS.get(scanner, scanner), str(figures["cases"]), dose, pair(figures),
+                f"{figures['ssim']['mean']:.4f}", _percent(figures.get("coverage_90")),
+                f"{_bias(lesions, 'mean')}, {_bias(lesions, 'max')} of {lesions.get('count', 0)}",
+            ])  # fmt: skip
+    head = ["scanners", "cases", "input", "NMAE / PSNR", "SSIM", "in 90 % interval", "SUVmean, SUVmax off by"]
+    return table(head, rows)
+
+
+def _bias(lesions: dict, key: str) -> str:
+    return _percent(lesions.get(key, {}).get("median_abs_bias"), 1)
+
+
+def _percent(value: float | None, digits: int = 0) -> str:
+    return "-" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def results_page(results: dict) -> str:
+    """docs/results.md."""
+    groups = {group: results["means"][group] for group in GROUPS if group in results["means"]}
+    parts = [
+        HEAD.format(cases="; ".join(f"{_cases(doses)} {GROUPS[group]}" for group, doses in groups.items())),
+        "## Restored full dose, by the dose of the input",
+        *(_by_input(GROUPS[group], doses) for group, doses in groups.items()),
+        f"## The doses on the way, from {SHOWN_DOSE}",
+        "NMAE against the real scan of that dose: restored, and as the closed-form mix of the scan with the restored"
+        " full dose.",
+        _on_the_way(groups),
+        "## Lesions and uncertainty",
+        "Median size of a lesion's bias against the full-dose scan: restored (in the low-dose scan).\n"
+        "The uncertainty's interval is right where it holds 90 % of the body's voxels.",
+        _lesions(groups),
+        f"## Every method, from {SHOWN_DOSE} dose",
+        _every_method(groups),
+        *(f"- {note}" for note in results.get("notes", [])),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+HEAD = """# Results
+
+`mapdiff-train results` writes this page from `results.json`, the figures of `mapdiff-train evaluate`. What each figure
+means: [benchmark.md](benchmark.md). Studies behind them: [experiments](experiments/README.md).
+
+- Cases: {cases}. None was seen in training or fitting.
+- *Scanners of training* are simulated like the training cases. *Real anatomy* is a patient's scan as the activity map
+  of a simulated scanner. *Other scanners* are a simulated family that training lacks.
+- The reference is the full-dose scan, inside its body. It has noise of its own, which no restoration can foresee.
+- Cells are NMAE / PSNR in dB (SUV 20 as peak), means over cases.
+
+![Error of the restored full dose against the dose of the input](../Resources/Figures/doses.png)"""
+
+
+def _cases(doses: dict) -> int:
+    return max(figures.get("cases", 0) for methods in doses.values() for figures in methods.values())
+
+
+def _by_input(title: str, doses: dict) -> str:
+    rows = []
+    for label, begins in ROWS.items():
+        cells = [pair(best(methods, begins)) for methods in doses.values()]
+        if set(cells) != {"-"}:
+            rows.append([label, *cells])
+    ours = [best(methods, OURS) for methods in doses.values()]
+    rows.append(["as near as a real scan of", *(worth(doses, o["nmae"]["mean"]) if o else "-" for o in ours)])
+    return table([f"{title}, from", *doses], rows)
+
+
+def _on_the_way(groups: dict) -> str:
+    rows = []
+    for group, doses in groups.items():
+        for dose, figures in best(doses[SHOWN_DOSE], OURS).get("doses", {}).items():
+            rows.append([GROUPS[group], dose, f"{figures['nmae']:.5f}", f"{figures['mix_nmae']:.5f}"])
+    return table(["scanners", "dose", "restored", "mix"], rows)
+
+
+def _lesions(groups: dict) -> str:
+    rows = []
+    for group, doses in groups.items():
+        ours, scan = best(doses[SHOWN_DOSE], OURS), doses[SHOWN_DOSE]["input"]
+        for title, key in (("10 mm and more", "lesions"), ("smaller", "small_lesions")):
+            lesions, raw = ours.get(key) or {}, scan.get(key) or {}
+            if lesions:
+                biases = [f"{_bias(lesions, k)} ({_bias(raw, k)})" for k in ("mean", "max")]
+                rows.append([GROUPS[group], title, str(lesions["count"]), *biases, "", ""])
+        spots = f"{ours.get('false_hot_spots', 0):.2f}"
+        rows.append([GROUPS[group], "whole body", "", "", "", _percent(ours.get("coverage_90")), spots])
+    return table(["scanners", "lesions", "count", "SUVmean", "SUVmax", "in 90 % interval", "false hot spots"], rows)
+
+
+def _every_method(groups: dict) -> str:
+    names = dict.fromkeys(name for doses in groups.values() for name in doses[SHOWN_DOSE])
+    rows = [[name, *(pair(doses[SHOWN_DOSE].get(name, {})) for doses in groups.values())] for name in names]
+    return table(["method", *(GROUPS[group] for group in groups)], [row for row in rows if set(row[1:]) != {"-"}])
+
+
+def write_results(root: Path, bundle: Path, fresh: Path | None = None) -> list[Path]:
+    """Write all that the documentation of a checkout says of results; returns the files.
+
+    fresh: a table.json that becomes docs/results.json first. bundle: a folder whose card shows its own scores.
+    """
+    from training.evaluation.results_figure import draw_results
+
+    source, card = root / "docs" / "results.json", bundle / "MODEL_CARD.md"
+    if fresh:
+        source.write_text(json.dumps(reduced(json.loads(fresh.read_text())), indent=1) + "\n", encoding="utf-8")
+    results = json.loads(source.read_text(encoding="utf-8"))
+    manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    page, readme, figure = root / "docs/results.md", root / "README.md", root / FIGURE
+    page.write_text(results_page(results), encoding="utf-8")
+    for path, block in ((readme, short_table(results)), (card, card_table(manifest))):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(between_markers(text, block, str(path)), encoding="utf-8")
+    draw_results(results, figure)
+    return [page, readme, card, figure]

@@ -1,0 +1,62 @@
+"""The README's figure: error of the restored full dose against the dose of the input, for each group of scanners."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from MAPDiffLib.restoration.doses import dose_label, parse_dose
+from training.evaluation.results import GROUPS, ROWS, SHOWN_DOSE, best, worth
+from training.evaluation.summary import OURS
+
+STYLES = (
+    {"color": "0.45", "marker": "o"},
+    {"color": "tab:orange", "marker": "s"},
+    {"color": "tab:green", "marker": "^"},
+    {"color": "tab:blue", "marker": "D", "markersize": 8, "fillstyle": "none"},
+    {"color": "tab:red", "marker": "o", "linewidth": 2.2},
+)
+ERRORS = (0.03, 0.05, 0.1, 0.2, 0.5)
+
+
+def draw_results(results: dict, path: Path) -> None:
+    """One panel per group of scanners: NMAE of the full dose against the dose of the input, a line per method."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    groups = [(GROUPS[group], results["means"][group]) for group in GROUPS if group in results["means"]]
+    figure, axes = pyplot.subplots(1, len(groups), figsize=(3.6 * len(groups), 3.6), squeeze=False, sharey=True)
+    for axis, (title, doses) in zip(axes.flat, groups, strict=True):
+        _panel(axis, doses)
+        axis.set(title=title, xlabel="dose of the input")
+        axis.grid(alpha=0.3)
+    axes.flat[0].set_ylabel("error of full dose (NMAE)")
+    axes.flat[-1].legend(fontsize=8)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    pyplot.close(figure)
+
+
+def _panel(axis, doses: dict) -> None:
+    axis.set(xscale="log", yscale="log")
+    for (label, begins), style in zip(ROWS.items(), STYLES, strict=True):
+        found = ((parse_dose(dose), best(methods, begins)) for dose, methods in doses.items())
+        points = sorted((dose, figures["nmae"]["mean"]) for dose, figures in found if figures)
+        if points:
+            axis.plot(*zip(*points, strict=True), label=label.replace("*", ""), **{"markersize": 5, **style})
+    fractions = sorted(parse_dose(dose) for dose in doses)
+    axis.set_xticks(fractions, [dose_label(dose) for dose in fractions])
+    axis.set_yticks(ERRORS, [f"{error:g}" for error in ERRORS])
+    axis.minorticks_off()
+    ours = best(doses.get(SHOWN_DOSE, {}), OURS)
+    if ours:
+        _worth(axis, doses, ours["nmae"]["mean"], fractions[0])
+
+
+def _worth(axis, doses: dict, error: float, left: float) -> None:
+    """A line from what is restored of SHOWN_DOSE to the real scan with as much error."""
+    axis.axhline(error, color="tab:red", linewidth=0.8, linestyle=":")
+    text = f"restored from {SHOWN_DOSE}: as near\nas a real scan of {worth(doses, error)}"
+    axis.annotate(text, (left, error), (0, -5), textcoords="offset points", fontsize=8, color="tab:red", va="top")
