@@ -213,10 +213,40 @@ def test_dicom_out_needs_dicom_in(bundle, tmp_path, capsys):
     assert "needs a DICOM series" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-def test_without_pydicom_dicom_out_is_refused_before_any_work(scan, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert main(["restore", str(scan), "--output", str(tmp_path / "out"), "--format", "dicom"]) == 2
-    assert "pip install 'mapdiff[dicom]'" in capsys.readouterr().err and not (tmp_path / "out").exists()
+def resaved(folder, change):
+    for path in folder.iterdir():
+        data = pydicom.dcmread(path)
+        change(data)
+        data.save_as(path, enforce_file_format=False)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("SOPClassUID", "SOPClassUID"), ("SOPInstanceUID", "SOPInstanceUID")]
+)  # fmt: skip
+def test_a_header_that_cannot_be_carried_over_is_refused_before_the_work(bundle, tmp_path, capsys, name, words):
+    source = resaved(pet.write_series(tmp_path / "scan", "GE", body()), lambda data: delattr(data, name))
+    arguments = ["--bundle", bundle, "--input-dose", "1/20", "--format", "dicom", "--output", str(tmp_path / "out")]
+    assert main(["restore", str(source), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert "cannot be carried over" in said and words in said and "dose" not in said.partition("carried")[0]
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def with_text_of_another_kind(data):
+    for name in ("SeriesNumber", "SeriesDescription", "ImageType", "SoftwareVersions", "ContentTime"):
+        if name in data:
+            del data[name]
+        data.add_new(name, "LO", "S4")
+
+
+def test_what_is_replaced_need_not_be_sound_in_the_source(tmp_path):
+    source = resaved(pet.write_series(tmp_path / "scan", "GE", body()), with_text_of_another_kind)
+    scan = read_volume(source)
+    write_series(scan, series_files(source), DERIVATION, tmp_path / "derived")
+    first = in_order(tmp_path / "derived")[0]
+    assert first.SeriesNumber == 250 and first["SeriesNumber"].VR == "IS"
+    assert first.SeriesDescription == "S4 MAPDiff 1/4 dose (research)"
 
 
 def test_the_real_series_makes_the_round_trip(tmp_path):

@@ -142,9 +142,13 @@ def test_philips_counts_without_the_suv_factor_go_through_activity():
         ({"Units": "PROPCPS"}, "PROPCPS"),
         ({"PatientWeight": None}, "PatientWeight is missing"),
         ({"PatientWeight": "0"}, "PatientWeight is 0"),
-        ({"PatientWeight": "71000"}, "0.1 to 700 kg"),
+        ({"PatientWeight": "71000"}, "0.005 to 700 kg"),
         ({"RadionuclideTotalDose": None}, "RadionuclideTotalDose is missing"),
         ({"RadionuclideTotalDose": "388.7"}, "MBq?"),
+        ({"RadionuclideTotalDose": "350000"}, "kBq"),
+        ({"RadionuclideTotalDose": "1100000"}, "kBq"),
+        ({"PatientWeight": "0.07"}, "for 0.07 kg"),
+        ({"RadionuclideHalfLife": "109.8"}, "written in minutes?"),
         ({"RadionuclideHalfLife": "0"}, "RadionuclideHalfLife is 0"),
         ({"CorrectedImage": ["DECY", "SCAT"]}, "ATTN and DECY"),
         ({"CorrectedImage": "ATTN"}, "ATTN and DECY"),
@@ -157,11 +161,61 @@ def test_philips_counts_without_the_suv_factor_go_through_activity():
         ({"RadiopharmaceuticalStartTime": "110500"}, "23.9 h"),  # five minutes after the scan is no day before it
         ({"RadiopharmaceuticalStartDateTime": "20200303100000"}, "dates shifted apart"),
         ({"RadiopharmaceuticalStartDateTime": "20200301090000"}, "different times of day"),
+        ({"RadiopharmaceuticalStartDateTime": "20200301000000.000000"}, "midnight"),
+        ({"RadiopharmaceuticalStartDateTime": "20200301", "RadiopharmaceuticalStartTime": None}, "a date alone"),
+        ({"RadiopharmaceuticalStartTime": "000000"}, "midnight"),
+        ({"RadiopharmaceuticalStartTime": "10"}, "no minutes"),
+        ({"SeriesTime": "000000.000", "AcquisitionTime": "000000.000"}, "SeriesTime is midnight"),
+        ({"RadiopharmaceuticalStartTime": "000001"}, "11.0 h, not within 0 to 5 half-lives"),
         ({"SeriesTime": "150000"}, "FrameReferenceTime is missing"),
     ],
 )
 def test_what_is_missing_or_does_not_agree_is_refused_by_name(changes, words):
     assert words in refusal(header(**changes))
+
+
+@pytest.mark.parametrize(
+    ("half_life", "dose"), [("282276", "37e6"), ("230400", "2e9"), ("360806", "74e6"), ("45720", "200e6")],
+    ids=["Zr-89", "Y-90", "I-124", "Cu-64"],
+)  # fmt: skip
+def test_a_time_of_day_alone_serves_for_no_nuclide_that_lives_for_days(half_life, dose):
+    slow = {"RadionuclideHalfLife": half_life, "RadionuclideTotalDose": dose}
+    assert "it may have been days ago" in refusal(header(**slow))
+    four_days_before = header(**slow, RadiopharmaceuticalStartDateTime="20200226100000")
+    decayed = float(dose) * 2 ** (-97 * 3600 / float(half_life))
+    if 97 * 3600 < 5 * float(half_life):
+        assert suv_factor(four_days_before) == pytest.approx(70_000 / decayed, rel=1e-12)
+    else:
+        assert "97.0 h, not within 0 to 5 half-lives" in refusal(four_days_before)
+
+
+@pytest.mark.parametrize("half_life", ["6588", "4057.7", "14292"], ids=["F-18", "Ga-68", "Sc-44"])
+def test_a_time_of_day_alone_serves_where_the_day_before_would_be_too_long_ago(half_life):
+    expected = 70_000 / (350e6 * 2 ** (-3600 / float(half_life)))
+    assert suv_factor(header(RadionuclideHalfLife=half_life)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_date_and_time_in_another_zone_is_taken_into_the_headers():
+    in_utc = {"RadiopharmaceuticalStartDateTime": "20200301090000.00+0000", "RadiopharmaceuticalStartTime": None}
+    assert suv_factor(header(**in_utc, TimezoneOffsetFromUTC="+0100")) == pytest.approx(ONE_HOUR, rel=1e-12)
+    in_tokyo = in_utc | {"RadiopharmaceuticalStartDateTime": "20200301233000+0900"}
+    over_midnight = {"SeriesTime": "103000", "AcquisitionTime": "103000", "TimezoneOffsetFromUTC": "-0500"}
+    assert suv_factor(header(**in_tokyo, **over_midnight)) == pytest.approx(ONE_HOUR, rel=1e-12)
+    both = in_utc | {"RadiopharmaceuticalStartTime": "100000"}
+    assert suv_factor(header(**both, TimezoneOffsetFromUTC="+0100")) == pytest.approx(ONE_HOUR, rel=1e-12)
+    assert "different times of day" in refusal(header(**both, TimezoneOffsetFromUTC="+0200"))
+
+
+def test_an_offset_that_the_headers_other_times_do_not_have_is_taken_only_where_the_clocks_agree():
+    own = {"RadiopharmaceuticalStartDateTime": "20200301100000+0100"}
+    assert suv_factor(header(**own)) == pytest.approx(ONE_HOUR, rel=1e-12)
+    assert "they cannot be compared" in refusal(header(**own, RadiopharmaceuticalStartTime=None))
+    assert "different times of day" in refusal(header(RadiopharmaceuticalStartDateTime="20200301090000+0000"))
+
+
+def test_a_mouse_has_a_factor():
+    mouse = header(PatientWeight="0.025", RadionuclideTotalDose="5000000")
+    assert suv_factor(mouse) == pytest.approx(25 / (5e6 * 2 ** (-3600 / HALF_LIFE_S)), rel=1e-12)
 
 
 def test_a_time_that_is_none_is_refused():

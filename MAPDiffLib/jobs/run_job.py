@@ -106,9 +106,10 @@ def _writer(job: Job, model: str) -> Callable:
     if job.format != "dicom":
         return lambda volume, path, dose, input_dose: write_volume(volume, path)
     from MAPDiffLib.scan.dicom_reader import series_files
-    from MAPDiffLib.scan.dicom_writer import Derivation, write_series
+    from MAPDiffLib.scan.dicom_writer import Derivation, check_headers, write_series
 
     source = series_files(Path(job.input))
+    check_headers(source)
 
     def write(volume, path: Path, dose: float | None, input_dose: float) -> None:
         shows = "uncertainty" if dose is None else f"{dose_label(dose)} dose"

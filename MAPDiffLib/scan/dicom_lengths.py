@@ -1,8 +1,8 @@
-"""Whether a DICOM file holds what it announces: GDCM takes the memory that a damaged length asks for, up to 4 GB.
+"""Whether a DICOM file holds what it announces: a reader takes the memory that a damaged length asks for, up to 4 GB.
 
 A data element is tag, value representation and length, or, in implicit files, tag and length, then its value (PS3.5,
 section 7.1). Sequences and their items are walked through element by element. What has no known representation is taken
-for implicit, as GDCM takes it.
+for implicit, as readers take it.
 """
 
 from __future__ import annotations
@@ -27,26 +27,27 @@ def has_mark(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def pixel_bytes(path: Path) -> int | None:
-    """How many bytes of pixels the file can hold; None where a length does not end inside it. OSError: not opened.
+def pixel_bytes(path: Path) -> int:
+    """How many bytes of pixels the file can hold. ValueError where a length does not end inside it.
 
-    Also None for a deflated file: its lengths could only be seen by inflating it, and no scanner writes such images.
+    ValueError for a deflated file too: its lengths could only be seen by inflating it, and no scanner writes such
+    images. OSError when it cannot be opened.
     """
     with path.open("rb") as file:
         if path.stat().st_size < 8:
-            return None
+            raise ValueError("it is cut short or damaged: it has less than 8 bytes")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return _pixel_bytes(content)
 
 
-def _pixel_bytes(content: mmap.mmap) -> int | None:
+def _pixel_bytes(content: mmap.mmap) -> int:
     at = 132 if content[128:132] == b"DICM" else 0
     order, explicit = "<", at > 0 or content[4:6] in SHORT | LONG
     syntax, in_meta, in_fragments, pixels = b"", at > 0, False, 0
     while at + 8 <= len(content):
         if in_meta and content[at : at + 2] != struct.pack("<H", META):
             if syntax == DEFLATED:
-                return None
+                raise ValueError("its content is deflated, which is not read")
             in_meta, explicit, order = False, syntax != IMPLICIT, ">" if syntax == BIG_ENDIAN else "<"
         tag = struct.unpack_from(order + "HH", content, at)
         kind, length, value = _header(content, at, order, explicit and tag[0] != ITEM[0])
@@ -56,7 +57,10 @@ def _pixel_bytes(content: mmap.mmap) -> int | None:
             at = value
             continue
         if value + length > len(content):
-            return None
+            raise ValueError(
+                f"it is cut short or damaged: element {tag[0]:04X},{tag[1]:04X} ends {value + length - len(content)} "
+                "bytes beyond the end of the file"
+            )
         if tag == PIXELS:
             pixels = max(pixels, length)
         elif tag == SYNTAX:

@@ -6,9 +6,11 @@ weight, radiopharmaceutical and units stay, and with them SUV: the series time t
 
 from __future__ import annotations
 
+import io
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -19,12 +21,14 @@ import numpy as np
 from MAPDiffLib import __version__
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.job import RESEARCH_USE
-from MAPDiffLib.scan import file_checks, suv
+from MAPDiffLib.scan import file_checks, suv_header
+from MAPDiffLib.scan.dicom_header import UNSOUND, quiet_pydicom
 from MAPDiffLib.scan.volume import Volume
 
-Dataset = Any  # a pydicom.Dataset: pydicom is an extra, and imported late
+Dataset = Any  # a pydicom.Dataset, which is imported late
 LARGEST = 32767  # 16 bits, signed: PET knows no intercept, and a restored volume may hold negative noise
-KEPT_PRIVATE = (suv.GE_SCAN_DATETIME, suv.PHILIPS_SUV_FACTOR, suv.PHILIPS_BQML_FACTOR)  # what SUV is computed from
+# What SUV is computed from.
+KEPT_PRIVATE = (suv_header.GE_SCAN_DATETIME, suv_header.PHILIPS_SUV_FACTOR, suv_header.PHILIPS_BQML_FACTOR)
 # True of the source's stored values, bytes or creator alone.
 DROPPED = (
     "PixelPaddingValue", "PixelPaddingRangeLimit", "SmallestPixelValueInSeries", "LargestPixelValueInSeries",
@@ -60,21 +64,38 @@ def write_series(volume: Volume, source: Sequence[Path], derivation: Derivation,
     try:
         partial.mkdir()
         for index, (path, voxels) in enumerate(zip(source, volume.voxels, strict=True)):
-            header = pydicom.dcmread(path, force=True, stop_before_pixels=True)
-            _keep_what_stays_true(header)
-            _set_identity(header, series, derivation)
-            _set_derivation(header, derivation)
-            _set_pixels(header, voxels, largest)
-            pydicom.dcmwrite(partial / f"{index + 1:04d}.dcm", header, enforce_file_format=True)
+            with _carried_over(path):
+                header = _derived(path, series, derivation)
+                _set_pixels(header, voxels, largest)
+                pydicom.dcmwrite(partial / f"{index + 1:04d}.dcm", header, enforce_file_format=True)
         partial.rename(folder)
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{path} has a header that cannot be carried over ({error}): choose another --format."
-        ) from error
     except OSError as error:
         raise OSError(f"{folder} was not written: {file_checks.reason(error)}. Is the disk full?") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_headers(source: Sequence[Path]) -> None:
+    """InputError where a slice's header cannot be carried over: what `write_series` would find out after the work."""
+    import pydicom
+
+    nothing = np.zeros((1, 1), np.float32)
+    for path in source:
+        with _carried_over(path):
+            header = _derived(path, "1.2.3", Derivation("1/4 dose", "", 0))
+            _set_pixels(header, nothing, 1.0)
+            pydicom.dcmwrite(io.BytesIO(), header, enforce_file_format=True)
+
+
+@contextmanager
+def _carried_over(path: Path) -> Iterator[None]:
+    try:
+        with quiet_pydicom():
+            yield
+    except UNSOUND as error:
+        raise InputError(
+            f"{path} has a header that cannot be carried over into DICOM ({error}): choose another --format."
+        ) from error
 
 
 def stored_values(voxels: np.ndarray, largest: float) -> tuple[np.ndarray, str]:
@@ -89,8 +110,28 @@ def stored_values(voxels: np.ndarray, largest: float) -> tuple[np.ndarray, str]:
     return np.rint(voxels.astype(np.float64) / float(slope)).astype("<i2"), slope
 
 
+def _derived(path: Path, series: str, derivation: Derivation) -> Dataset:
+    """The header of a slice of the derived series, without pixels."""
+    import pydicom
+
+    header = pydicom.dcmread(path, force=True, stop_before_pixels=True)
+    _keep_what_stays_true(header)
+    _set_identity(header, series, derivation)
+    _set_derivation(header, derivation)
+    return header
+
+
+def _set(header: Dataset, **values: object) -> None:
+    """Sets attributes in the kind that the standard gives them, whatever kind the source has."""
+    for name, value in values.items():
+        if name in header:
+            del header[name]
+        setattr(header, name, value)
+
+
 def _keep_what_stays_true(header: Dataset) -> None:
-    kept = [(place, value) for place in KEPT_PRIVATE if (value := suv.private_element(header, place)) is not None]
+    found = ((place, suv_header.private_element(header, place)) for place in KEPT_PRIVATE)
+    kept = [(place, element) for place, element in found if element is not None]
     header.remove_private_tags()
     for (group, creator, element), found in kept:
         header.private_block(group, creator, create=True).add_new(element, found.VR, found.value)
@@ -108,29 +149,36 @@ def _set_identity(header: Dataset, series: str, derivation: Derivation) -> None:
 
     header.SourceImageSequence = [_reference(header)]
     header.SOPInstanceUID, header.SeriesInstanceUID = generate_uid(prefix=None), series
-    header.SeriesNumber = 1000 * min(int(header.get("SeriesNumber") or 0), 2_000_000) + derivation.number
     suffix = f" MAPDiff {derivation.shows} (research)"
-    header.SeriesDescription = f"{header.get('SeriesDescription') or ''}"[: DESCRIPTION_LIMIT - len(suffix)] + suffix
+    described = f"{header.get('SeriesDescription') or ''}"[: DESCRIPTION_LIMIT - len(suffix)] + suffix
+    _set(header, SeriesNumber=1000 * _series_number(header) + derivation.number, SeriesDescription=described)
     now = _now(header)
     for name in ("InstanceCreation", "Content"):
-        setattr(header, f"{name}Date", now.strftime("%Y%m%d"))
-        setattr(header, f"{name}Time", now.strftime("%H%M%S"))
+        _set(header, **{f"{name}Date": now.strftime("%Y%m%d"), f"{name}Time": now.strftime("%H%M%S")})
     header.file_meta = FileMetaDataset()
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID
     header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
 
 
+def _series_number(header: Dataset) -> int:
+    """The source's, 0 where it has none or a text that is no number."""
+    text = str(header.get("SeriesNumber") or "")
+    return min(int(text), 2_000_000) if text.isascii() and text.isdigit() else 0
+
+
 def _set_derivation(header: Dataset, derivation: Derivation) -> None:
     from pydicom import Dataset
 
     # PET knows PRIMARY alone as the second value (PS3.3 C.8.9.4.1.1); validators refuse SECONDARY.
-    header.ImageType = ["DERIVED", "PRIMARY", *_values(header.get("ImageType"))[2:]]
-    header.DerivationDescription = f"{RESEARCH_USE} {derivation.text}"[:TEXT_LIMIT]
-    header.ImageComments = RESEARCH_USE
-    header.BurnedInAnnotation = "NO"
-    software = f"MAPDiff {__version__}"
-    header.SoftwareVersions = [*_values(header.get("SoftwareVersions")), software]
+    _set(
+        header,
+        ImageType=["DERIVED", "PRIMARY", *_values(header.get("ImageType"))[2:]],
+        DerivationDescription=f"{RESEARCH_USE} {derivation.text}"[:TEXT_LIMIT],
+        ImageComments=RESEARCH_USE,
+        BurnedInAnnotation="NO",
+        SoftwareVersions=[*_values(header.get("SoftwareVersions")), f"MAPDiff {__version__}"],
+    )
     equipment = Dataset()
     equipment.Manufacturer, equipment.ManufacturerModelName = "MAPDiff contributors", "MAPDiff"
     equipment.SoftwareVersions = __version__
@@ -142,9 +190,8 @@ def _set_derivation(header: Dataset, derivation: Derivation) -> None:
 
 def _set_pixels(header: Dataset, voxels: np.ndarray, largest: float) -> None:
     stored, slope = stored_values(voxels, largest)
-    header.BitsAllocated = header.BitsStored = 16
-    header.HighBit, header.PixelRepresentation = 15, 1
-    header.RescaleSlope, header.RescaleIntercept = slope, "0"
+    _set(header, BitsAllocated=16, BitsStored=16, HighBit=15, PixelRepresentation=1)
+    _set(header, RescaleSlope=slope, RescaleIntercept="0")
     for name, value in (("SmallestImagePixelValue", stored.min()), ("LargestImagePixelValue", stored.max())):
         if name in header:  # of the source it may be unsigned
             del header[name]
@@ -187,11 +234,7 @@ def _values(value: object) -> list:
 
 
 def check_source(folder: Path) -> None:
-    """InputError, before any work, where DICOM cannot be written: no pydicom, or nothing to take the headers from."""
-    import importlib.util
-
-    if importlib.util.find_spec("pydicom") is None:
-        raise InputError("--format dicom needs pydicom: pip install 'mapdiff[dicom]'")
+    """InputError, before any work, where there is nothing to take the headers of a DICOM series from."""
     if not folder.is_dir():
         raise InputError(
             f"--format dicom needs a DICOM series to take patient, study and times from, and {folder} is a file: give "

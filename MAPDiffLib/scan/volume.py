@@ -77,7 +77,7 @@ def read_volume(path: str | Path) -> Volume:
     path = Path(path)
     try:
         if path.is_dir():
-            return _volume(*dicom_reader.read_series(path))
+            return Volume(*dicom_reader.read_series(path))
         with path.open("rb"):
             pass
     except FileNotFoundError:
