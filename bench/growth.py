@@ -48,6 +48,6 @@ def _measured(scan: Volume, bundle: str, folder: Path, options: dict, runs: int)
     path = folder / "scan.npy"
     np.save(path, scan.voxels)
     given = json.dumps({"spacing_mm": scan.spacing_mm, "options": options, "bundle": bundle})
-    taken = [in_child("bench.once", str(path), given) for _ in range(runs)]
+    taken = [in_child("bench.single_run", str(path), given) for _ in range(runs)]
     path.unlink()
     return {key: float(np.median([one[key] for one in taken])) for key in ("seconds", "peak_gb")}

@@ -27,8 +27,8 @@ def table(results: dict) -> str:
         lines += ["", f"### {size}: {' x '.join(map(str, found['scan']['shape_zyx']))}", ""]
         lines += _times(found)
         lines += _profile(found.get("profile"))
-        lines += _limit(found.get("limit"))
-        lines += _choices(found.get("choices"))
+        lines += _roofline(found.get("roofline"))
+        lines += _dtype_and_layout(found.get("dtype-and-layout"))
     return "\n".join([*lines, "", *bars(results)])
 
 
@@ -67,7 +67,7 @@ def _profile(stages: dict | None) -> list[str]:
     return ["", "| stage | seconds | share |", "|---|---|---|", *rows]
 
 
-def _limit(found: dict | None) -> list[str]:
+def _roofline(found: dict | None) -> list[str]:
     if not found:
         return []
     return [
@@ -79,7 +79,7 @@ def _limit(found: dict | None) -> list[str]:
     ]
 
 
-def _choices(found: dict | None) -> list[str]:
+def _dtype_and_layout(found: dict | None) -> list[str]:
     if not found:
         return []
     rows = [f"| {name} | {one['seconds']:.4f} | {one['first_s']:.2f} |" for name, one in found.items()]
@@ -118,12 +118,13 @@ def _bars_of(size: str, found: dict, cpu: bool) -> list[tuple[str, float, float]
         stages = found["profile"]
         inside = stages.get("convolutions", 0) + stages.get("rest of the network", 0)
         rows.append((f"{size}: outside the network, share", 1 - inside / sum(stages.values()), 0.15))
-    if "limit" in found:
-        rows.append(("network / its convolutions alone, time", 1 / found["limit"]["share_of_convolutions"], 1 / 0.6))
+    if "roofline" in found:
+        rows.append(("network / its convolutions alone, time", 1 / found["roofline"]["share_of_convolutions"], 1 / 0.6))
     if "worker" in found:
         start, said = found["worker"]["start_up"], found["worker"]["progress"]
         rows.append(("first message less import of torch, s", start["first_message_s"] - start["import_torch_s"], 1))
         rows.append(("longest silence, s", said["longest_silence_s"], 1))
+        rows.append(("from cancel to the end, s", found["worker"]["cancelling"]["longest_s"], 2))
         rows.append(("remaining time off by, share", said["remaining_off"], 0.25))
     if "growth" in found:
         rows.append(("time over body voxels, exponent", found["growth"]["body_exponent"], 1.05))

@@ -14,20 +14,20 @@ from pathlib import Path
 import torch
 
 from bench import report
-from bench.choices import choices
+from bench.dtype_and_layout import dtype_and_layout
 from bench.growth import exponent, growth
-from bench.limit import limit, profile
 from bench.rivals import Rival, rivals
+from bench.roofline import profile, roofline
 from bench.scans import DOSE, quadra_scan, small_scan
 from bench.timing import in_child, repeated, seconds_of, summary
-from bench.worker import progress, start_up
+from bench.worker import cancelling, progress, start_up
 from MAPDiffLib.model.bundle import Bundle, load_bundle
 from MAPDiffLib.restoration.device import choose_compute
 from MAPDiffLib.restoration.restore import RestoreOptions, restore
 from MAPDiffLib.scan.volume import Volume, write_volume
 
 SCANS = {"small": small_scan, "quadra": quadra_scan}
-LIMIT_EDGE = {"cpu": 96, "cuda": 256}
+ROOFLINE_EDGE = {"cpu": 96, "cuda": 256}
 
 
 def bench(options: argparse.Namespace) -> None:
@@ -155,15 +155,15 @@ def _rivals(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
     return found
 
 
-def _limit(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
+def _roofline(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
     compute = choose_compute(options.device, "auto")
-    edge = options.edge or LIMIT_EDGE[compute.device.type]
-    return limit(bundle, compute, edge, options.repeats, options.budget)
+    edge = options.edge or ROOFLINE_EDGE[compute.device.type]
+    return roofline(bundle, compute, edge, options.repeats, options.budget)
 
 
-def _choices(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
-    kind = options.device.partition(":")[0]
-    return choices(bundle, options.device, options.edge or LIMIT_EDGE[kind], options.repeats, options.budget)
+def _dtype_and_layout(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
+    edge = options.edge or ROOFLINE_EDGE[options.device.partition(":")[0]]
+    return dtype_and_layout(bundle, options.device, edge, options.repeats, options.budget)
 
 
 def _profile(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
@@ -181,20 +181,21 @@ def _worker(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
     path = options.work / "scan.nrrd"
     write_volume(scan, path)
     said = progress(path, options.work, options.bundle, options.device)
-    return {"start_up": start_up(options.repeats), "progress": said}
+    ends = cancelling(path, options.work, options.bundle, options.device, options.repeats)
+    return {"start_up": start_up(options.repeats), "progress": said, "cancelling": ends}
 
 
 PARTS: dict[str, Callable] = {
     "arrays": _arrays,
     "profile": _profile,
-    "limit": _limit,
-    "choices": _choices,
+    "roofline": _roofline,
+    "dtype-and-layout": _dtype_and_layout,
     "rivals": _rivals,
     "end-to-end": _end_to_end,
     "worker": _worker,
     "growth": _growth,
 }
-ONCE = ("limit", "choices", "worker", "growth")  # on the first size only
+ONCE = ("roofline", "dtype-and-layout", "worker", "growth")  # on the first size only
 
 
 def _timed(work: Callable):

@@ -1,4 +1,5 @@
-"""The background process as the panel sees it: how soon it speaks, how often, and how well it foretells its end."""
+"""The background process as the panel sees it: how soon it speaks, how often, how well it foretells its end, and
+how soon it ends when it is cancelled."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from bench.scans import DOSE
 from bench.timing import PROJECT
+from MAPDiffLib.job import EXIT_CANCELLED
 
 
 def start_up(repeats: int) -> dict:
@@ -28,15 +30,27 @@ def start_up(repeats: int) -> dict:
     return {"first_message_s": statistics.median(first), "import_torch_s": statistics.median(torch), "runs": repeats}
 
 
+def cancelling(scan: Path, folder: Path, bundle: str, device: str, repeats: int) -> dict:
+    """Seconds from `cancel`, said after the first progress, to the worker's end."""
+    taken = []
+    for _ in range(repeats):
+        with _worker(_job(scan, folder, bundle, device)) as process:
+            while json.loads(process.stdout.readline())["type"] != "progress":
+                pass
+            started = time.perf_counter()
+            process.communicate(b"cancel\n")
+            taken.append(time.perf_counter() - started)
+        if process.returncode != EXIT_CANCELLED:
+            raise RuntimeError(f"the worker ended with code {process.returncode}: too small a scan to be cancelled")
+    return {"seconds": statistics.median(taken), "longest_s": max(taken), "runs": repeats}
+
+
 def progress(scan: Path, folder: Path, bundle: str, device: str) -> dict:
     """One whole job: the longest silence between two lines, and how far remaining_s was off from a third on.
 
     The error is of the remaining time, counted where at least 2 s remain: what a person watches.
     """
-    job = folder / "job.json"
-    content = {"input": str(scan), "output": str(folder / "worker"), "bundle": bundle, "device": device}
-    job.write_text(json.dumps({**content, "input_dose": DOSE, "overwrite": True}))
-    lines = []
+    job, lines = _job(scan, folder, bundle, device), []
     started = time.perf_counter()
     with _worker(job) as process:
         for line in process.stdout:
@@ -60,6 +74,13 @@ def progress(scan: Path, folder: Path, bundle: str, device: str) -> dict:
         "remaining_off": max(foretold, default=0.0),
         "remaining_off_median": statistics.median(foretold) if foretold else 0.0,
     }
+
+
+def _job(scan: Path, folder: Path, bundle: str, device: str) -> Path:
+    content = {"input": str(scan), "output": str(folder / "worker"), "bundle": bundle, "device": device}
+    job = folder / "job.json"
+    job.write_text(json.dumps({**content, "input_dose": DOSE, "overwrite": True}))
+    return job
 
 
 def _worker(job: Path) -> subprocess.Popen:

@@ -12,7 +12,7 @@ GROUP = "evaluation"
 INPUT_DOSES = "1/100,1/50,1/20,1/10,1/4"
 # As bench has them, whose import takes torch's.
 SCANS = ("small", "quadra")
-PARTS = ("arrays", "profile", "limit", "choices", "rivals", "end-to-end", "worker", "growth")
+PARTS = ("arrays", "profile", "roofline", "dtype-and-layout", "rivals", "end-to-end", "worker", "growth")
 
 
 def add_commands(command_line: CommandLine) -> None:
@@ -113,7 +113,7 @@ def _add_bench(command_line: CommandLine) -> None:
     add("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure (default: all)")
     add("--repeats", type=int, default=5, metavar="N", help="runs whose median counts")
     add("--budget", type=float, default=120.0, metavar="SECONDS", help="after which no further run begins")
-    add("--edge", type=int, metavar="VOXELS", help="of the cube for limit and choices (default: 96, on a GPU 256)")
+    add("--edge", type=int, metavar="VOXELS", help="of the cube that is measured (default: 96, on a GPU 256)")
     add("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="name or folder of a model bundle")
     add("--device", default="cpu", metavar="NAME", help="cpu, cuda or cuda:0")
 

@@ -12,7 +12,7 @@ from MAPDiffLib.restoration.device import DTYPES, LAYOUTS, choose_compute
 
 
 @torch.inference_mode()
-def choices(bundle: Bundle, device: str, edge: int, repeats: int, budget_s: float) -> dict[str, dict]:
+def dtype_and_layout(bundle: Bundle, device: str, edge: int, repeats: int, budget_s: float) -> dict[str, dict]:
     """{choice: {"seconds", "first_s" with all that starts up, ...}}: a cube of `edge` voxels, each format and layout;
     on a GPU also cuDNN's search, torch.compile and a CUDA graph around what the library chooses."""
     chosen = choose_compute(device, "auto")

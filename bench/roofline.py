@@ -1,4 +1,4 @@
-"""The limit: what this machine's convolutions and products reach, and which share of it a restoration reaches."""
+"""The roofline: what this machine's convolutions and products reach, and which share of it a restoration reaches."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Layer:
 
 
 @torch.inference_mode()
-def limit(bundle: Bundle, compute: Compute, edge: int, repeats: int, budget_s: float) -> dict:
+def roofline(bundle: Bundle, compute: Compute, edge: int, repeats: int, budget_s: float) -> dict:
     """How close the network comes to its own convolutions run alone, in the same format, layout and channels."""
     device = str(compute.device)
     network = copy.deepcopy(bundle.network).to(device=compute.device, dtype=compute.dtype, memory_format=compute.layout)

@@ -1,4 +1,7 @@
-"""One restoration in a process of its own, so that its peak memory is its own: python -m bench.once scan.npy {...}."""
+"""One restoration in a process of its own, so that its peak memory is its own.
+
+python -m bench.single_run scan.npy {...}
+"""
 
 from __future__ import annotations
 
