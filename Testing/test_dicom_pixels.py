@@ -9,6 +9,7 @@ from MAPDiffLib.scan.volume import read_volume
 from Testing.test_dicom_reader import COLUMNS, COUNT, ROWS, dicom_slice, save, slope, stored
 
 pydicom = pytest.importorskip("pydicom")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # while these tests write what is not allowed
 
 
 def write(folder, **changes):

@@ -6,7 +6,6 @@ it neither rescales nor meets the user's path.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import SimpleITK as sitk
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.scan import file_checks
 from MAPDiffLib.scan.dicom_header import UNSOUND, Plane
+from MAPDiffLib.scan.plain_paths import plain_folder
 
 CAPTURE, MULTIFRAME_CAPTURE = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.7.3"
 SHAPE = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
@@ -115,8 +115,8 @@ def _decompressed(plane: Plane, data) -> np.ndarray:
     if plane.frames > 1:
         bare.NumberOfFrames = plane.frames
     bare["PixelData"] = data["PixelData"]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "plane.dcm"
+    with plain_folder(plane.path) as folder:
+        path = folder / "plane.dcm"
         bare.save_as(path, enforce_file_format=True)
         with file_checks.alone_with_itk():
             return sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))

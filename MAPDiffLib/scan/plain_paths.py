@@ -33,7 +33,7 @@ def plain_copy(path: Path, name: str, beside: Sequence[str] = ()) -> Iterator[Pa
 
     beside: names of files in the same folder that it refers to. InputError where there is no folder for it.
     """
-    with _plain_folder(path) as folder:
+    with plain_folder(path) as folder:
         _link(path, folder / name)
         for other in beside:
             if (path.parent / other).is_file() and is_plain(Path(other)) and Path(other).name == other:
@@ -47,13 +47,14 @@ def plain_target(path: Path, name: str) -> Iterator[Path]:
     if is_plain(path):
         yield path
         return
-    with _plain_folder(path) as folder:
+    with plain_folder(path) as folder:
         yield folder / name
         shutil.copyfile(folder / name, path)
 
 
 @contextmanager
-def _plain_folder(path: Path) -> Iterator[Path]:
+def plain_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder with a plain path, for what stands for `path`. InputError where there is no place for it."""
     places = [tempfile.gettempdir(), _short(tempfile.gettempdir()), os.environ.get("PUBLIC", "")]
     place = next((place for place in places if place and is_plain(Path(place)) and os.path.isdir(place)), None)
     if place is None:
