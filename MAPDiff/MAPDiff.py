@@ -25,11 +25,14 @@ except ImportError:  # run from a checkout, where MAPDiffLib is the neighbour of
     sys.path.append(str(Path(__file__).resolve().parent.parent))
     import MAPDiffLib.job
 
-from MAPDiffPanelLib import install, sampledata, views
+from MAPDiffPanelLib import install, job_folder, sampledata, views
+from MAPDiffPanelLib.node_watch import NodeWatch
 from MAPDiffPanelLib.optionssection import AUTO, OptionsSection
+from MAPDiffPanelLib.results import resultNodes, scanNodes
 from MAPDiffPanelLib.resultsection import ResultSection, addShortcuts, describeScan, removeShortcuts
 from MAPDiffPanelLib.run import CANCELLED, FAILED, DenoiseRun, Listener
 from MAPDiffPanelLib.scan import checkScan
+from MAPDiffPanelLib.suv_lookup import SuvLookup
 
 from MAPDiffLib.job import DEFAULT_BUNDLE, RESEARCH_USE, InputError, dose_label, parse_dose
 
@@ -55,6 +58,7 @@ class MAPDiff(ScriptedLoadableModule):
         ).format(version=MAPDiffLib.__version__, notice=RESEARCH_USE)
         self.parent.acknowledgementText = _("The method follows MAP-Diff (arXiv 2603.02012).")
         slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", job_folder.sweep)
 
 
 #
@@ -103,7 +107,8 @@ class MAPDiffWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = self._parameterNode = self._parameterNodeGuiTag = self.options = self.results = None
-        self._shortcuts, self._warnings, self._entered = [], [], False
+        self._shortcuts, self._warnings = [], []
+        self._watch, self._suv = NodeWatch(self._followScene), SuvLookup()
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
@@ -124,11 +129,14 @@ class MAPDiffWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneChanged)
         self.addObserver(scene, scene.EndBatchProcessEvent, self.onBatchEnd)
+        self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         slicer.app.connect("aboutToQuit()", self.onAboutToQuit)
         views.registerLayouts(scene)
         self._report("")
         self.initializeParameterNode()
+        if self.parent.isEntered:  # reloaded while it is shown: Slicer calls no enter()
+            self.enter()
 
     def cleanup(self):
         """Called when the module is reloaded or Slicer quits: no process, no observer, no key is left."""
@@ -137,23 +145,23 @@ class MAPDiffWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
         self.removeObservers()
         removeShortcuts(self._shortcuts)
+        self._watch.release()
         self.results.release()
 
     def onAboutToQuit(self):
         """Slicer quits with the module open."""
         self.logic.stopNow()
         self.options.probe.stopNow()
+        self._suv.stopNow()
 
     def enter(self):
         """Called each time the user opens the module."""
-        self._entered = True
         self.initializeParameterNode()
         if not self._shortcuts:
             self._shortcuts = addShortcuts(slicer.util.mainWindow(), self.onPreviousDose, self.onNextDose)
 
     def exit(self):
         """Called each time the user opens another module: the keys are theirs again; a run goes on."""
-        self._entered = False
         removeShortcuts(self._shortcuts)
         self.setParameterNode(None)
 
@@ -174,33 +182,56 @@ class MAPDiffWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, caller, event):
         """The parameter node is about to go."""
         self.setParameterNode(None)
+        self._suv.stopNow()
         self.results.release()
 
     def onSceneChanged(self, caller, event):
         """A scene was closed or loaded: its own choices and results are shown."""
-        if self._entered:
+        if self.parent.isEntered:
             self.setParameterNode(None)
             self.initializeParameterNode()
 
     def onBatchEnd(self, caller=None, event=None):
         """Many nodes may have come or gone."""
-        if self._parameterNode:
-            self.results.follow()
-            self._checkCanApply()
+        self._followScene()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(self, caller, event, node):
+        """Its voxels, units and attributes follow: it is looked at on the next turn of the event loop."""
+        if node.IsA("vtkMRMLScalarVolumeNode"):
+            self._watch.poke()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, caller, event, node):
         """A volume that the results are made of may have gone."""
         if node.IsA("vtkMRMLScalarVolumeNode") and not slicer.mrmlScene.IsBatchProcessing():
-            self.onBatchEnd()
+            self._followScene()
+
+    def _followScene(self):
+        """The scan, the results and their lists, from the scene as it is; restored doses are no scans to restore."""
+        if self._parameterNode is None or slicer.mrmlScene.IsBatchProcessing():
+            return
+        hidden = [node.GetID() for node in resultNodes(slicer.mrmlScene)]
+        model = self.ui.inputSelector.sortFilterProxyModel()
+        if list(model.hiddenNodeIDs) != hidden:
+            model.hiddenNodeIDs = hidden
+        scans = scanNodes(slicer.mrmlScene)
+        if scans and self._parameterNode.inputVolume is None:
+            self._parameterNode.inputVolume = scans[0]
+        self.results.follow()
+        self._checkCanApply()
+
+    def _watchVolumes(self):
+        """The scan's voxels and units, and what a run's end writes on its results, come after the nodes."""
+        events = [vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent]
+        scan = self._parameterNode.inputVolume
+        nodes = resultNodes(slicer.mrmlScene) + ([scan] if scan is not None else [])
+        self._watch.watch([(node, events) for node in nodes])
 
     def initializeParameterNode(self):
         """The parameter node of the scene as it is; the first volume where none was chosen."""
         self.setParameterNode(self.logic.getParameterNode())
-        if not self._parameterNode.inputVolume:
-            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if first:
-                self._parameterNode.inputVolume = first
+        self._followScene()
 
     def setParameterNode(self, parameterNode):
         """Connects the widgets to a parameter node, or to none."""
@@ -213,12 +244,16 @@ class MAPDiffWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply)
             self._checkCanApply()
+        else:
+            self._watch.release()
         self.results.setParameters(parameterNode)
 
     def _checkCanApply(self, caller=None, event=None):
         """The button and why it is grey; the facts of the scan, or why it cannot be restored."""
         if self._parameterNode is None:
             return
+        self._watchVolumes()
+        self._suv.follow(self._parameterNode.inputVolume)
         self.options.follow()
         if self.logic.running:
             return

@@ -169,9 +169,9 @@ def test_a_disk_that_is_really_full_is_said_and_nothing_is_left(panel, applicati
     if shutil.which("mount") is None or subprocess.run(mounted, capture_output=True).returncode:
         pytest.skip("a small disk cannot be mounted here")
     try:
-        from MAPDiffPanelLib import run
+        from MAPDiffPanelLib import job_folder
 
-        monkeypatch.setattr(run, "_temporaryPath", lambda: str(tmp_path))
+        monkeypatch.setattr(job_folder, "temporaryPath", lambda: str(tmp_path))
         panel._parameterNode.inputDose = "1/20"
         panel.ui.denoiseButton.click()
         assert standin.pump(lambda: not panel.logic.running, SECONDS)

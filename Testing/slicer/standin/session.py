@@ -15,7 +15,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from PySide6 import QtCore, QtWidgets  # noqa: E402
 
-from . import mrml_widgets, scripted, small_modules  # noqa: E402
+from . import dicom, mrml_widgets, scripted, small_modules  # noqa: E402
 from .application import Application  # noqa: E402
 from .dialogs import dialogs  # noqa: E402
 from .facade import facade_class, unwrap, wrap  # noqa: E402
@@ -89,6 +89,7 @@ class StandIn:
             self.scene, self.modules, self.layout_manager, self.application_logic, self._folder.name
         )
         slicer.mrmlScene, slicer.app, slicer.modules, slicer.selfTests = self.scene, self._application, self.modules, {}
+        slicer.dicomDatabase = dicom.DicomDatabase()
         slicer.qSlicerScriptedLoadableModule = qSlicerScriptedLoadableModule
         slicer.qSlicerScriptedLoadableModuleWidget = widget_class()
         for name, kind in vars(mrml_widgets).items():
@@ -158,6 +159,10 @@ class StandIn:
         dock.setWidget(scroll)
         unwrap(self.main_window).addDockWidget(QtCore.Qt.DockWidgetArea.LeftDockWidgetArea, dock)
         unwrap(self.main_window).show()
+
+    def load_dicom(self, folder):
+        """What Slicer's own DICOM module makes of a series: a volume without units."""
+        return dicom.load_series(self.scene, self._slicer.dicomDatabase, folder)
 
     def close_module(self, name):
         """exit(), then cleanup(), as when Slicer unloads it."""
