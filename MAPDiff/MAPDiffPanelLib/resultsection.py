@@ -11,7 +11,6 @@ from MAPDiffPanelLib.display import SharedDisplay, applyPreset, displayNodes
 from MAPDiffPanelLib.enabling import allow
 from MAPDiffPanelLib.measurementssection import MeasurementsSection
 from MAPDiffPanelLib.results import findResult, findResults
-from MAPDiffPanelLib.scan import ScanFacts
 from MAPDiffPanelLib.slider import mixAt, neighbour, positionOf
 from MAPDiffPanelLib.units import suvFactor
 
@@ -228,11 +227,6 @@ class ResultSection:
     def _colourChosen(self, index: int) -> None:
         if self.result is not None:
             applyPreset(self.result, colorNodeID=list(views.COLOURS.values())[index])
-
-
-def describeScan(node) -> str:
-    """One line under the selector; "" for a volume without voxels."""
-    return ScanFacts(node).describe() if node is not None and node.GetImageData() is not None else ""
 
 
 def addShortcuts(window, previous, following) -> list:

@@ -110,6 +110,16 @@ def load_parts(application, monkeypatch, bundles):
     return MAPDiff.MAPDiffLogic()
 
 
+def replace_worker(monkeypatch, folder, script):
+    """Another program in the place of PythonSlicer; it starts in the job's folder."""
+    from MAPDiffPanelLib import process
+
+    program = folder / "PythonSlicer"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(process, "pythonExecutable", lambda: str(program))
+
+
 def body_voxels() -> np.ndarray:
     """[256, 128, 128]: a noisy cylinder, the size of a whole-body scan."""
     z, y, x = np.ogrid[:256, :128, :128]

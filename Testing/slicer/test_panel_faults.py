@@ -20,21 +20,12 @@ from Testing.slicer.panel import (
     body_voxels,
     leftovers,
     make_volume,
+    replace_worker,
     result_nodes,
 )
 from Testing.workers import alive
 
 pytest_plugins = ["Testing.slicer.fixtures"]
-
-
-def replace_worker(monkeypatch, folder, script):
-    """Another program in the place of PythonSlicer; it starts in the job's folder."""
-    from MAPDiffPanelLib import process
-
-    program = folder / "PythonSlicer"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(process, "pythonExecutable", lambda: str(program))
 
 
 def test_a_worker_that_does_not_listen_is_ended_with_its_children(panel, application, monkeypatch, tmp_path):

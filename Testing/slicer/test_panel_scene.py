@@ -56,7 +56,7 @@ def test_the_first_scan_that_comes_into_an_empty_scene_is_chosen(application, mo
     node = make_volume(application.scene, scan_voxels())
     assert standin.pump(lambda: panel._parameterNode.inputVolume is node, SECONDS)
     make_volume(application.scene, scan_voxels(), "another")
-    standin.pump(lambda: not panel._watch.waiting, SECONDS)
+    standin.pump(lambda: not panel.scan.waiting, SECONDS)
     assert panel._parameterNode.inputVolume is node
 
 

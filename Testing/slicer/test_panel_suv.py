@@ -82,7 +82,7 @@ def test_files_that_have_left_the_database_are_not_asked_for(panel, application,
     node = application.load_dicom(series)
     slicer.dicomDatabase._files.clear()
     panel._parameterNode.inputVolume = node
-    assert standin.pump(lambda: not panel._suv.busy, SECONDS)
+    assert standin.pump(lambda: not panel.scan.suv.busy, SECONDS)
     assert "units unknown" in panel.ui.scanLabel.text and panel.ui.denoiseButton.enabled
 
 
@@ -90,7 +90,7 @@ def test_a_scene_closed_while_the_worker_reads_leaves_no_process_and_no_folder(p
     from Testing.workers import alive
 
     loaded(panel, application, series)
-    assert standin.pump(lambda: panel._suv.processID, SECONDS)
-    pid = panel._suv.processID
+    assert standin.pump(lambda: panel.scan.suv.processID, SECONDS)
+    pid = panel.scan.suv.processID
     application.scene.Clear(0)
-    assert not alive(pid) and leftovers(application) == [] and not panel._suv.busy
+    assert not alive(pid) and leftovers(application) == [] and not panel.scan.suv.busy

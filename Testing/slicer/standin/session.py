@@ -41,7 +41,7 @@ class StandIn:
 
     def __init__(self):
         self.errors, self.dialogs, self.slot_times = errors, dialogs, times
-        self.installer, self.sample_data = small_modules.Installer(), []
+        self.sample_data = []
         self._before, self._path = dict(sys.modules), list(sys.path)
         self._folder = tempfile.TemporaryDirectory(prefix="standin-")
         for form in (QtCore.QSettings.Format.NativeFormat, QtCore.QSettings.Format.IniFormat):
@@ -111,8 +111,7 @@ class StandIn:
             "slicer.ScriptedLoadableModule": module,
             "slicer.parameterNodeWrapper": wrapper,
             "slicer.i18n": small_modules.i18n(),
-            "slicer.packaging": small_modules.packaging(self.installer),
-            "PyTorchUtils": small_modules.pytorch_utils(self.installer),
+            "PyTorchUtils": small_modules.pytorch_utils(),
             "SampleData": small_modules.sample_data(self.sample_data),
         }
         sys.modules.update(placed)
