@@ -152,6 +152,26 @@ def test_pictures_of_the_documentation_are_small():
         assert path.stat().st_size < 200_000, path
 
 
+def test_the_architecture_page_names_every_part_of_the_library_and_only_files_that_are_there():
+    text = text_of(PROJECT / "docs" / "architecture.md")
+    library, training = (PROJECT / name for name in ("MAPDiffLib", "training"))
+    for folder in (library, training):
+        parts = [path for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
+        for path in parts:
+            name = path.name if path.is_file() else f"{path.name}/"
+            assert f"`{name}`" in text or name == "__init__.py", name
+    for folder, names in re.findall(r"^\| `(\w+)/` \| [^|]* \| (`[^|]*) \|$", text, re.M):
+        for name in re.findall(r"`(\w+)/?`", names):
+            assert (library / folder / f"{name}.py").exists() or (library / folder / name).is_dir(), f"{folder}/{name}"
+
+
+def test_every_file_that_a_page_names_is_there():
+    for page in DOCS:
+        for path in re.findall(r"`((?:scan|model|restoration|jobs|training)/[\w/]+)(?:\.py)?`", text_of(page)):
+            at = PROJECT / path if path.startswith("training/") else PROJECT / "MAPDiffLib" / path
+            assert at.is_dir() or at.with_suffix(".py").exists(), f"{page.name}: {path}"
+
+
 def test_the_python_of_the_readme_restores_a_scan(tmp_path):
     code = text_of(README).partition("```python\n")[2].partition("```")[0]
     tiny.tiny_bundle(tmp_path / "bundles" / "tiny")
