@@ -3,7 +3,7 @@
 # make test                lint and tests
 # make test-long          what takes minutes: 10,000 fuzzed files of each kind, 50 kills, 200 restorations
 # make test-versions      the tests with each supported Python that is there, numpy 1.26 and 2.x (Testing/versions.sh)
-# make bench               the table of the README: every method on six unseen simulated cases
+# make bench               the table: every method on six unseen simulated cases, from 1/20 dose
 # make bench-speed         seconds and memory beside what else there is; on a GPU: make bench-speed DEVICE=cuda
 # make model               a model from nothing, all in MODEL: cases, calibration, training, its bundle, its table. Goes on
 #                          where it was stopped. JOBS cases at a time; SET="batch=4 seed=2" replaces training settings
@@ -95,5 +95,5 @@ model: .venv/train.stamp
 	touch $@ .venv/demo.stamp .venv/train.stamp
 
 .venv/bench.stamp: pyproject.toml | .venv/torch.stamp
-	.venv/bin/pip install -e '.[demo,rivals]'
+	.venv/bin/pip install -e '.[demo,baselines]'
 	touch $@

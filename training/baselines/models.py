@@ -79,4 +79,4 @@ def _monai(module: str):
 
         return importlib.import_module(f"monai.{module}")
     except ImportError as error:
-        raise InputError(f'the trained rivals need MONAI ({error}): pip install "mapdiff[rivals]"') from None
+        raise InputError(f'the trained baselines need MONAI ({error}): pip install -e ".[baselines]"') from None

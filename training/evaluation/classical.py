@@ -47,7 +47,7 @@ class NonLocalMeans:
         try:
             from skimage.restoration import denoise_nl_means
         except ImportError:
-            raise InputError('non-local means needs scikit-image: pip install "mapdiff[rivals]"') from None
+            raise InputError('non-local means needs scikit-image: pip install -e ".[baselines]"') from None
 
         def filtered(image: np.ndarray, sigma: float) -> np.ndarray:
             return denoise_nl_means(image, patch_size=3, patch_distance=3, h=self.strength * sigma, sigma=0.0)
@@ -66,7 +66,7 @@ class BM4D:
         try:
             from bm4d import bm4d
         except ImportError:
-            raise InputError('BM4D needs the package bm4d: pip install "mapdiff[rivals]"') from None
+            raise InputError('BM4D needs the package bm4d: pip install -e ".[baselines]"') from None
 
         def filtered(image: np.ndarray, sigma: float) -> np.ndarray:
             with _numpy_with_trapz():

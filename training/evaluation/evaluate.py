@@ -90,7 +90,7 @@ def _check_installed(*modules: str) -> None:
     """InputError before hours of work, not in their middle."""
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        raise InputError(f'{missing} are not installed: pip install "mapdiff[rivals]", or give --no-classical')
+        raise InputError(f'{missing} are not installed: pip install -e ".[baselines]", or give --no-classical')
 
 
 def _rival(words: list[str], where: dict[str, str]) -> tuple[str, Sampled]:
