@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PROJECT = Path(__file__).parent.parent
@@ -53,11 +53,12 @@ def peak_memory_mb(process: subprocess.Popen) -> dict[int, float]:
 
 
 def children(process: subprocess.Popen) -> list[int]:
-    """The ids of the processes that a process has started; none where it has ended."""
-    try:
-        return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-    except OSError:
-        return []
+    """The ids of the processes that a process has started, from any of its threads; none where it has ended."""
+    found = []
+    for thread in Path(f"/proc/{process.pid}/task").glob("*/children"):
+        with suppress(OSError):  # it ended
+            found += [int(pid) for pid in thread.read_text().split()]
+    return found
 
 
 def alive(pid: int) -> bool:

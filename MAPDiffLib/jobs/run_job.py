@@ -31,6 +31,7 @@ from MAPDiffLib.job import (
     uncertainty_file,
 )
 from MAPDiffLib.jobs.output_folder import check_still_there, earlier_results, make_output, sole_writer
+from MAPDiffLib.jobs.reader import READER
 
 Report = Callable[[dict], None]
 
@@ -54,14 +55,15 @@ def run_job(
 def _run(
     job: Job, stale: list[Path], report: Report, cancelled: Callable[[], bool], turn: AbstractContextManager
 ) -> Path:
+    READER.begin()
     report({"type": "status", "message": "Loading the model libraries"})
     _waiting(cancelled, importlib.import_module, "MAPDiffLib.restoration.restore")
     from MAPDiffLib.model.bundle import load_bundle
     from MAPDiffLib.restoration.restore import RestoreOptions, restore
-    from MAPDiffLib.scan.volume import check_volume, read_volume
+    from MAPDiffLib.scan.volume import check_volume
 
     report({"type": "status", "message": f"Reading {Path(job.input).name}"})
-    volume = _waiting(cancelled, read_volume, job.input)
+    volume = _waiting(cancelled, READER.read, job.input)
     _waiting(cancelled, check_volume, volume, Path(job.input).name)
     bundle = _waiting(cancelled, load_bundle, job.bundle)
     options = RestoreOptions(**{field.name: getattr(job, field.name) for field in fields(RestoreOptions)})

@@ -7,8 +7,7 @@ worker never outlives the program that started it.
 
 from __future__ import annotations
 
-import os
-import sys
+import io
 import threading
 import time
 import traceback
@@ -16,6 +15,7 @@ from typing import TextIO
 
 from MAPDiffLib.errors import Cancelled, InputError
 from MAPDiffLib.job import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, encode_message, read_job
+from MAPDiffLib.jobs.channel import claim_stdout
 from MAPDiffLib.jobs.run_job import cancel_on_signals, run_job
 
 SILENCE_S = 0.7  # after which the progress is said again
@@ -24,7 +24,7 @@ OUT_OF_MEMORY = ("can't allocate memory", "can't start new thread")
 
 def work(job_path: str) -> int:
     """Runs the job and returns its exit code: 0 done, 1 failed, 2 bad job or input, 3 cancelled."""
-    channel = _claim_stdout()
+    channel = io.TextIOWrapper(claim_stdout(), encoding="ascii", newline="\n")
     with cancel_on_signals() as cancelled:
         threading.Thread(target=_listen, args=(cancelled,), daemon=True).start()
         return _run(job_path, channel, cancelled)
@@ -54,14 +54,6 @@ def _failure(error: Exception) -> str:
             "again."
         )
     return f"The restoration failed: {type(error).__name__}: {error}"
-
-
-def _claim_stdout() -> TextIO:
-    """A private handle on standard output; everyone else's standard output becomes standard error."""
-    sys.stdout.flush()
-    channel = os.fdopen(os.dup(1), "w", encoding="ascii", newline="\n")
-    os.dup2(2, 1)
-    return channel
 
 
 class _Voice:

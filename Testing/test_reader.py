@@ -1,0 +1,122 @@
+"""Scans are read by a process of their own, whose death is a sentence about one scan."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from MAPDiffLib.errors import InputError
+from MAPDiffLib.jobs.reader import Reader
+from MAPDiffLib.scan.volume import read_volume
+from Testing import pet, tiny
+from Testing.test_bad_files import nrrd
+from Testing.workers import PROJECT, children
+
+POSIX = pytest.mark.skipif(not hasattr(os, "mkfifo") or not Path("/proc/self").exists(), reason="pipes and /proc")
+
+
+@pytest.fixture
+def reader():
+    reader = Reader()
+    yield reader
+    reader._end()
+
+
+@pytest.mark.parametrize("kind", [".nrrd", ".nii.gz", ".mha", "dicom"])
+def test_a_scan_is_read_as_in_the_same_process(reader, tmp_path, kind):
+    if kind == "dicom":
+        pytest.importorskip("pydicom")
+        path = pet.write_series(tmp_path / "scan", "GE", np.random.default_rng(0).random((4, 5, 6)))
+    else:
+        path = tiny.tiny_scan(tmp_path / f"scan{kind}")
+    found, same = reader.read(path), read_volume(path)
+    assert np.array_equal(found.voxels, same.voxels) and found.voxels.flags.writeable
+    for name in ("spacing_mm", "origin_mm", "direction", "units", "metadata", "warnings"):
+        assert getattr(found, name) == getattr(same, name)
+
+
+def test_a_refusal_is_the_same_sentence_and_the_next_scan_is_read(reader, tmp_path):
+    good = tiny.tiny_scan(tmp_path / "good.nrrd")
+    (tmp_path / "bad.nrrd").write_bytes(b"NRRD0004\nnothing\n\n")
+    with pytest.raises(InputError, match="makes no sense"):
+        reader.read(tmp_path / "bad.nrrd")
+    with pytest.raises(InputError, match="does not exist"):
+        reader.read(tmp_path / "none.nrrd")
+    assert reader.read(good).voxels.shape == (24, 20, 20)
+
+
+def endless_scan(path: Path) -> Path:
+    """A scan whose voxels come from a named pipe: whoever reads it waits."""
+    path.write_bytes(nrrd(b"", data_file=f"{path.stem}.raw"))
+    os.mkfifo(path.with_suffix(".raw"))
+    return path
+
+
+def kill_while_reading(scan: Path, find_reader, number: int) -> None:
+    """Kills the reader once it has opened the voxels of an endless scan."""
+
+    def kill():
+        with scan.with_suffix(".raw").open("wb"):  # waits until somebody opens it for reading
+            os.kill(find_reader(), number)
+
+    threading.Thread(target=kill, daemon=True).start()
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("number", "error", "words"),
+    [
+        (signal.SIGSEGV, InputError, "crashed on this file"),
+        (signal.SIGABRT, InputError, "crashed on this file"),
+        (signal.SIGKILL, MemoryError, "memory ran out"),
+        (signal.SIGTERM, OSError, "ended by signal 15"),
+    ],
+)
+def test_the_death_of_the_reader_is_told_by_its_kind_and_the_next_scan_is_read(reader, tmp_path, number, error, words):
+    good = tiny.tiny_scan(tmp_path / "good.nrrd")
+    bad = endless_scan(tmp_path / "bad.nhdr")
+    kill_while_reading(bad, lambda: reader._process.pid, number)
+    with pytest.raises(error, match=words) as caught:
+        reader.read(bad)
+    assert "bad.nhdr" in str(caught.value)
+    assert reader.read(good).voxels.shape == (24, 20, 20)
+
+
+@POSIX
+def test_a_scan_that_crashes_the_reader_is_one_row_of_a_batch(tmp_path):
+    (tmp_path / "in").mkdir()
+    bundle = tiny.tiny_bundle(tmp_path / "tiny")
+    for name in ("a.nrrd", "c.nrrd"):
+        tiny.tiny_scan(tmp_path / "in" / name)
+    bad = endless_scan(tmp_path / "in" / "b.nhdr")
+    command = [sys.executable, "-m", "MAPDiffLib", "batch", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
+    command += ["--bundle", str(bundle), "--input-dose", "1/20", "--doses", "full"]
+    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    kill_while_reading(bad, lambda: children(process)[0], signal.SIGSEGV)
+    output, log = process.communicate(timeout=120)
+    assert process.returncode == 1 and "2 of 3 scans restored" in output, log
+    with (tmp_path / "out" / "summary.csv").open(newline="", encoding="utf-8") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert [rows[name]["status"] for name in "abc"] == ["done", "failed", "done"]
+    assert "the reader crashed on this file" in rows["b"]["reason"] and "Traceback" not in log
+
+
+@POSIX
+def test_restore_says_the_crash_of_a_reader_and_ends_with_code_2(tmp_path):
+    scan = endless_scan(tmp_path / "scan.nhdr")
+    bundle = tiny.tiny_bundle(tmp_path / "tiny")
+    command = [sys.executable, "-m", "MAPDiffLib", "restore", str(scan), "--output"]
+    command += [str(tmp_path / "out"), "--bundle", str(bundle), "--input-dose", "1/20"]
+    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    kill_while_reading(scan, lambda: children(process)[0], signal.SIGSEGV)
+    _, log = process.communicate(timeout=120)
+    assert process.returncode == 2 and "the reader crashed on this file" in log and "Traceback" not in log
+    assert list((tmp_path / "out").iterdir()) == []
