@@ -54,7 +54,6 @@ def tiny_bundle(folder: Path) -> Path:
     return save_bundle(folder, CONFIG, tiny_weights(), manifest_fields())
 
 
-
 def tiny_scan(path: Path, finer: int = 1) -> Path:
     """A warm cylinder of 20 x 20 x 24 voxels of 8 mm with a hot ball and noise, written at `path`.
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import slicer
 import vtk
 
 from MAPDiffPanelLib.results import Result
 
+PRESETS = {"SUV 0-5": 5.0, "SUV 0-8": 8.0, "SUV 0-10": 10.0, "SUV 0-20": 20.0}
+COLOURS = {
+    "inverted grey": "vtkMRMLColorTableNodeInvertedGrey",
+    "PET-DICOM": "vtkMRMLPETProceduralColorNodePET-DICOM",
+    "PET-Heat": "vtkMRMLPETProceduralColorNodePET-Heat",
+}
+
 
 class SharedDisplay:
-    """Watches the display nodes of one result's scan and doses."""
+    """Watches the display nodes of one result's scan and doses; onChange(): one of them has another look."""
 
-    def __init__(self):
+    def __init__(self, onChange: Callable[[], None] = lambda: None):
         self._observed: list[tuple] = []
-        self._following = False
+        self._following, self._onChange = False, onChange
 
     def watch(self, result: Result | None) -> None:
         """Of this result alone; None for none. The result's volumes take the first one's look at once."""
@@ -34,6 +43,7 @@ class SharedDisplay:
     def _changed(self, display, _event) -> None:
         if not self._following:
             self._spread(display, [node for node, _tag in self._observed])
+            self._onChange()
 
     def _spread(self, source, displays: list) -> None:
         self._following = True

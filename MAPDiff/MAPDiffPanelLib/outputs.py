@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import slicer
@@ -12,13 +12,13 @@ from vtk.util import numpy_support
 
 from MAPDiffLib.job import dose_label
 from MAPDiffPanelLib.scan import ScanFacts
-from MAPDiffPanelLib.units import SUV_FACTS, setUnits
+from MAPDiffPanelLib.units import setUnits
 from MAPDiffPanelLib.volumefile import VolumeFileError, readNrrd
 
 RESULT, TITLE, DOSE, INPUT_DOSE = "MAPDiff.Result", "MAPDiff.Title", "MAPDiff.Dose", "MAPDiff.InputDose"
 KIND, FIGURES, COMPLETE = "MAPDiff.Kind", "MAPDiff.Figures", "MAPDiff.Complete"
 INPUT_ROLE = "MAPDiff.Input"  # a node reference: it survives a scene that is saved, loaded and merged
-KIND_DOSE, KIND_UNCERTAINTY = "dose", "uncertainty"
+KIND_DOSE, KIND_UNCERTAINTY, KIND_DIFFERENCE = "dose", "uncertainty", "difference"
 
 
 def doseName(scanName: str, dose: float) -> str:
@@ -44,22 +44,27 @@ class LoadedVolume:
         def makeArray(shape: tuple[int, int, int]) -> np.ndarray:
             if tuple(shape) != (z, y, x):
                 raise VolumeFileError(f"{path} has {shape} voxels, the scan {(z, y, x)}")
-            self.image.SetDimensions(x, y, z)
-            self.image.AllocateScalars(vtk.VTK_FLOAT, 1)
-            return numpy_support.vtk_to_numpy(self.image.GetPointData().GetScalars()).reshape(shape)
+            return self.allocate()
 
         yield from readNrrd(path, makeArray)
 
-    def addTo(self, scene, name: str, attributes: dict[str, str]):
-        """The node, complete before anybody is told of it, so that no view shows a half one."""
-        facts = self.facts
+    def allocate(self) -> np.ndarray:
+        """The voxels [z, y, x], float32, still without values."""
+        x, y, z = self.facts.dimensions
+        self.image.SetDimensions(x, y, z)
+        self.image.AllocateScalars(vtk.VTK_FLOAT, 1)
+        return numpy_support.vtk_to_numpy(self.image.GetPointData().GetScalars()).reshape(z, y, x)
+
+    def addTo(self, scene, name: str, attributes: dict[str, str]) -> Generator[None, None, object]:
+        """Returns the node, complete before anybody is told of it, so that no view shows a half one; yields between."""
+        facts, display = self.facts, self._display(scene)
+        yield
         node = scene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
         node.UnRegister(None)
         node.SetName(scene.GenerateUniqueName(name))
         for key, value in attributes.items():
             node.SetAttribute(key, value)
         node.SetAttribute("DICOM.MeasurementUnitsCodeValue", facts.unitsAttribute)
-        node.SetAttribute(SUV_FACTS, facts.node.GetAttribute(SUV_FACTS))  # may have come after the press
         if scene.GetNodeByID(facts.nodeID) is facts.node:  # the scan may have gone, and its ID to another
             node.SetNodeReferenceID(INPUT_ROLE, facts.nodeID)
         node.SetAndObserveImageData(self.image)
@@ -71,7 +76,8 @@ class LoadedVolume:
         if facts.transformID and scene.GetNodeByID(facts.transformID):
             node.SetAndObserveTransformNodeID(facts.transformID)
         scene.AddNode(node)
-        node.SetAndObserveDisplayNodeID(self._display(scene).GetID())
+        node.SetAndObserveDisplayNodeID(display.GetID())
+        yield
         placeInStudy(scene, node, facts.node)
         return node
 

@@ -25,6 +25,7 @@ class Result:
     complete: bool = True
     doses: dict = field(default_factory=dict)
     uncertaintyNode: object = None
+    differences: dict = field(default_factory=dict)  # dose -> input minus that dose
 
     @property
     def label(self) -> str:
@@ -73,30 +74,15 @@ def roundDose(dose: float) -> str:
     return f"1/{1 / dose:.0f}" if dose < 0.4 else f"1/{1 / dose:.2g}"
 
 
-def volumeNodes(scene) -> list:
-    """Every scalar volume of the scene that the user sees: no label maps, no colour volumes."""
-    count = scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
-    nodes = [scene.GetNthNodeByClass(index, "vtkMRMLScalarVolumeNode") for index in range(count)]
-    plain = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
-    return [node for node in plain if not node.GetHideFromEditors()]
-
-
-def scanNodes(scene) -> list:
-    """Every volume that could be restored."""
-    return [node for node in volumeNodes(scene) if not node.GetAttribute(RESULT)]
-
-
-def resultNodes(scene) -> list:
-    """Every volume that a run has added, uncertainty as well."""
-    return [node for node in volumeNodes(scene) if node.GetAttribute(RESULT)]
-
-
 def findResults(scene) -> list[Result]:
     """Every result of a scene, oldest first."""
     found: dict[str, Result] = {}
-    for node in resultNodes(scene):
+    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")):
+        node = scene.GetNthNodeByClass(index, "vtkMRMLScalarVolumeNode")
         resultID = node.GetAttribute(RESULT)
-        _add(found.setdefault(resultID, Result(resultID, node.GetAttribute(TITLE) or node.GetName())), node)
+        if resultID:
+            result = found.setdefault(resultID, Result(resultID, node.GetAttribute(TITLE) or node.GetName()))
+            _add(result, node)
     return [result for result in found.values() if result.doses]
 
 
@@ -111,6 +97,9 @@ def _add(result: Result, node) -> None:
         return
     dose = _number(node.GetAttribute(DOSE))
     if dose is None:
+        return
+    if node.GetAttribute(KIND) == outputs.KIND_DIFFERENCE:
+        result.differences[dose] = node
         return
     result.doses[dose] = node
     result.inputNode = result.inputNode or node.GetNodeReference(INPUT_ROLE)

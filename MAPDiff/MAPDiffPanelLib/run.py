@@ -6,6 +6,8 @@ Whatever happens, it ends once, with onFinished(outcome, message, details), no p
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -19,7 +21,6 @@ from MAPDiffLib import job as jobModule
 from MAPDiffPanelLib import outputs
 from MAPDiffPanelLib.failure_messages import changedScan, crashMessage, readReport, writeFailure
 from MAPDiffPanelLib.idle_tasks import IdleTasks
-from MAPDiffPanelLib.job_folder import JobFolder
 from MAPDiffPanelLib.process import WorkerProcess
 from MAPDiffPanelLib.scan import ScanFacts, checkScan
 from MAPDiffPanelLib.volumefile import writeNrrd
@@ -59,8 +60,7 @@ class DenoiseRun:
         self.outcome, self.lastWords = None, ("", "")
         self.tasks = IdleTasks()
         self._error, self._ending, self._lastReport = None, None, None
-        self._jobFolder = JobFolder()
-        self._folder = self._jobFolder.path
+        self._folder = tempfile.mkdtemp(prefix="MAPDiff-", dir=_temporaryPath())
         try:
             self._job = jobModule.Job(
                 input=os.path.join(self._folder, "input" + EXTENSION),
@@ -69,7 +69,7 @@ class DenoiseRun:
                 **choices,
             )
         except ValueError:
-            self._jobFolder.remove()
+            shutil.rmtree(self._folder, ignore_errors=True)
             raise
         self._worker = WorkerProcess(self._lineArrived, self._workerEnded)
         self._observers = [
@@ -160,7 +160,7 @@ class DenoiseRun:
         attributes = outputs.doseAttributes(
             self.resultID, self.title, dose, self.inputDose, message.get("figures") or {}
         )
-        node = loaded.addTo(self.scene, outputs.doseName(self.facts.name, dose), attributes)
+        node = yield from loaded.addTo(self.scene, outputs.doseName(self.facts.name, dose), attributes)
         self.nodes[dose] = node
         yield
         self.listener.onDose(dose, node)
@@ -200,7 +200,8 @@ class DenoiseRun:
             return _("Cancelled. The doses that had arrived stay."), ""
         if self._ending == CANCELLED:
             return _("Cancelled."), ""
-        return doneWords(len(self.nodes)) + (" " + changedScan() if self.facts.changed else ""), ""
+        words = _("Done: {count} doses.").format(count=len(self.nodes))
+        return words + (" " + changedScan() if self.facts.changed else ""), ""
 
     def _readUncertainty(self) -> Iterator[None]:
         path = os.path.join(self._job.output, jobModule.uncertainty_file(EXTENSION))
@@ -209,7 +210,7 @@ class DenoiseRun:
             yield from loaded.read(path)
             attributes = {outputs.RESULT: self.resultID, outputs.KIND: outputs.KIND_UNCERTAINTY}
             name = outputs.uncertaintyName(self.facts.name)
-            self.uncertaintyNode = loaded.addTo(self.scene, name, attributes)
+            self.uncertaintyNode = yield from loaded.addTo(self.scene, name, attributes)
 
     def _noteReport(self, report: dict) -> None:
         """What only the end tells: the scan's own dose and how sure it is; the result is whole."""
@@ -260,13 +261,8 @@ class DenoiseRun:
         self.tasks.clear()
         if self._worker.running:
             self._worker.endAndWait()
-        self._jobFolder.remove()
+        removeFolder(self._folder)
         self.listener.onFinished(outcome, message, details)
-
-
-def doneWords(count: int) -> str:
-    """ "Done: 4 doses."."""
-    return _("Done: 1 dose.") if count == 1 else _("Done: {count} doses.").format(count=count)
 
 
 def progressText(message: dict) -> str:
@@ -278,3 +274,15 @@ def progressText(message: dict) -> str:
     return f"{stage}, " + left.format(seconds=max(1, round(seconds)))
 
 
+def removeFolder(folder: str) -> None:
+    """Also when a process that is just ending still writes into it."""
+    for _attempt in range(3):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.exists(folder):
+            return
+        time.sleep(0.01)
+
+
+def _temporaryPath() -> str:
+    path = str(slicer.app.temporaryPath)
+    return path if os.path.isdir(path) else tempfile.gettempdir()

@@ -1,114 +1,59 @@
-"""Comparison views: layouts of their own, linked, all with one window and colour, and the way back.
+"""Comparison views: the scan and its doses side by side, linked, in one window and colour, and the way back.
 
-Only MRML is touched: Slicer's layout manager makes the views when the layout node changes.
+Only MRML is touched: Slicer's layout manager makes the views when their nodes are there and shows them when the layout
+node changes. What must wait for a view's size waits for the next turn of the event loop.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterator
 
+import qt
 import slicer
-from slicer.i18n import tr as _
+import vtk
 
+from MAPDiffPanelLib import layouts
+from MAPDiffPanelLib.corners import clearCorner, writeCorner
+from MAPDiffPanelLib.layouts import AXIAL, CORONAL, DIFFERENCE, ONE, compositeNodes, isOurs, sliceNodes, viewName
+from MAPDiffPanelLib.projection import project
 from MAPDiffPanelLib.results import Result
-from MAPDiffPanelLib.slider import Mix, showMix
+from MAPDiffPanelLib.slider import Mix, contents, showMix
 
-ONE, PAIR, GRID = "one", "pair", "grid"
-LAYOUT_ID = 5270  # the pair; a grid of n views is LAYOUT_ID + n
-MOST_VIEWS = 16
-ROW_LIMIT = 6  # views side by side before a second row begins
-VIEW_GROUP = 52  # linked among themselves, not with the user's own views
-PRESETS = {"SUV 0-5": 5.0, "SUV 0-8": 8.0, "SUV 0-10": 10.0, "SUV 0-20": 20.0}
-COLOURS = {
-    "inverted grey": "vtkMRMLColorTableNodeInvertedGrey",
-    "PET-DICOM": "vtkMRMLPETProceduralColorNodePET-DICOM",
-    "PET-Heat": "vtkMRMLPETProceduralColorNodePET-Heat",
-}
-
-
-def viewName(number: int) -> str:
-    """Layout name of comparison view 1, 2, ..."""
-    return f"MAPDiff{number}"
-
-
-def _viewXml(number: int, orientation: str) -> str:
-    return (
-        f'<item><view class="vtkMRMLSliceNode" singletontag="{viewName(number)}">'
-        f'<property name="orientation" action="default">{orientation}</property>'
-        f'<property name="viewlabel" action="default">{number}</property>'
-        '<property name="viewcolor" action="default">#8C8C8C</property>'
-        f'<property name="viewgroup" action="default">{VIEW_GROUP}</property></view></item>'
-    )
-
-
-def layoutXml(rows: list[list[tuple[int, str]]]) -> str:
-    """A Slicer layout description of rows of (view number, orientation)."""
-    lines = [
-        '<item><layout type="horizontal" split="true">' + "".join(_viewXml(*view) for view in row) + "</layout></item>"
-        for row in rows
-    ]
-    return '<layout type="vertical" split="true">' + "".join(lines) + "</layout>"
-
-
-def pairRows() -> list[list[tuple[int, str]]]:
-    """Scan left, restored right; coronal above, axial below."""
-    return [[(1, "Coronal"), (2, "Coronal")], [(3, "Axial"), (4, "Axial")]]
-
-
-def gridRows(count: int) -> list[list[tuple[int, str]]]:
-    """`count` coronal views in rows of equal length."""
-    length = math.ceil(count / math.ceil(count / ROW_LIMIT))
-    numbers = list(range(1, count + 1))
-    return [[(number, "Coronal") for number in numbers[first : first + length]] for first in range(0, count, length)]
-
-
-def registerLayouts(scene) -> None:
-    """Tells the layout node of all comparison layouts, so that a saved scene finds the one it was saved with."""
-    layout = layoutNode(scene)
-    if layout is None:
-        return
-    descriptions = {LAYOUT_ID: pairRows(), **{LAYOUT_ID + n: gridRows(n) for n in range(2, MOST_VIEWS + 1)}}
-    for number, rows in descriptions.items():
-        if not layout.IsLayoutDescription(number):
-            layout.AddLayoutDescription(number, layoutXml(rows))
-
-
-def layoutNode(scene):
-    """The one layout node of the scene."""
-    return scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
-
-
-def compositeNodes(scene) -> dict:
-    """Layout name -> slice composite node."""
-    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")
-    nodes = [scene.GetNthNodeByClass(index, "vtkMRMLSliceCompositeNode") for index in range(count)]
-    return {node.GetLayoutName(): node for node in nodes}
-
-
-def sliceNodes(scene) -> dict:
-    """Layout name -> slice node."""
-    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
-    nodes = [scene.GetNthNodeByClass(index, "vtkMRMLSliceNode") for index in range(count)]
-    return {node.GetLayoutName(): node for node in nodes}
-
-
-def isOurs(layoutName: str) -> bool:
-    """Whether a view belongs to the comparison layouts."""
-    return layoutName.startswith("MAPDiff")
+NO_LAYOUT = -1  # 0 is a layout: that of a Slicer that was never given another one
+AXES = {CORONAL: 1, AXIAL: 2}  # of RAS, across the slices
 
 
 class ComparisonViews:
-    """Which views show what; remembers the user's own arrangement from the first change until `back`."""
+    """Which views show what; remembers the user's own arrangement from the first change until `back`.
 
-    def __init__(self, scene):
-        self.scene, self.kind = scene, ONE
+    onChange(): the user has taken another layout, from Slicer's toolbar for one.
+    """
+
+    def __init__(self, scene, onChange: Callable[[], None] = lambda: None):
+        self.scene, self.kind, self.mip, self.everywhere = scene, ONE, False, None
+        self._onChange, self._observed = onChange, None
         self._former: dict | None = None
+        self._result = self._mix = self._work = None
+        self._places: dict[str, float] = {}  # orientation -> offset in mm that the user looks at
+        self._expected = NO_LAYOUT
 
-    def recognize(self) -> None:
-        """A scene may have been saved with a comparison layout: what is shown is what `kind` says."""
-        arrangement = layoutNode(self.scene)
-        number = arrangement.GetViewArrangement() - LAYOUT_ID if arrangement is not None else -1
-        self.kind = PAIR if number == 0 else GRID if 2 <= number <= MOST_VIEWS else ONE
+    # the user's own arrangement
+
+    def watch(self) -> None:
+        """Follows the layout node; a scene may have been saved with a comparison, which `kind` then says."""
+        self.release()
+        node = layouts.layoutNode(self.scene)
+        if node is not None:
+            self._expected = node.GetViewArrangement()
+            self.kind = layouts.kindOf(self._expected)
+            self._observed = (node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._layoutChanged))
+
+    def release(self) -> None:
+        """Nothing is followed and nothing goes on any more; the views stay as they are."""
+        self._work = None
+        if self._observed is not None:
+            self._observed[0].RemoveObserver(self._observed[1])
+            self._observed = None
 
     @property
     def changed(self) -> bool:
@@ -117,10 +62,10 @@ class ComparisonViews:
 
     @property
     def formerLayout(self) -> int:
-        """The user's own layout, 0 when it is the present one; kept in the parameter node for a saved scene."""
-        return self._former["layout"] if self._former else 0
+        """The user's own layout, NO_LAYOUT when it is the present one; the parameter node keeps it with the scene."""
+        return self._former["layout"] if self._former else NO_LAYOUT
 
-    def remember(self, layout: int = 0) -> None:
+    def remember(self, layout: int = NO_LAYOUT) -> None:
         """Notes the user's own arrangement, unless it is noted already; `layout` where a saved scene knows it."""
         if self._former is None:
             noted = {
@@ -128,18 +73,18 @@ class ComparisonViews:
                 for name, node in compositeNodes(self.scene).items()
                 if not isOurs(name)
             }
-            arrangement = layoutNode(self.scene)
-            now = arrangement.GetViewArrangement() if arrangement is not None else 0
-            self._former = {"layout": layout or now, "volumes": noted}
+            node = layouts.layoutNode(self.scene)
+            now = node.GetViewArrangement() if node is not None else NO_LAYOUT
+            if layout == NO_LAYOUT and layouts.kindOf(now) == ONE:
+                layout = now
+            self._former = {"layout": layout, "volumes": noted}
 
     def back(self) -> None:
         """The user's own layout with the volumes it showed."""
-        former, self._former, self.kind = self._former, None, ONE
+        former, self._former, self.kind, self._work = self._former, None, ONE, None
         if former is None:
             return
-        arrangement = layoutNode(self.scene)
-        if arrangement is not None and former["layout"]:
-            arrangement.SetViewArrangement(former["layout"])
+        self._setLayout(max(0, former["layout"]))
         composites = compositeNodes(self.scene)
         for name, (background, foreground, opacity) in former["volumes"].items():
             composite = composites.get(name)
@@ -148,77 +93,178 @@ class ComparisonViews:
                 composite.SetForegroundVolumeID(self._living(foreground))
                 composite.SetForegroundOpacity(opacity)
 
-    def show(self, kind: str, result: Result, mix: Mix) -> None:
-        """ONE: the user's layout with the mix; PAIR: scan | mix; GRID: the scan and every dose."""
-        self.remember()
-        self.kind = kind
-        arrangement = layoutNode(self.scene)
-        registerLayouts(self.scene)
-        stops = result.stops[-MOST_VIEWS:]
-        wanted = {ONE: self._former["layout"], PAIR: LAYOUT_ID, GRID: LAYOUT_ID + max(2, len(stops))}[kind]
-        if wanted and arrangement.GetViewArrangement() != wanted:
-            arrangement.SetViewArrangement(wanted)
-        if kind != ONE:
-            self._link()
-            self._orient(pairRows() if kind == PAIR else gridRows(max(2, len(stops))))
-        if kind == GRID:
-            self._fill({number: node for number, (_dose, node) in enumerate(stops, 1)})
-            self._label(dict(enumerate(result.labels()[-MOST_VIEWS:], 1)))
-        elif kind == PAIR:
-            left = result.inputNode or stops[0][1]
-            self._fill({1: left, 3: left})
-            self._label({1: _("input"), 3: _("input")})
-        self.follow(mix)
-        if kind != ONE:
-            self._fit()
+    def clear(self) -> None:
+        """The scene goes: the user's layout, and no word of a result in the comparison views."""
+        self.back()
+        self._result = self._mix = self.everywhere = None
+        self._places = {}
+        for name, node in sliceNodes(self.scene).items():
+            if isOurs(name):
+                node.SetLayoutLabel(name[len(viewName("")) :])
+                clearCorner(name)
 
-    def follow(self, mix: Mix) -> None:
+    def _layoutChanged(self, node, _event) -> None:
+        """Not by us: it is the user's own layout from now on."""
+        number = node.GetViewArrangement()
+        if number == self._expected:
+            return
+        self._expected, self._work = number, None
+        self.kind = layouts.kindOf(number)
+        if self.kind == ONE and self._former is not None:
+            self._former["layout"] = number
+        self._onChange()
+
+    # what the views show
+
+    def show(self, kind: str, result: Result, mix: Mix) -> None:
+        """ONE: the user's layout with the mix; the other kinds as in `layouts`. Done within a few turns of the loop."""
+        self.remember()
+        if self._result is None or self._result.resultID != result.resultID:
+            self._places = {}
+        self._notePlaces(result)
+        self.kind, self._result, self._mix = kind, result, mix
+        if kind == ONE:
+            self._work = None
+            self._setLayout(max(0, self.formerLayout))
+            self._apply()
+        else:
+            self._run(self._build())
+
+    def follow(self, mix: Mix, result: Result | None = None) -> None:
         """The slider has moved: every view that follows it shows the mix."""
         self.remember()
-        composites = compositeNodes(self.scene)
-        if self.kind == PAIR:
-            names = [viewName(2), viewName(4)]
-            self._label({2: mix.words, 4: mix.words})
-        elif self.kind == GRID:
-            names = []
-        else:
-            names = [name for name in composites if not isOurs(name)]
-        showMix(mix, [composites[name] for name in names if name in composites])
+        self._mix, self._result = mix, result or self._result
+        if self._work is None:
+            self._apply()
 
-    def _link(self) -> None:
-        for name, composite in compositeNodes(self.scene).items():
-            if isOurs(name):
-                composite.SetLinkedControl(True)
-                composite.SetHotLinkedControl(True)
+    def project(self, on: bool) -> None:
+        """The coronal views as maximum intensity projections, or as slices."""
+        self.mip = on
+        if self.kind != ONE and self._work is None:
+            self._project()
+            self._apply()
 
-    def _orient(self, rows) -> None:
-        """The layouts share their views: one that was axial in the pair is coronal in the grid."""
-        nodes = sliceNodes(self.scene)
-        for number, orientation in (view for row in rows for view in row):
-            node = nodes.get(viewName(number))
-            if node is not None and node.GetOrientation() != orientation:
+    def flip(self, everywhere: str | None) -> None:
+        """Input or restored (roles of `slider`) in all views at once; None: each view its own again."""
+        self.everywhere = everywhere
+        if self._mix is not None and self._work is None:
+            self._apply()
+
+    @property
+    def busy(self) -> bool:
+        """Until the views that were asked for are there, fitted."""
+        return self._work is not None
+
+    @property
+    def empty(self) -> bool:
+        """A comparison without its first volume: a scene was loaded into the one that it was part of."""
+        composite = compositeNodes(self.scene).get(viewName(1))
+        return self.kind != ONE and composite is not None and not composite.GetBackgroundVolumeID()
+
+    # in turns of the event loop
+
+    def _run(self, work: Iterator[None]) -> None:
+        self._work = work
+        self._advance(work)
+
+    def _advance(self, work: Iterator[None]) -> None:
+        if work is self._work:
+            if next(work, self) is self:
+                self._work = None
+            else:
+                qt.QTimer.singleShot(0, lambda: self._advance(work))
+
+    def _build(self) -> Iterator[None]:
+        """One view a turn, then the layout, then their sizes."""
+        for number, _orientation in self._views():
+            if viewName(number) not in sliceNodes(self.scene):
+                layouts.makeView(self.scene, number)
+                yield
+        layouts.registerLayouts(self.scene)
+        self._setLayout(layouts.layoutNumber(self.kind, self._count()))
+        self._dress()
+        self._apply()
+        yield
+        self._fit()
+        self._project()
+
+    def _count(self) -> int:
+        return max(2, min(layouts.MOST_VIEWS, len(self._result.stops)))
+
+    def _views(self) -> list[tuple[int, str]]:
+        return [view for row in layouts.layoutRows(self.kind, self._count()) for view in row]
+
+    def _setLayout(self, number: int) -> None:
+        node = layouts.layoutNode(self.scene)
+        self._expected = number
+        if node is not None and node.GetViewArrangement() != number:
+            node.SetViewArrangement(number)
+
+    def _dress(self) -> None:
+        """Linked, in their orientation: the layouts share their views."""
+        nodes, composites = sliceNodes(self.scene), compositeNodes(self.scene)
+        for number, orientation in self._views():
+            node, composite = nodes.get(viewName(number)), composites.get(viewName(number))
+            if node is None or composite is None:
+                continue
+            composite.SetLinkedControl(True)
+            composite.SetHotLinkedControl(True)
+            if node.GetOrientation() != orientation:
                 node.SetOrientation(orientation)
 
-    def _fill(self, volumes: dict) -> None:
-        composites = compositeNodes(self.scene)
-        for number, node in volumes.items():
-            composite = composites.get(viewName(number))
-            if composite is not None:
-                showMix(Mix(node, None, 0.0, 1.0, ""), [composite])
+    def _projected(self, number: int, orientation: str) -> bool:
+        """A maximum over the body would show of a difference what is rare in it."""
+        return self.mip and orientation == CORONAL and not (self.kind == DIFFERENCE and number == 3)
 
-    def _label(self, labels: dict) -> None:
-        nodes = sliceNodes(self.scene)
-        for number, label in labels.items():
-            if viewName(number) in nodes:
-                nodes[viewName(number)].SetLayoutLabel(label)
+    def _apply(self) -> None:
+        composites = compositeNodes(self.scene)
+        if self.kind == ONE:
+            mix = contents(ONE, self._result, self._mix, self.everywhere)[1] if self._result else self._mix
+            showMix(mix, [composite for name, composite in composites.items() if not isOurs(name)])
+            return
+        if self._result is None:
+            return
+        nodes, orientations = sliceNodes(self.scene), dict(self._views())
+        shown = contents(self.kind, self._result, self._mix, self.everywhere, layouts.MOST_VIEWS)
+        for number, mix in shown.items():
+            name = viewName(number)
+            if name in composites and name in nodes:
+                showMix(mix, [composites[name]])
+                writeCorner(nodes[name], mix, self._projected(number, orientations.get(number, "")))
+
+    def _notePlaces(self, result: Result) -> None:
+        """The slices that the user looks at, from the views of a volume of this result."""
+        manager, shown = slicer.app.layoutManager(), {node.GetID() for node in result.nodes}
+        bounds = [0.0] * 6
+        result.nodes[0].GetRASBounds(bounds)
+        nodes, composites = sliceNodes(self.scene), compositeNodes(self.scene)
+        for name in manager.sliceViewNames() if manager is not None else ():
+            node, composite = nodes.get(name), composites.get(name)
+            if node is None or composite is None or composite.GetBackgroundVolumeID() not in shown:
+                continue
+            axis, offset = AXES.get(node.GetOrientation()), node.GetSliceOffset()
+            if axis is not None and bounds[2 * axis] < offset < bounds[2 * axis + 1]:
+                self._places[node.GetOrientation()] = offset
 
     def _fit(self) -> None:
-        """Whole body in each view; all views of one orientation at one zoom and one slice."""
-        logics = slicer.app.applicationLogic().GetSliceLogics()
-        for index in range(logics.GetNumberOfItems()):
-            logic = logics.GetItemAsObject(index)
-            if isOurs(logic.GetSliceNode().GetLayoutName()):
-                logic.FitSliceToBackground()
+        """The whole body in each view, at the slice the user looked at, else in the middle of the scan."""
+        for _number, _orientation, logic in self._logics():
+            logic.FitSliceToBackground()
+            place = self._places.get(logic.GetSliceNode().GetOrientation())
+            if place is not None:
+                logic.SetSliceOffset(place)
+
+    def _project(self) -> None:
+        for number, orientation, logic in self._logics():
+            project(logic, self._result.nodes[0] if self._projected(number, orientation) else None)
+
+    def _logics(self) -> Iterator[tuple]:
+        """(number, orientation, slice logic) of the comparison's views."""
+        known = slicer.app.applicationLogic()
+        for number, orientation in self._views():
+            logic = known.GetSliceLogicByLayoutName(viewName(number))
+            if logic is not None:
+                yield number, orientation, logic
 
     def _living(self, nodeID):
         return nodeID if nodeID and self.scene.GetNodeByID(nodeID) else None

@@ -72,7 +72,7 @@ def make_scan(scene, name="PET", study=True):
     return node
 
 
-def make_result(scene, scan, doses=(0.1, 0.25, 0.5, 1.0), resultID="one", inputDose=0.05, factor=None, complete=True):
+def make_result(scene, scan, doses=(0.1, 0.25, 0.5, 1.0), resultID="one", inputDose=0.05, factor=None):
     """Result volumes as a run leaves them, without a run: voxels of the scan times `factor(dose)`."""
     import slicer
     from MAPDiffPanelLib import outputs
@@ -84,10 +84,40 @@ def make_result(scene, scan, doses=(0.1, 0.25, 0.5, 1.0), resultID="one", inputD
         loaded.image.DeepCopy(scan.GetImageData())
         title, figures = f"{scan.GetName()} MAPDiff", {"guard_drift": 0.02}
         attributes = outputs.doseAttributes(resultID, title, dose, inputDose, figures)
-        nodes[dose] = loaded.addTo(scene, outputs.doseName(scan.GetName(), dose), attributes)
-        nodes[dose].SetAttribute(outputs.COMPLETE, "1" if complete else "0")
+        nodes[dose] = finished(loaded.addTo(scene, outputs.doseName(scan.GetName(), dose), attributes))
+        nodes[dose].SetAttribute(outputs.COMPLETE, "1")
         slicer.util.arrayFromVolume(nodes[dose])[:] *= factor(dose) if factor else 1 + dose
     return nodes
+
+
+def make_compared(panel, application):
+    """The panel, its scan and the doses of a result; no voxel lies outside the window: mixed greys are greys."""
+    scan = panel._parameterNode.inputVolume
+    composites()["Red"].SetBackgroundVolumeID(scan.GetID())
+    nodes = make_result(application.scene, scan, factor=lambda dose: 0.5 + 0.5 * dose)
+    scan.GetDisplayNode().SetWindowLevel(20, 8)
+    panel.results.refresh()
+    panel.ui.resultSelector.setCurrentIndex(0)
+    panel.ui.oneButton.click()
+    application.layout_manager.resetSliceViews()
+    return panel, scan, nodes
+
+
+def composites() -> dict:
+    """Slice composite nodes by the name of their view."""
+    import slicer
+    from MAPDiffPanelLib import layouts
+
+    return layouts.compositeNodes(slicer.mrmlScene)
+
+
+def press(panel, button) -> None:
+    """A click, and the turns of the event loop until the views stand."""
+    from Testing.slicer import standin
+
+    button.click()
+    assert standin.pump(lambda: not panel.results.views.busy and not panel.results.tasks.busy, 60)
+    standin.pump(timeout=0.01)
 
 
 def open_panel(application, monkeypatch, bundles):
@@ -108,16 +138,6 @@ def load_parts(application, monkeypatch, bundles):
     import MAPDiff
 
     return MAPDiff.MAPDiffLogic()
-
-
-def replace_worker(monkeypatch, folder, script):
-    """Another program in the place of PythonSlicer; it starts in the job's folder."""
-    from MAPDiffPanelLib import process
-
-    program = folder / "PythonSlicer"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(process, "pythonExecutable", lambda: str(program))
 
 
 def body_voxels() -> np.ndarray:

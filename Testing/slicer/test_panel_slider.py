@@ -6,25 +6,15 @@ import numpy as np
 import pytest
 
 from Testing.slicer import standin
-from Testing.slicer.panel import body_voxels, held_under, make_result, make_scan, make_volume, result_nodes
+from Testing.slicer.panel import make_compared, make_result, make_scan, result_nodes
 
 pytest_plugins = ["Testing.slicer.fixtures"]
-
-DOSES = (0.1, 0.25, 0.5, 1.0)
 
 
 @pytest.fixture
 def compared(panel, application):
-    """The panel with a finished result; no voxel lies outside the window: a mix of greys is a grey of the mix."""
-    scan = panel._parameterNode.inputVolume
-    composites()["Red"].SetBackgroundVolumeID(scan.GetID())
-    nodes = make_result(application.scene, scan, factor=lambda dose: 0.5 + 0.5 * dose)
-    scan.GetDisplayNode().SetWindowLevel(20, 8)
-    panel.results.refresh()
-    panel.ui.resultSelector.setCurrentIndex(0)
-    panel.ui.oneButton.click()
-    application.layout_manager.resetSliceViews()
-    return panel, scan, nodes
+    """The panel with a finished result, its scan, its doses."""
+    return make_compared(panel, application)
 
 
 def picture_of(node, name="Red"):
@@ -68,18 +58,12 @@ def test_the_slider_says_the_dose_and_mixes_linearly_in_one_over_dose(compared):
     assert composite.GetBackgroundVolumeID() == nodes[1.0].GetID()
 
 
-def test_a_step_of_the_slider_copies_nothing_and_takes_under_fifty_milliseconds(panel, application):
-    nodes = make_result(application.scene, make_volume(application.scene, body_voxels(), "whole body"))
-    panel.results.refresh()
-    panel.ui.pairButton.click()
+def test_scrubbing_copies_nothing(compared, application):
+    panel, _scan, nodes = compared
     before = {node.GetID(): node.GetImageData().GetMTime() for node in nodes.values()}
     count = application.scene.GetNumberOfNodes()
-
-    def scrub():
-        for value in range(0, 401, 7):
-            panel.ui.doseSlider.value = value
-
-    held_under(0.05, application, scrub)
+    for value in range(0, 401, 7):
+        panel.ui.doseSlider.value = value
     assert application.scene.GetNumberOfNodes() == count
     assert before == {node.GetID(): node.GetImageData().GetMTime() for node in nodes.values()}
 
@@ -101,12 +85,12 @@ def test_the_keys_go_from_dose_to_dose_while_the_panel_is_open(compared):
     panel, _scan, _nodes = compared
     panel.ui.doseSlider.value = 130
     seen = []
-    for step in (panel.onNextDose, panel.onNextDose, panel.onPreviousDose, panel.onPreviousDose, panel.onPreviousDose):
-        step()
+    for step in (1, 1, -1, -1, -1):
+        panel.results.step(step)
         seen.append(panel.ui.doseSlider.value)
     assert seen == [200, 300, 200, 100, 0]
     actions = [action for _window, action in panel._shortcuts]
-    assert [action.shortcut.toString() for action in actions] == ["[", "]"]
+    assert [action.shortcut.toString() for action in actions] == ["[", "]", "\\"]
     assert set(actions) <= set(slicer.util.mainWindow().actions())
     press_key("]")
     assert panel.ui.doseSlider.value == 100
@@ -126,7 +110,7 @@ def test_a_new_dose_is_shown_until_the_user_touches_the_slider(panel, applicatio
     nodes |= make_result(application.scene, scan, doses=(0.25,))
     panel.results.doseArrived("one", 0.25)
     assert panel.ui.doseLabel.text == "1/4"
-    panel.onPreviousDose()
+    panel.results.step(-1)
     make_result(application.scene, scan, doses=(0.5,))
     panel.results.doseArrived("one", 0.5)
     assert panel.ui.doseLabel.text == "1/10" and panel.ui.doseSlider.maximum == 300
@@ -136,50 +120,6 @@ def choose(selector, index):
     """As a user does it: the index changes, then the selector says that somebody has chosen."""
     selector.setCurrentIndex(index)
     selector.activated(index)
-
-
-def composites():
-    import slicer
-    from MAPDiffPanelLib import views
-
-    return views.compositeNodes(slicer.mrmlScene)
-
-
-def test_input_and_restored_side_by_side_linked_with_one_window_and_back_again(compared, application):
-    panel, scan, nodes = compared
-    layout = application.layout_manager
-    before = layout.layout
-    panel.ui.doseSlider.value = 200
-    panel.ui.pairButton.click()
-    shown = composites()
-    assert layout.layout == 5270 and panel.ui.pairButton.checked and not panel.ui.oneButton.checked
-    assert [shown[f"MAPDiff{n}"].GetBackgroundVolumeID() for n in (1, 3)] == [scan.GetID()] * 2
-    assert [shown[f"MAPDiff{n}"].GetBackgroundVolumeID() for n in (2, 4)] == [nodes[0.25].GetID()] * 2
-    assert all(shown[f"MAPDiff{n}"].GetLinkedControl() for n in (1, 2, 3, 4))
-    panel.ui.doseSlider.value = 250
-    assert composites()["MAPDiff2"].GetForegroundOpacity() == 0.5
-    assert composites()["MAPDiff1"].GetForegroundOpacity() == 0
-    nodes[0.5].GetDisplayNode().SetWindowLevel(4, 2)
-    assert {node.GetDisplayNode().GetWindow() for node in (scan, *nodes.values())} == {4}
-    panel.ui.backButton.click()
-    assert layout.layout != 5270 and not panel.ui.backButton.enabled and panel._parameterNode.formerLayout == 0
-    assert layout.layout == before and composites()["Red"].GetBackgroundVolumeID() == scan.GetID()
-    assert composites()["Red"].GetForegroundVolumeID() is None
-
-
-def test_all_doses_in_a_grid_each_in_its_own_labelled_view(compared, application):
-    panel, scan, nodes = compared
-    panel.ui.pairButton.click()  # whose views the grid shares
-    panel.ui.gridButton.click()
-    assert application.layout_manager.layout == 5275
-    shown = composites()
-    expected = [scan.GetID(), *(node.GetID() for node in nodes.values())]
-    assert [shown[f"MAPDiff{n}"].GetBackgroundVolumeID() for n in range(1, 6)] == expected
-    from MAPDiffPanelLib import views
-
-    labels = [views.sliceNodes(application.scene)[f"MAPDiff{n}"].GetLayoutLabel() for n in range(1, 6)]
-    assert labels == ["input 1/20", "1/10", "1/4", "1/2", "full"]
-    assert {views.sliceNodes(application.scene)[f"MAPDiff{n}"].GetOrientation() for n in range(1, 6)} == {"Coronal"}
 
 
 def test_presets_set_scale_and_colours_everywhere(compared):
@@ -198,8 +138,7 @@ def test_presets_set_scale_and_colours_everywhere(compared):
             assert (display.GetWindow(), display.GetLevel()) == (upper, upper / 2)
             assert display.GetColorNode().GetName() == names[index % 3]
         assert (ui.presetSelector.currentIndex, ui.colourSelector.currentIndex) == (index, index % 3)
-    scan.GetDisplayNode().SetWindowLevel(7, 2)  # the user's own window: none of the presets
-    ui.oneButton.click()
+    scan.GetDisplayNode().SetWindowLevel(7, 2)  # dragged in a view: none of the presets, at once
     assert ui.presetSelector.currentIndex == -1
 
 

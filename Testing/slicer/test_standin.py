@@ -342,6 +342,77 @@ def test_the_layout_gives_views_logics_and_composite_nodes(placed):
     assert manager.sliceWidget("Pink") is None
 
 
+SPLIT = """<layout type="horizontal" split="true">
+<item{0}><view class="vtkMRMLSliceNode" singletontag="A"><property name="viewlabel" action="default">A</property></view>
+</item><item{0}><view class="vtkMRMLSliceNode" singletontag="B"><property name="viewlabel" action="default">B</property>
+</view></item></layout>"""
+
+
+def slice_widths(placed, *names):
+    """Of slice nodes, in pixels."""
+    import slicer
+
+    manager = slicer.app.layoutManager()
+    return [manager.sliceWidget(name).mrmlSliceNode().GetDimensions()[0] for name in names]
+
+
+def test_views_have_their_size_and_are_known_one_turn_after_the_layout(placed):
+    import qt
+    import slicer
+
+    placed.main_window.show()
+    standin.pump(timeout=0.05)
+    layout_node, logics = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode"), slicer.app.applicationLogic()
+    layout_node.AddLayoutDescription(900, SPLIT.format(""))
+    layout_node.SetViewArrangement(900)
+    before, known = slice_widths(placed, "A", "B"), logics.GetSliceLogicByLayoutName("A")
+    turn = []
+    qt.QTimer.singleShot(0, lambda: turn.append(slice_widths(placed, "A", "B")))
+    assert standin.pump(lambda: turn)
+    assert known is None and logics.GetSliceLogicByLayoutName("A") is not None
+    assert before == [256, 256] and abs(turn[0][0] - turn[0][1]) < 60 and sum(turn[0]) > 1000
+
+
+def test_a_view_is_as_wide_as_its_bar_and_label_and_a_splitter_keeps_widths_that_no_split_size_sets(placed):
+    import slicer
+
+    placed.main_window.show()
+    layout_node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    layout_node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
+    for number, size in ((900, ""), (901, ' splitSize="500"')):
+        layout_node.AddLayoutDescription(number, SPLIT.format(size))
+    layout_node.SetViewArrangement(900)
+    standin.pump(timeout=0.05)
+    node = slicer.app.layoutManager().sliceWidget("A").mrmlSliceNode()
+    width = slice_widths(placed, "A")[0]
+    node.SetLayoutLabel("restored, 1/3 of the full dose, between 1/4 and 1/2 of it, " * 3)
+    standin.pump(timeout=0.05)
+    assert slice_widths(placed, "A")[0] > width
+    node.SetLayoutLabel("1/3")
+    layout_node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
+    layout_node.SetViewArrangement(900)
+    standin.pump(timeout=0.05)
+    kept = slice_widths(placed, "A", "B")
+    layout_node.SetViewArrangement(901)
+    standin.pump(timeout=0.05)
+    equal = slice_widths(placed, "A", "B")
+    assert abs(kept[0] - kept[1]) > 60 and abs(equal[0] - equal[1]) < 3
+
+
+def test_a_scene_imported_into_one_with_volumes_leaves_the_views_empty(placed, tmp_path):
+    import slicer
+
+    volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "here")
+    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    composite.SetBackgroundVolumeID(volume.GetID())
+    saved = slicer.vtkMRMLScene()
+    saved.AddNode(slicer.vtkMRMLTextNode())
+    saved.Commit(str(tmp_path / "other.mrml"))
+    slicer.mrmlScene.SetURL(str(tmp_path / "other.mrml"))
+    slicer.mrmlScene.Import()
+    assert composite.GetBackgroundVolumeID() is None
+
+
 def test_the_subject_hierarchy_follows_the_scene(placed):
     import slicer
 
@@ -364,3 +435,16 @@ def test_nothing_is_left_when_it_is_removed():
         assert not {"qt", "ctk", "slicer.i18n", "SampleData", "PyTorchUtils"} & set(sys.modules)
         assert not hasattr(slicer, "app") and not hasattr(slicer, "mrmlScene")
     assert {name.split(".")[0] for name in set(sys.modules) - before} <= {"slicer", "slicer_core", "vtk", "vtkmodules"}
+
+
+def test_a_fresh_application_is_in_layout_zero_and_quitting_saves_the_number():
+    standin.remove()
+    application = standin.install()
+    import slicer
+
+    manager, node = slicer.app.layoutManager(), slicer.vtkMRMLLayoutNode
+    assert manager.layout == node.SlicerLayoutInitialView == 0 and len(manager.sliceViewNames()) == 3
+    manager.setLayout(node.SlicerLayoutOneUpRedSliceView)
+    application.quit()
+    assert int(slicer.app.userSettings().value("MainWindow/layout")) == node.SlicerLayoutOneUpRedSliceView
+    standin.remove()

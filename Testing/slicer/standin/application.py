@@ -109,6 +109,12 @@ class Application(SignalSource):
 
     ioManager = coreIOManager
 
+    def installEventFilter(self, watcher):
+        QtWidgets.QApplication.instance().installEventFilter(watcher._raw)
+
+    def removeEventFilter(self, watcher):
+        QtWidgets.QApplication.instance().removeEventFilter(watcher._raw)
+
     def userSettings(self):
         return wrap(self._settings)
 

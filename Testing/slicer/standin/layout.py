@@ -21,17 +21,18 @@ class qMRMLLayoutManager(QtCore.QObject):
 
         super().__init__()
         self._scene, self._application_logic = scene, application_logic
-        self._logics, self._widgets, self._known = vtk.vtkCollection(), {}, None
+        self._logics, self._widgets, self._known, self._held_volumes = vtk.vtkCollection(), {}, None, False
         self._viewport = QtWidgets.QWidget()
         self._viewport.setLayout(QtWidgets.QVBoxLayout())
         self._viewport.layout().setContentsMargins(0, 0, 0, 0)
         self._layout_logic = slicer.vtkMRMLLayoutLogic()
         self._layout_logic.SetMRMLScene(scene)
-        self._node = self._layout_logic.GetLayoutNode()
-        if not self._node.GetViewArrangement():
-            self._node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+        self._node = self._layout_logic.GetLayoutNode()  # a fresh one is in layout 0, SlicerLayoutInitialView
         self._tags = [(self._node, self._node.AddObserver("ModifiedEvent", lambda *_: self._refresh()))]
         self._tags.append((scene, scene.AddObserver(scene.EndCloseEvent, lambda *_: self._refresh())))
+        self._tags.append((scene, scene.AddObserver(scene.StartImportEvent, lambda *_: self._importing())))
+        self._tags.append((scene, scene.AddObserver(scene.EndImportEvent, lambda *_: self._imported())))
+        self._tags.append((scene, scene.AddObserver(scene.NodeAddedEvent, self._on_node_added())))
         self._refresh()
 
     def close(self):
@@ -84,6 +85,27 @@ class qMRMLLayoutManager(QtCore.QObject):
         nodes = map(views.GetItemAsObject, range(views.GetNumberOfItems()))
         return [node for node in nodes if node.IsA("vtkMRMLSliceNode")]
 
+    def _on_node_added(self):
+        import vtk
+
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def added(_scene, _event, node):
+            """A view node is a view from the moment that it is in the scene, whether a layout shows it or not."""
+            if node.IsA("vtkMRMLSliceNode") and node.GetLayoutName() and node.GetLayoutName() not in self._widgets:
+                self._add_view(node)
+
+        return added
+
+    def _importing(self):
+        self._held_volumes = self._scene.GetNumberOfNodesByClass("vtkMRMLVolumeNode") > 0
+
+    def _imported(self):
+        """What is imported into a scene that holds volumes leaves the views without any."""
+        for widget in self._widgets.values() if self._held_volumes else ():
+            widget.mrmlSliceCompositeNode().SetBackgroundVolumeID(None)
+            widget.mrmlSliceCompositeNode().SetForegroundVolumeID(None)
+        self._refresh()
+
     def _refresh(self):
         arrangement = self._node.GetViewArrangement(), self._node.GetCurrentLayoutDescription()
         for node in self._slice_nodes():
@@ -105,12 +127,16 @@ class qMRMLLayoutManager(QtCore.QObject):
         logic.SetMRMLScene(self._scene)
         logic.SetSliceNode(node)
         logic.ResizeSliceNode(SIZE, SIZE)
-        self._logics.AddItem(logic)
-        self._application_logic.SetSliceLogics(self._logics)
+        QtCore.QTimer.singleShot(0, lambda: self._announce(logic))
         widget = qMRMLSliceWidget()
         widget.setObjectName(f"qMRMLSliceWidget{node.GetLayoutName()}")
         widget.attach(logic)
         self._widgets[node.GetLayoutName()] = widget
+
+    def _announce(self, logic):
+        """A new view is known to the application one turn of the event loop later: who fits it at once misses it."""
+        self._logics.AddItem(logic)
+        self._application_logic.SetSliceLogics(self._logics)
 
     # arrangement by the layout's XML
 
@@ -127,6 +153,8 @@ class qMRMLLayoutManager(QtCore.QObject):
     def _built(self, element):
         if element.tag == "view":
             return self._view_of(element)
+        if element.get("split") == "true":
+            return self._splitter(element)
         box = QtWidgets.QWidget()
         if element.get("type") == "grid":
             layout = QtWidgets.QGridLayout(box)
@@ -147,6 +175,21 @@ class qMRMLLayoutManager(QtCore.QObject):
         for index in range(layout.count()):
             layout.itemAt(index).widget().show()
         return box
+
+    def _splitter(self, element):
+        """Keeps the sizes that its widgets had elsewhere, unless each item says its `splitSize`."""
+        across = element.get("type") == "horizontal"
+        splitter = QtWidgets.QSplitter(QtCore.Qt.Orientation.Horizontal if across else QtCore.Qt.Orientation.Vertical)
+        splitter.setChildrenCollapsible(False)
+        items = element.findall("item")
+        for item in items:
+            splitter.addWidget(self._built(next(child for child in item if child.tag in ("view", "layout"))))
+        sizes = [int(item.get("splitSize", 0)) for item in items]
+        if all(sizes):
+            splitter.setSizes(sizes)
+        for index in range(splitter.count()):
+            splitter.widget(index).show()
+        return splitter
 
     def _view_of(self, element):
         widget = self._widgets.get(element.get("singletontag", ""))

@@ -8,7 +8,6 @@ import sys
 import types
 
 from PySide6 import QtWidgets
-from PySide6.QtCore import Property
 
 from .facade import facade_class, wrap
 from .mrml_widgets import qMRMLWidget
@@ -96,16 +95,14 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
         self._python_widget.setup()
 
     def enter(self):
-        entered, self._entered = self._entered, True
-        if not entered and hasattr(self.self(), "enter"):
+        if not self._entered and hasattr(self.self(), "enter"):
             self.self().enter()
+        self._entered = True
 
     def exit(self):
-        entered, self._entered = self._entered, False
-        if entered and hasattr(self.self(), "exit"):
+        if self._entered and hasattr(self.self(), "exit"):
             self.self().exit()
-
-    isEntered = Property(bool, lambda self: self._entered)
+        self._entered = False
 
 
 def widget_class():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import shiboken6
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 
 SIZE = 256  # pixels of a view before it is laid out
+BAR = 200  # pixels of a view's bar without its label: pin, slider and spin box do not shrink
 
 
 def slice_picture(logic) -> np.ndarray:
@@ -31,7 +33,23 @@ class qMRMLSliceView(QtWidgets.QWidget):
     def __init__(self, parent=None):
         super().__init__(parent)
         self._logic, self._background = None, QtGui.QColor(0, 0, 0)
+        self._renderWindow = None
         self.setMinimumSize(40, 40)
+
+    def renderWindow(self):
+        """With a renderer, for actors of one's own; nothing is ever rendered with it."""
+        import vtk
+
+        if self._renderWindow is None:
+            self._renderWindow = vtk.vtkGenericOpenGLRenderWindow()
+            self._renderWindow.AddRenderer(vtk.vtkRenderer())
+        return self._renderWindow
+
+    def _texts(self):
+        """What text actors of the first renderer say."""
+        props = self.renderWindow().GetRenderers().GetFirstRenderer().GetViewProps()
+        actors = [props.GetItemAsObject(index) for index in range(props.GetNumberOfItems())]
+        return [actor for actor in actors if actor.IsA("vtkTextActor") and actor.GetVisibility() and actor.GetInput()]
 
     def mrmlSliceNode(self):
         return self._logic.GetSliceNode() if self._logic else None
@@ -46,10 +64,14 @@ class qMRMLSliceView(QtWidgets.QWidget):
         self._background = color
 
     def resizeEvent(self, event):
+        """The slice node has the new size one turn of the event loop after a change of layout."""
         super().resizeEvent(event)
-        if self._logic:
-            self._logic.ResizeSliceNode(self.width(), self.height())
+        QtCore.QTimer.singleShot(0, self, self._tell_size)
         self.resized.emit(self.size())
+
+    def _tell_size(self):
+        if self._logic and self._logic.GetMRMLScene():
+            self._logic.ResizeSliceNode(self.width(), self.height())
 
     def paintEvent(self, event):
         painter = QtGui.QPainter(self)
@@ -59,17 +81,44 @@ class qMRMLSliceView(QtWidgets.QWidget):
             kind = QtGui.QImage.Format.Format_RGBA8888
             image = QtGui.QImage(picture.data, picture.shape[1], picture.shape[0], 4 * picture.shape[1], kind)
             painter.drawImage(0, 0, image)
+        for actor in self._texts():
+            self._paint_text(painter, actor)
+
+    def _paint_text(self, painter, actor):
+        """In the corner that the actor's normalized position is in, on its background."""
+        look, (x, y) = actor.GetTextProperty(), actor.GetPositionCoordinate().GetValue()[:2]
+        font = QtGui.QFont()
+        font.setPixelSize(look.GetFontSize())
+        font.setBold(bool(look.GetBold()))
+        painter.setFont(font)
+        place = self.rect().adjusted(round(x * self.width()), round((1 - y) * self.height()), 0, 0)
+        flags = QtCore.Qt.AlignmentFlag.AlignLeft | QtCore.Qt.AlignmentFlag.AlignTop
+        back = QtGui.QColor.fromRgbF(*look.GetBackgroundColor(), look.GetBackgroundOpacity())
+        painter.fillRect(painter.boundingRect(place, flags, actor.GetInput()).adjusted(-3, -1, 3, 1), back)
+        painter.setPen(QtGui.QColor.fromRgbF(*look.GetColor()))
+        painter.drawText(place, flags, actor.GetInput())
 
     backgroundColor = Property(QtGui.QColor, lambda self: self._background, setBackgroundColor)
 
 
 class qMRMLSliceControllerWidget(QtWidgets.QWidget):
-    """The bar above a slice view: its name in its colour."""
+    """The bar above a slice view: its name in its colour. The view is never narrower than it, nor it than its name."""
 
     def __init__(self, parent=None):
         super().__init__(parent)
         self._logic = None
         self.setFixedHeight(18)
+
+    def attach(self, logic):
+        """Shows the name of a slice logic's view."""
+        self._logic = logic
+        logic.GetSliceNode().AddObserver("ModifiedEvent", lambda caller, event: self._follow(caller))
+        self._follow(logic.GetSliceNode())
+
+    def _follow(self, node):
+        if shiboken6.isValid(self):
+            self.setMinimumWidth(BAR + self.fontMetrics().horizontalAdvance(node.GetLayoutLabel() or ""))
+            self.update()
 
     def setSliceLink(self, linked):
         self._logic.GetSliceCompositeNode().SetLinkedControl(int(linked))
@@ -88,6 +137,7 @@ class qMRMLSliceControllerWidget(QtWidgets.QWidget):
         painter = QtGui.QPainter(self)
         painter.fillRect(self.rect(), QtGui.QColor.fromRgbF(*node.GetLayoutColor()))
         place = self.rect().adjusted(6, 0, 0, 0)
+        painter.setPen(QtGui.QColor("white"))
         painter.drawText(place, QtCore.Qt.AlignmentFlag.AlignVCenter, node.GetLayoutLabel() or "")
 
 
@@ -108,7 +158,8 @@ class qMRMLSliceWidget(QtWidgets.QWidget):
 
     def attach(self, logic):
         """Shows a slice logic; the application's part."""
-        self._logic = self._view._logic = self._bar._logic = logic
+        self._logic = self._view._logic = logic
+        self._bar.attach(logic)
         logic.AddObserver("ModifiedEvent", lambda caller, event: self._view.update())
 
     def sliceLogic(self):
