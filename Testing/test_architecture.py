@@ -164,3 +164,15 @@ def test_importing_it_loads_nothing_heavy(module):
     code = f"import sys, MAPDiffLib.{module}; sys.exit(sorted({heavy!r} & set(sys.modules)) or 0)"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_packages_short_names_are_the_functions_themselves_and_cost_nothing_until_used():
+    code = (
+        "import sys, MAPDiffLib; before = set(sys.modules); names = dir(MAPDiffLib)\n"
+        "from MAPDiffLib import load_bundle, read_volume, restore, write_volume, RestoreOptions\n"
+        "from MAPDiffLib.restoration.restore import restore as itself\n"
+        f"assert not {LIBRARY!r} & before and {{'restore', 'load_bundle'}} <= set(names)\n"
+        "assert restore is itself and not hasattr(MAPDiffLib, 'denoise')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

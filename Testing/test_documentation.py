@@ -165,6 +165,14 @@ def test_the_architecture_page_names_every_part_of_the_library_and_only_files_th
             assert (library / folder / f"{name}.py").exists() or (library / folder / name).is_dir(), f"{folder}/{name}"
 
 
+def test_every_extra_that_a_page_names_can_be_installed():
+    project = text_of(PROJECT / "pyproject.toml")
+    for page in [*PAGES, *STUDIES]:
+        for extras in re.findall(r'"(?:\.|mapdiff)\[([\w,]+)\]"', text_of(page)):
+            for extra in extras.split(","):
+                assert re.search(rf"^{extra} = \[", project, re.M), f"{page.name}: {extra}"
+
+
 def test_every_file_that_a_page_names_is_there():
     for page in DOCS:
         for path in re.findall(r"`((?:scan|model|restoration|jobs|training)/[\w/]+)(?:\.py)?`", text_of(page)):
