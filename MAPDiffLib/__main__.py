@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -37,6 +38,9 @@ FIGURE_FILE, DEMO_FIGURE_FILE, PAGE_FILE = "figure.png", "demo.png", "report.htm
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command (default: of sys.argv) and returns its exit code; a worker or a cancelled command ends here."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the console has no letters for must not end what succeeded
+            stream.reconfigure(errors="backslashreplace")
     try:
         options = command_line().parser.parse_args(arguments)
         return options.run(options)
@@ -84,21 +88,28 @@ def _batch(options: argparse.Namespace) -> int:
 
     output = Path(options.output)
     common = _job(options)
+    items, passed_over = find_items(Path(options.input), output)
     jobs = [
         replace(
             common, input=item.input, output=str(output / item.name), input_dose=item.input_dose or common.input_dose,
             doses=item.doses or common.doses,
         )
-        for item in find_items(Path(options.input), output)
+        for item in items
     ]  # fmt: skip
     load_bundle(options.bundle)  # a wrong name is one error now, not one a scan
     with BatchConsole(len(jobs)) as console, cancel_on_signals() as cancelled:
-        rows = restore_batch(jobs, output, options.retry, options.scheduler, console.ended, cancelled.is_set)
-    failed = [row for row in rows if row["status"] == "failed"]
-    for row in failed:
-        print(f"failed: {row['name']}: {row['reason']}", file=sys.stderr)
-    print(f"{len(rows) - len(failed)} of {len(rows)} scans restored\n{output / SUMMARY_FILE}\n{RESEARCH_USE}")
-    return EXIT_FAILED if failed else EXIT_DONE
+        rows = restore_batch(
+            jobs, output, options.retry, options.scheduler, console.ended, cancelled.is_set, passed_over
+        )  # fmt: skip
+    for status in ("passed over", "failed"):
+        for row in rows:
+            if row["status"] == status:
+                print(f"{status}: {row['name']}: {row['reason']}", file=sys.stderr)
+    counts = Counter(row["status"] for row in rows)
+    whole = f"{counts['done']} of {counts['done'] + counts['failed'] + counts['waiting']} scans restored"
+    passed = f", {counts['passed over']} files or folders passed over" if counts["passed over"] else ""
+    print(f"{whole}{passed}\n{output / SUMMARY_FILE}\n{RESEARCH_USE}")
+    return EXIT_FAILED if counts["failed"] else EXIT_DONE
 
 
 def _demo(options: argparse.Namespace) -> int:

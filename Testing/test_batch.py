@@ -67,7 +67,7 @@ def test_a_folder_is_searched_for_volumes_and_folders_of_slices(tmp_path):
     (tmp_path / "deep" / "notes.txt").touch()
     (tmp_path / "out" / "a").mkdir(parents=True)
     (tmp_path / "out" / "a" / "dose-1.000.nii.gz").touch()
-    names = {item.name: Path(item.input).name for item in find_items(tmp_path, tmp_path / "out")}
+    names = {item.name: Path(item.input).name for item in find_items(tmp_path, tmp_path / "out")[0]}
     assert names == {
         "a": "a.nii.gz", "deep__b": "b.nrrd", "deep__c": "c.mha", "slices": "slices", "unnamed": "unnamed",
         "same.mha": "same.mha", "same.nii": "same.nii",
@@ -76,12 +76,12 @@ def test_a_folder_is_searched_for_volumes_and_folders_of_slices(tmp_path):
 
 def test_a_list_and_a_table_name_scans_relative_to_themselves(tmp_path):
     (tmp_path / "list.txt").write_text("# today's\nx/a.nii.gz\n\n/abs/b.nrrd\n")
-    assert [(item.name, item.input) for item in find_items(tmp_path / "list.txt", tmp_path)] == [
+    assert [(item.name, item.input) for item in find_items(tmp_path / "list.txt", tmp_path)[0]] == [
         ("x__a", str(tmp_path / "x" / "a.nii.gz")), ("abs__b", "/abs/b.nrrd"),
     ]  # fmt: skip
     rows = ["input,name,input_dose,doses", "a.nii.gz,first scan,1/20,", 'b.nii.gz,,,"1/4,full"']
     (tmp_path / "list.csv").write_text("\n".join(rows))
-    assert find_items(tmp_path / "list.csv", tmp_path) == [
+    assert find_items(tmp_path / "list.csv", tmp_path)[0] == [
         Item("first_scan", str(tmp_path / "a.nii.gz"), 0.05, None),
         Item("b", str(tmp_path / "b.nii.gz"), None, (0.25, 1)),
     ]

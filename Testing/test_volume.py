@@ -262,7 +262,7 @@ def test_a_failed_rename_leaves_nothing_behind(tmp_path, monkeypatch):
 
 
 def test_a_body_passes_the_check_even_at_a_hundredth_of_the_dose():
-    check_volume(volume(), "scan")
+    check_volume(volume(voxels=body(noise=50.0), spacing_mm=(8.0, 8.0, 8.0)), "scan")
     check_volume(volume(voxels=body((24, 32, 40), noise=1500.0)), "scan")
 
 
@@ -292,7 +292,7 @@ def test_voxels_that_cannot_be_a_scan_are_refused(words):
 
 def test_air_alone_is_refused():
     speck = np.zeros((40, 40, 40), np.float32)
-    speck[20, 20, 20] = 1.0
+    speck[20, 20, 20:22] = 1.0, 0.7
     assert "only air" in refusal(check_volume, volume(voxels=speck), "scan.nrrd")
     for seed in range(3):
         noise = np.random.default_rng(seed).standard_normal((20, 30, 30)) + 0.02

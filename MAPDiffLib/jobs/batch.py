@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from MAPDiffLib.errors import Cancelled, InputError
+from MAPDiffLib.errors import Cancelled, InputError, NotAScan
 from MAPDiffLib.job import REPORT_FILE, Job, dose_label
+from MAPDiffLib.jobs.batch_inputs import PassedOver
 from MAPDiffLib.jobs.output_folder import make_folder, sole_writer
 from MAPDiffLib.jobs.run_job import run_job, write_csv, write_json
 
@@ -39,8 +40,11 @@ def restore_batch(
     scheduler: str | None = None,
     progress: Progress = lambda name, what: None,
     cancelled: Callable[[], bool] = lambda: False,
+    passed_over: Sequence[PassedOver] = (),
 ) -> list[dict]:
     """Restores the jobs, whose outputs are folders in `output`, that are not done; returns the rows of summary.csv.
+
+    The table also has a row for all that was passed over: before, and the scans that turn out to be label maps.
 
     A job with `overwrite` is done again. Scans that cannot be restored are tried again only with `retry`; what failed
     for another reason (a full disk, too little memory) is tried again in every run. `scheduler`: address or file of a
@@ -57,7 +61,7 @@ def restore_batch(
                         _note_failure(job, error)
                     progress(Path(job.output).name, "done" if error is None else _reason(error))
         finally:
-            rows = [_row(job) for job in jobs]
+            rows = [*map(_row, jobs), *map(_row_of_no_scan, passed_over)]
             write_csv(rows, COLUMNS, output / SUMMARY_FILE)
     return rows
 
@@ -115,7 +119,8 @@ def _clear(folder: Path) -> None:
 def _note_failure(job: Job, error: BaseException) -> None:
     folder = Path(job.output)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json({"bad_input": isinstance(error, InputError), "reason": _reason(error)}, folder / FAILURE_FILE)
+    kinds = {"bad_input": isinstance(error, InputError), "no_scan": isinstance(error, NotAScan)}
+    write_json({**kinds, "reason": _reason(error)}, folder / FAILURE_FILE)
 
 
 def _reason(error: BaseException) -> str:
@@ -137,7 +142,14 @@ def _row(job: Job) -> dict:
         }
         row |= {name: facts[name] for name in ("body_litres", "mean_in_body")}
         return row | {"seconds": round(sum(report["seconds"].values()), 1), "noise": list(doses.values())[-1]["noise"]}
-    return row | ({"status": "failed", "reason": failure["reason"]} if failure else {"status": "waiting"})
+    if not failure:
+        return row | {"status": "waiting"}
+    return row | {"status": "passed over" if failure.get("no_scan") else "failed", "reason": failure["reason"]}
+
+
+def _row_of_no_scan(one: PassedOver) -> dict:
+    facts = {"name": Path(one.path).name, "input": one.path, "status": "passed over", "reason": one.reason}
+    return dict.fromkeys(COLUMNS, "") | facts
 
 
 def _read(path: Path) -> dict:

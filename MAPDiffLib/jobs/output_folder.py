@@ -12,6 +12,7 @@ from pathlib import Path
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.job import Job, is_result_file
+from MAPDiffLib.jobs.batch_inputs import is_clutter
 
 try:
     import fcntl
@@ -55,7 +56,8 @@ def earlier_results(job: Job) -> list[Path]:
         names = ", ".join(path.name for path in found)
         raise InputError(f"{folder} already holds results ({names}): give another folder, or --overwrite.")
     for path in (path for path in found if path.is_dir()):
-        if foreign := sorted(inside.name for inside in path.iterdir() if inside.suffix != ".dcm"):
+        names = sorted(inside.name for inside in path.iterdir())
+        if foreign := [name for name in names if not name.endswith(".dcm") and not is_clutter(name)]:
             raise InputError(f"{path} would be replaced and holds {foreign[0]}, no result: give another output folder.")
     return found
 

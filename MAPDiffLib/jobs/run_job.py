@@ -174,10 +174,10 @@ def write_json(content: dict, path: Path) -> Path:
 
 
 def write_csv(rows: list[dict], columns: Sequence[str], path: Path) -> None:
-    """Writes a table whole under a temporary name, then renames it."""
+    """Writes a table whole under a temporary name, then renames it; what is no text (a name in Latin-1) is escaped."""
     partial = path.parent / f".{path.name}.partial"
     try:
-        with partial.open("w", newline="", encoding="utf-8") as file:
+        with partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)

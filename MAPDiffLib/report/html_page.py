@@ -67,7 +67,7 @@ def write_html(report_path: Path, path: Path) -> Path:
     page = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _file("report.html"))
     partial = path.with_name(f".{uuid.uuid4().hex[:12]}.partial.html")
     try:
-        partial.write_text(page, encoding="utf-8", newline="\n")
+        partial.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from MAPDiffLib.errors import InputError
+from MAPDiffLib.errors import InputError, NotAScan
 from MAPDiffLib.scan import dicom_reader, file_checks, plain_paths
 from MAPDiffLib.scan.body import body_mask, signed_shares
+from MAPDiffLib.scan.kinds import SMALLEST_BODY_MM, body_size_mm, is_label_map
 from MAPDiffLib.scan.nifti_header import not_finite
 
 __all__ = ["Volume", "body_mask", "check_volume", "read_volume", "write_volume"]
@@ -98,6 +99,11 @@ def check_volume(volume: Volume, name: str) -> None:
         raise InputError(f"{name} is a single slice (shape {voxels.shape} in z, y, x): the whole 3-D volume is needed.")
     file_checks.check_spacing(volume.spacing_mm, name)
     _check_values(voxels, name)
+    if is_label_map(voxels):
+        raise NotAScan(
+            f"{name} is a label map or mask ({voxels.min():g} to {voxels.max():g}, alike in neighbours), no scan: give "
+            "the PET, not its segmentation."
+        )
     # What a body is made of shows only without the noise: a scan at 1/100 of the dose is half negative in the air.
     positive, negative = signed_shares(voxels, volume.spacing_mm)
     if negative >= positive or np.count_nonzero(voxels < 0) > 0.6 * voxels.size:
@@ -111,6 +117,13 @@ def check_volume(volume: Volume, name: str) -> None:
         raise InputError(
             f"{name} holds only air: the brightest part is {body:.2%} of the volume, or noise around zero. "
             "Give a scan with a body in it."
+        )
+    size_mm = body_size_mm(volume.body, volume.spacing_mm)
+    if size_mm[1] < SMALLEST_BODY_MM:
+        raise InputError(
+            f"{name} shows a body of {' x '.join(f'{edge:.0f}' for edge in size_mm)} mm: a small animal, a small "
+            f"phantom or a cut-out. The models know people, who are more than {SMALLEST_BODY_MM:g} mm across, and "
+            "would smear anything smaller. Give a whole scan of a person; if this is one, its voxel size is wrong."
         )
 
 
