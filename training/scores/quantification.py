@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 from scipy import ndimage, signal
 
+from MAPDiffLib.restoration.quantify import PEAK_ML, sphere_weights
 from training.simulate.tissues import Tissue
 
-PEAK_ML = 1.0  # SUVpeak: the hottest sphere of 1 mL (Wahl et al. 2009, PERCIST)
 TLM_SHARE = 0.41  # total lesion metabolism: within 41 % of the lesion's own maximum (EANM guideline 2015)
 TLM_REACH_MM = 5.0  # how far beyond the lesion that contour may reach
 SHELL_MM = (4.0, 16.0)  # a lesion's background: this far from it
@@ -73,20 +73,6 @@ def contrast_to_noise(
     if background.size < 2 or background.std() == 0:
         return float("nan")
     return float((image[mask].mean(dtype=float) - background.mean()) / background.std())
-
-
-def sphere_weights(volume_ml: float, spacing_mm: Sequence[float], fine: int = 9) -> np.ndarray:
-    """A sphere as weights [z, y, x] that sum to one; a voxel on its surface counts with the part inside."""
-    radius = (3 * 1000 * volume_ml / (4 * np.pi)) ** (1 / 3)
-    reach = [int(np.ceil(radius / s)) for s in reversed(spacing_mm)]
-    axes = [
-        (np.arange((2 * r + 1) * fine) + 0.5) / fine - (r + 0.5) for r in reach
-    ]  # positions within the voxels, in voxels from the middle one's centre
-    z, y, x = (axis * s for axis, s in zip(axes, reversed(spacing_mm), strict=True))
-    inside = z[:, None, None] ** 2 + y[:, None] ** 2 + x**2 <= radius**2
-    shape = [part for r in reach for part in (2 * r + 1, fine)]
-    weights = inside.reshape(shape).mean(axis=(1, 3, 5))
-    return weights / weights.sum()
 
 
 def _distance_mm(mask: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:

@@ -1,0 +1,76 @@
+"""Gaussian means, and how large the noise is at every place of a scan, read off what a restoration took away.
+
+Noise of iterative reconstructions goes with a power of activity between its root (counting alone) and itself (the
+logarithm of an image is then equally noisy everywhere); the power, and a factor that varies slowly with depth and from
+bed to bed, are read off the scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch.nn import functional
+
+FWHM = 2.3548  # full width at half maximum of a Gaussian of unit sigma
+NOISE_MM = 60.0  # FWHM over which noise is alike but for activity
+CLIP = 3.0  # deviations; what lies beyond is no noise
+CLIPPED_VARIANCE = 0.9751  # of a unit Gaussian held within CLIP
+MAD = 1.4826  # standard deviation of a Gaussian in its median absolute deviations
+LEAST_VOXELS = 500  # of one activity, for its noise to count in the power
+STEPS = 12  # of activity, between its 1st and its last thousandth
+
+
+def gaussian_mean(image: torch.Tensor, fwhm_mm: float, spacing_mm: Sequence[float]) -> torch.Tensor:
+    """The image [z, y, x], zero outside, behind a Gaussian of `fwhm_mm`; spacing (x, y, z), device and dtype kept.
+
+    A wide one is computed on a coarse grid, block means first, so that its cost does not grow with its width.
+    """
+    sigma = [fwhm_mm / FWHM / spacing for spacing in reversed(spacing_mm)]
+    factors = [max(1, int(s / 2)) for s in sigma]
+    missing = [-n % f for n, f in zip(image.shape, factors, strict=True)]
+    padded = functional.pad(image, [part for n in reversed(missing) for part in (0, n)])
+    blocks = [part for n, f in zip(padded.shape, factors, strict=True) for part in (n // f, f)]
+    coarse = padded.reshape(blocks).mean(dim=(1, 3, 5)).cpu().numpy()
+    coarse = ndimage.gaussian_filter(coarse, [s / f for s, f in zip(sigma, factors, strict=True)], mode="constant")
+    fine = torch.from_numpy(coarse).to(image.device)
+    if max(factors) > 1:  # sampled at the fine voxels' centres, held at the ends
+        fine = functional.interpolate(fine[None, None], size=tuple(padded.shape), mode="trilinear")[0, 0]
+    return fine[tuple(slice(0, n) for n in image.shape)]
+
+
+def noise_deviation(
+    values: torch.Tensor, activity: torch.Tensor, body: torch.Tensor, spacing_mm: Sequence[float]
+) -> torch.Tensor:
+    """The standard deviation, at every voxel, of values [z, y, x] that scatter around zero inside `body`.
+
+    activity: positive, what the values' noise is a power of. Robust: beyond three deviations of the whole body a value
+    counts as three, so that a lesion is not taken for noise. Positive everywhere.
+    """
+    powers = activity ** activity_power(values[body], activity[body])
+    scaled = values / powers
+    overall = MAD * float(scaled[body].abs().median()) if body.any() else 0.0
+    held = CLIP * max(overall, 1e-6)
+    squares = scaled.clamp_(-held, held).square_().mul_(body)
+    weight = gaussian_mean(body.to(values.dtype), NOISE_MM, spacing_mm).clamp_(min=1e-3)
+    local = gaussian_mean(squares, NOISE_MM, spacing_mm).div_(weight).div_(CLIPPED_VARIANCE).sqrt_()
+    return local.clamp_(min=max(0.3 * overall, 1e-6)).mul_(powers)
+
+
+def activity_power(values: torch.Tensor, activity: torch.Tensor) -> float:
+    """p of values ~ activity^p times noise, from their spread at each activity; both [n]. 0 where it cannot be told."""
+    values, logs = np.asarray(values.cpu()), np.log(np.asarray(activity.cpu()))
+    if not len(logs):
+        return 0.0
+    low, high = np.quantile(logs, [0.01, 0.999])
+    step = np.floor((logs - low) / max(high - low, 1e-6) * STEPS)
+    spreads = []
+    for number in range(STEPS):
+        chosen = step == number
+        if np.count_nonzero(chosen) >= LEAST_VOXELS and (spread := np.median(np.abs(values[chosen]))) > 0:
+            spreads.append((logs[chosen].mean(), np.log(spread)))
+    if len(spreads) < 2:
+        return 0.0
+    return float(np.clip(np.polyfit(*np.transpose(spreads), 1)[0], -1, 1))

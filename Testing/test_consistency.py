@@ -1,0 +1,143 @@
+"""Where scan and restored image disagree: z is in units of the noise, whatever it depends on, and places are found."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from MAPDiffLib.restoration.activity_guard import THRESHOLDS, guard_activity, significant_loss
+from MAPDiffLib.restoration.consistency import Consistency, places_to_check, position_mm
+from MAPDiffLib.restoration.local_noise import activity_power, gaussian_mean, noise_deviation
+from MAPDiffLib.scan.volume import Volume
+
+SPACING = (4.0, 4.0, 4.0)
+LESION = (28, 24, 30)  # z, y, x
+
+
+def body_of(shape=(56, 48, 48)):
+    body = np.zeros(shape, bool)
+    body[4:-4, 5:-5, 5:-5] = True
+    return body
+
+
+def correlated_noise(shape, seed=0):
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(shape), 0.8)
+    return (noise / noise.std()).astype(np.float32)
+
+
+def truth_of(body, lesion=0.0):
+    """Two halves of different activity, and a ball of 12 mm that is so much hotter than its surroundings."""
+    voxels = np.where(body, 1.0, 0.0).astype(np.float32)
+    voxels[:, :, 24:] *= 3
+    z, y, x = np.indices(body.shape)
+    near = (z - LESION[0]) ** 2 + (y - LESION[1]) ** 2 + (x - LESION[2]) ** 2 <= 1.5**2
+    voxels[near] += lesion
+    return voxels
+
+
+def tensors(*arrays):
+    return [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
+
+
+def z_of(scan, restored, body, image=None):
+    scan, restored, body, image = tensors(scan, restored, body, restored if image is None else image)
+    return Consistency(scan, restored, body, SPACING).z(image).numpy()
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_z_of_pure_noise_has_unit_deviation_in_hot_and_in_cold_parts(power):
+    body = body_of()
+    truth = truth_of(body)
+    scan = truth + 0.2 * truth**power * correlated_noise(body.shape)
+    z, inner = z_of(scan, truth, body), ndimage.binary_erosion(body, iterations=5)
+    for half in (np.s_[:, :, :22], np.s_[:, :, 26:]):
+        assert z[half][inner[half]].std() == pytest.approx(1, abs=0.2)
+    assert not z[~body].any()
+
+
+def test_z_knows_no_units():
+    body = body_of()
+    truth = truth_of(body)
+    scan = truth * (1 + 0.2 * correlated_noise(body.shape))
+    assert z_of(1024 * scan, 1024 * truth, body) == pytest.approx(z_of(scan, truth, body), abs=1e-3)
+
+
+def test_a_lesion_that_was_lost_is_the_first_place_to_check_and_an_image_that_holds_it_has_none():
+    body = body_of()
+    truth, lost = truth_of(body, lesion=12.0), truth_of(body)
+    scan = truth * (1 + 0.15 * correlated_noise(body.shape))
+    geometry = {"origin_mm": (-10.0, 20.0, 5.0), "direction": (-1, 0, 0, 0, -1, 0, 0, 0, 1)}
+    volumes = [Volume(v, SPACING, **geometry) for v in (scan, lost, z_of(scan, lost, body))]
+    places = places_to_check(*volumes, threshold=6)
+    expected = position_mm(volumes[0], LESION)
+    assert expected == pytest.approx((-10 - 4 * 30, 20 - 4 * 24, 5 + 4 * 28))
+    assert len(places) == 1 and np.linalg.norm(np.subtract(places[0].position_mm_lps, expected)) <= 6
+    assert places[0].scan > places[0].restored and places[0].z > 6
+    kept = Volume(z_of(scan, lost, body, image=truth), SPACING, **geometry)
+    assert places_to_check(volumes[0], volumes[1], kept, threshold=6) == []
+
+
+def test_places_are_apart_sorted_and_no_more_than_asked_for():
+    z = np.zeros((30, 30, 30), np.float32)
+    z[5, 5, 5], z[5, 5, 8], z[20, 20, 20], z[10, 25, 10] = 6, 5, -7, 5.5
+    scan, restored, map_ = (Volume(v, SPACING) for v in (z + 2, np.ones_like(z), z))
+    found = places_to_check(scan, restored, map_, threshold=4)
+    assert [place.z for place in found] == [-7, 6, 5.5]  # 12 mm from a higher one is no place of its own
+    assert len(places_to_check(scan, restored, map_, threshold=4, most=2)) == 2
+
+
+def test_the_guard_puts_back_a_lost_lesion_and_leaves_what_noise_explains():
+    body = body_of()
+    truth, lost = truth_of(body, lesion=12.0), truth_of(body)
+    scan = truth * (1 + 0.15 * correlated_noise(body.shape))
+    off, on = (guard_activity(*tensors(lost, scan, body), SPACING, strength) for strength in ("off", "normal"))
+    assert off[1].put_back == 0 and off[1].places == 0
+    missing = truth[LESION] - off[0].numpy()[LESION]
+    assert on[0].numpy()[LESION] - off[0].numpy()[LESION] > 0.4 * missing
+    assert 1 <= on[1].places <= 3 and 0 < on[1].put_back < 0.01
+    changed = (on[0] - off[0]).abs().numpy() > 0.05
+    assert 0.001 < changed[body].mean() < 0.01
+    assert float(on[0].sum()) == pytest.approx(scan[body].sum(), rel=1e-4)
+
+
+def test_the_guard_never_takes_activity_away_at_a_place_and_a_higher_threshold_puts_back_less():
+    body = body_of()
+    truth = truth_of(body)
+    scan = truth * (1 + 0.3 * correlated_noise(body.shape))
+    low, high = (significant_loss(*tensors(truth, scan, body), SPACING, threshold)[0] for threshold in (2.0, 3.0))
+    assert low.min() >= 0 and high.min() >= 0
+    assert low.sum() > high.sum()
+    assert THRESHOLDS["strong"] < THRESHOLDS["normal"]
+
+
+def test_the_power_of_activity_in_noise_is_read_off_the_scan():
+    rng = np.random.default_rng(0)
+    activity = torch.from_numpy(rng.uniform(0.3, 10, 200_000).astype(np.float32))
+    noise = torch.from_numpy(rng.standard_normal(200_000).astype(np.float32))
+    for power in (0.5, 0.8, 1.0):
+        assert activity_power(activity**power * noise, activity) == pytest.approx(power, abs=0.05)
+    assert activity_power(noise[:10], activity[:10]) == 0
+
+
+def test_the_deviation_of_noise_follows_depth_and_activity_and_no_lesion():
+    body = body_of()
+    truth = truth_of(body, lesion=20.0)
+    depth = np.linspace(0.1, 0.3, body.shape[0], dtype=np.float32)[:, None, None]
+    expected = depth * truth_of(body) ** 0.7
+    values = expected * correlated_noise(body.shape) + (truth - truth_of(body))
+    activity = np.where(body, truth_of(body), 1).astype(np.float32)
+    found = noise_deviation(*tensors(values, activity, body), SPACING).numpy()
+    inner = ndimage.binary_erosion(body, iterations=6)
+    ratio = (found / np.where(body, expected, 1))[inner]
+    assert np.median(ratio) == pytest.approx(1, abs=0.1) and np.quantile(np.abs(ratio - 1), 0.95) < 0.3
+
+
+def test_a_gaussian_mean_has_its_width_narrow_or_wide():
+    image = torch.zeros(61, 61, 61)
+    image[30, 30, 30] = 1
+    for width in (8.0, 40.0):
+        mean = gaussian_mean(image, width, (3.0, 3.0, 3.0)).numpy().astype(float)
+        z = (np.arange(61) - 30) * 3.0
+        profile = mean.sum(axis=(1, 2))
+        assert 2.3548 * np.sqrt((profile * z**2).sum() / profile.sum()) == pytest.approx(width, rel=0.1)
+        assert mean.sum() == pytest.approx(1, rel=0.02)
