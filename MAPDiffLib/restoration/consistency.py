@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from MAPDiffLib.restoration.local_noise import gaussian_mean, noise_deviation
+from MAPDiffLib.restoration.local_noise import gaussian_mean, mean_in_body, noise_deviation
 from MAPDiffLib.scan.volume import Volume
 
 WIDTH_MM = 12.0  # FWHM of the means: about a lesion that a reader must not lose
-COLD = 0.05  # of the body's mean: added to both means, so that cold places do not divide by nothing
+FLOOR = 0.05  # of the body's mean: added to both means, so that cold places do not divide by nothing
 APART_MM = 20.0  # between two places in a list
 
 
@@ -43,8 +43,7 @@ class Consistency:
         return (self._scan_mean / self._mean(image)).log_().mul_(self._weight.sqrt())
 
     def _mean(self, image: torch.Tensor) -> torch.Tensor:
-        means = gaussian_mean(image * self.body, WIDTH_MM, self.spacing_mm)
-        return means.div_(self._weight).clamp_(min=0).add_(COLD * self._level)
+        return mean_in_body(image, self.body, WIDTH_MM, self.spacing_mm).clamp_(min=0).add_(FLOOR * self._level)
 
     @cached_property
     def _level(self) -> float:

@@ -19,6 +19,7 @@ NOISE_MM = 60.0  # FWHM over which noise is alike but for activity
 CLIP = 3.0  # deviations; what lies beyond is no noise
 CLIPPED_VARIANCE = 0.9751  # of a unit Gaussian held within CLIP
 MAD = 1.4826  # standard deviation of a Gaussian in its median absolute deviations
+SMOOTH_MM, COLD = 12.0, 0.05  # activity that noise depends on: means this wide, no less than this share of the body's
 LEAST_VOXELS = 500  # of one activity, for its noise to count in the power
 STEPS = 12  # of activity, between its 1st and its last thousandth
 
@@ -39,6 +40,18 @@ def gaussian_mean(image: torch.Tensor, fwhm_mm: float, spacing_mm: Sequence[floa
     if max(factors) > 1:  # sampled at the fine voxels' centres, held at the ends
         fine = functional.interpolate(fine[None, None], size=tuple(padded.shape), mode="trilinear")[0, 0]
     return fine[tuple(slice(0, n) for n in image.shape)]
+
+
+def mean_in_body(image: torch.Tensor, body: torch.Tensor, fwhm_mm: float, spacing_mm: Sequence[float]) -> torch.Tensor:
+    """The mean over the part of a Gaussian of `fwhm_mm` that lies in `body`; at least a twentieth of it counts."""
+    weight = gaussian_mean(body.to(image.dtype), fwhm_mm, spacing_mm).clamp_(min=0.05)
+    return gaussian_mean(image * body, fwhm_mm, spacing_mm).div_(weight)
+
+
+def smooth_activity(image: torch.Tensor, body: torch.Tensor, spacing_mm: Sequence[float]) -> torch.Tensor:
+    """What noise depends on: the local mean of an image in units of its mean in the body, positive everywhere."""
+    level = float((image * body).sum(dtype=torch.float64) / body.sum())
+    return mean_in_body(image, body, SMOOTH_MM, spacing_mm).div_(level).clamp_(min=COLD)
 
 
 def noise_deviation(
@@ -65,7 +78,7 @@ def activity_power(values: torch.Tensor, activity: torch.Tensor) -> float:
     if not len(logs):
         return 0.0
     low, high = np.quantile(logs, [0.01, 0.999])
-    step = np.floor((logs - low) / max(high - low, 1e-6) * STEPS)
+    step = np.clip(np.floor((logs - low) / max(high - low, 1e-6) * STEPS), 0, STEPS - 1)
     spreads = []
     for number in range(STEPS):
         chosen = step == number

@@ -16,13 +16,12 @@ import torch
 from scipy import signal
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.restoration.local_noise import MAD, activity_power, gaussian_mean, noise_deviation
+from MAPDiffLib.restoration.local_noise import MAD, activity_power, noise_deviation, smooth_activity
 
 PEAK_ML = 1.0  # SUVpeak: the hottest sphere of 1 mL (Wahl et al. 2009, PERCIST)
 NEAR_MM = 60.0  # how far from a region its noise is looked at
 LARGEST_ML = 8.0  # of larger regions the noise of so many mL, less by the root of how often they go into it
 LEAST_PLACES = 30  # where a region's shape must fit for its noise to be measured
-SMOOTH_MM, COLD = 12.0, 0.05  # activity that noise depends on: means this wide, no less than this share of the body's
 # Fitted on validation cases (`mapdiff-train fit-numbers`).
 NOISE_FACTOR = 2.1  # of the deviation next to a region: a restoration takes away less than all of the noise
 LEAST_ERROR = 0.007  # of a value, however quiet the scan: reconstructions of two doses differ by as much
@@ -155,9 +154,7 @@ class Quantifier:
 
     @cached_property
     def _activity(self) -> torch.Tensor:
-        full, body = torch.from_numpy(self.full), torch.from_numpy(self.body)
-        level = float(self.full[self.body].mean(dtype=np.float64))
-        return (gaussian_mean(full * body, SMOOTH_MM, self.spacing_mm) / level).clamp_(min=COLD)
+        return smooth_activity(torch.from_numpy(self.full), torch.from_numpy(self.body), self.spacing_mm)
 
     @cached_property
     def _residual(self) -> torch.Tensor:

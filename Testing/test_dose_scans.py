@@ -1,0 +1,95 @@
+"""Doses as scans: right on average, as noisy as that dose, nested, seeded, and without a trace of another organ."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from MAPDiffLib.restoration.dose_scans import NoiseTexture, dose_scans
+
+SPACING = (4.0, 4.0, 4.0)
+INPUT, DOSES = 0.05, (0.1, 0.25, 1.0)
+SHAPE = (48, 44, 46)
+INNER = np.s_[10:-10, 10:-10, 10:-10]
+
+
+def textured(seed):
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(SHAPE), 0.9)
+    return (noise / noise.std()).astype(np.float32)
+
+
+def scene(relative=0.3):
+    """(scan, what it was drawn from, body): uniform, with 30 % noise."""
+    body = np.zeros(SHAPE, bool)
+    body[3:-3, 3:-3, 3:-3] = True
+    truth = np.where(body, 2.0, 0).astype(np.float32)
+    return truth * (1 + relative * textured(0)), truth, body
+
+
+def drawn(scan, restored, body, seed=0, doses=DOSES):
+    tensors = (torch.from_numpy(array) for array in (scan, restored, body))
+    return {dose: image.numpy() for dose, image in dose_scans(*tensors, SPACING, INPUT, doses, seed)}
+
+
+def spectrum(image):
+    return np.abs(np.fft.rfftn(image[INNER] - image[INNER].mean())) ** 2
+
+
+def test_each_scan_has_the_noise_of_its_dose_and_the_mean_of_the_restored_image():
+    scan, truth, body = scene()
+    for dose, image in drawn(scan, truth, body).items():
+        assert image[INNER].std() / 2 == pytest.approx(0.3 * np.sqrt(INPUT / dose), rel=0.06)
+        assert image[INNER].mean() == pytest.approx(2.0, rel=0.01)
+
+
+def test_the_noise_has_the_scans_spectrum_band_by_band():
+    scan, truth, body = scene()
+    power, own = spectrum(drawn(scan, truth, body, doses=(1.0,))[1.0]), spectrum(scan)
+    shape = scan[INNER].shape
+    frequencies = np.sqrt(sum(f**2 for f in np.ix_(*[np.fft.fftfreq(n) for n in shape[:2]], np.fft.rfftfreq(shape[2]))))
+    for low, high in ((0.05, 0.15), (0.15, 0.25)):
+        band = (frequencies >= low) & (frequencies < high)
+        assert power[band].sum() / own[band].sum() == pytest.approx(INPUT, rel=0.25)
+
+
+def test_a_scan_holds_every_lower_one_and_all_hold_the_input():
+    scan, truth, body = scene()
+    images = {INPUT: scan, **drawn(scan, truth, body)}
+    doses, added = sorted(images), []
+    for lower, higher in zip(doses, doses[1:], strict=False):
+        added.append((higher * images[higher] - lower * images[lower])[body])
+        assert added[-1].min() > -1e-4  # counts, of the doses between
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert abs(np.corrcoef(added[one], added[other])[0, 1]) < 0.05
+    assert np.corrcoef(images[0.1][body], scan[body])[0, 1] == pytest.approx(np.sqrt(0.5), abs=0.05)
+
+
+def test_a_seed_gives_the_same_scans_and_another_seed_others():
+    scan, truth, body = scene()
+    first, again, other = (drawn(scan, truth, body, seed)[1.0] for seed in (3, 3, 4))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert np.array_equal(first[~body], scan[~body])
+
+
+def test_the_scans_know_no_units():
+    scan, truth, body = scene()
+    assert drawn(1024 * scan, 1024 * truth, body)[1.0] == pytest.approx(1024 * drawn(scan, truth, body)[1.0], rel=1e-4)
+
+
+def test_nothing_of_a_hot_bladder_that_the_residual_holds_is_seen_elsewhere():
+    scan, truth, body = scene()
+    z, y, x = np.indices(SHAPE)
+    bladder = (z - 38) ** 2 + (y - 22) ** 2 + (x - 22) ** 2 <= 25
+    hot, restored = (np.where(bladder, scan * 60, scan), np.where(bladder, truth * 45, truth))  # a quarter is lost
+    plain = NoiseTexture.of(*(torch.from_numpy(array) for array in (scan, truth, body)), SPACING)
+    marked = NoiseTexture.of(*(torch.from_numpy(array) for array in (hot, restored, body)), SPACING)
+    away = body & (ndimage.distance_transform_edt(~bladder) > 8)
+    ratio = (marked.relative / plain.relative).numpy()[away]
+    assert np.median(ratio) == pytest.approx(1, abs=0.1)
+    noise = marked.draw(0, 0).numpy()
+    shape = bladder.astype(float) - bladder.mean()
+    match = np.fft.irfftn(np.fft.rfftn(noise) * np.conj(np.fft.rfftn(shape)), s=SHAPE, axes=(0, 1, 2))
+    likes = np.fft.irfftn(
+        np.fft.rfftn(plain.draw(1, 0).numpy()) * np.conj(np.fft.rfftn(shape)), s=SHAPE, axes=(0, 1, 2)
+    )
+    assert np.abs(match).max() < 2 * np.abs(likes).max()  # the bladder's shape fits nowhere better than in any noise
