@@ -25,7 +25,8 @@ torch.cuda.get_device_name torch.cuda.get_device_properties torch.cuda.graph tor
 torch.cuda.max_memory_allocated torch.cuda.max_memory_reserved torch.cuda.mem_get_info torch.cuda.memory_allocated
 torch.cuda.memory_reserved torch.cuda.reset_peak_memory_stats torch.cuda.set_per_process_memory_fraction
 torch.cuda.synchronize torch.cumprod torch.device torch.dtype torch.empty_like torch.exp torch.expm1 torch.float32
-torch.float64 torch.from_numpy torch.full torch.get_num_threads torch.inference_mode torch.isfinite torch.lerp
+torch.fft torch.fft.irfftn torch.fft.rfftn torch.float64 torch.from_numpy torch.full torch.get_num_threads
+torch.inference_mode torch.isfinite torch.lerp
 torch.linspace torch.load torch.log1p torch.log2 torch.manual_seed torch.memory_format torch.nn torch.nn.BatchNorm3d
 torch.nn.Conv3d torch.nn.ConvTranspose3d torch.nn.Linear torch.nn.Module torch.nn.ModuleList torch.nn.ReLU
 torch.nn.Sequential torch.nn.SiLU torch.nn.functional torch.nn.functional.interpolate torch.nn.functional.pad
