@@ -25,17 +25,17 @@ except ImportError:  # run from a checkout, where MAPDiffLib is the neighbour of
     sys.path.append(str(Path(__file__).resolve().parent.parent))
     import MAPDiffLib.job
 
-from MAPDiffPanelLib import install, layouts, sampledata
+from MAPDiffPanelLib import install, job_folder, layouts, sampledata
 from MAPDiffPanelLib.optionssection import AUTO, OptionsSection
-from MAPDiffPanelLib.resultsection import ResultSection, describeScan
-from MAPDiffPanelLib.run import CANCELLED, FAILED, DenoiseRun, Listener
+from MAPDiffPanelLib.resultsection import ResultSection
+from MAPDiffPanelLib.run import FAILED, DenoiseRun, Listener
+from MAPDiffPanelLib.runsection import RunSection
 from MAPDiffPanelLib.scan import checkScan
+from MAPDiffPanelLib.scansection import ScanSection, describeScan
 from MAPDiffPanelLib.shortcuts import addShortcuts, removeShortcuts
 from MAPDiffPanelLib.views import NO_LAYOUT
 
 from MAPDiffLib.job import DEFAULT_BUNDLE, RESEARCH_USE, InputError, dose_label, parse_dose
-
-PROGRESS_STEPS = 1000
 
 #
 # MAPDiff
@@ -57,6 +57,7 @@ class MAPDiff(ScriptedLoadableModule):
         ).format(version=MAPDiffLib.__version__, notice=RESEARCH_USE)
         self.parent.acknowledgementText = _("The method follows MAP-Diff (arXiv 2603.02012).")
         slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", job_folder.sweep)
 
 
 #
@@ -104,8 +105,9 @@ class MAPDiffWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic = self._parameterNode = self._parameterNodeGuiTag = self.options = self.results = None
-        self._shortcuts, self._warnings, self._entered = [], [], False
+        self.logic = self._parameterNode = self._parameterNodeGuiTag = None
+        self.scan = self.options = self.run = self.results = None
+        self._shortcuts = []
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
@@ -115,22 +117,22 @@ class MAPDiffWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = MAPDiffLogic()
         self.ui.researchLabel.text = RESEARCH_USE
-        self.ui.detailsText.visible = False
-        self.ui.progressBar.maximum = PROGRESS_STEPS
+        self.scan = ScanSection(self.ui, self._followScene)
         self.options = OptionsSection(self.ui, self._checkCanApply)
         self.results = ResultSection(self.ui)
-        self.ui.denoiseButton.connect("clicked()", self.onDenoiseButton)
-        self.ui.detailsButton.connect("toggled(bool)", self.onDetailsToggled)
+        self.run = RunSection(self.ui, self.logic, self._request, self.onStarted, self.onDose, self.onEnded)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneChanged)
         self.addObserver(scene, scene.EndBatchProcessEvent, self.onBatchEnd)
+        self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         slicer.app.connect("aboutToQuit()", self.onAboutToQuit)
         layouts.registerLayouts(scene)
-        self._report("")
         self.initializeParameterNode()
+        if self.parent.isEntered:  # reloaded while it is shown: Slicer calls no enter()
+            self.enter()
 
     def cleanup(self):
         """Called when the module is reloaded or Slicer quits: no process, no observer, no key is left."""
@@ -143,20 +145,19 @@ class MAPDiffWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onAboutToQuit(self):
         """Slicer quits with the module open."""
-        self.logic.stopNow()
+        self.run.stopNow()
         self.options.probe.stopNow()
+        self.scan.release()
         self.results.restoreLayout()
 
     def enter(self):
         """Called each time the user opens the module."""
-        self._entered = True
         self.initializeParameterNode()
         if not self._shortcuts:
             self._shortcuts = addShortcuts(slicer.util.mainWindow(), self.results)
 
     def exit(self):
         """Called each time the user opens another module: the keys are theirs again; a run goes on."""
-        self._entered = False
         removeShortcuts(self._shortcuts)
         self.setParameterNode(None)
 
@@ -170,35 +171,41 @@ class MAPDiffWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The parameter node is about to go."""
         self.results.release()
         self.setParameterNode(None)
-        if not self.logic.running:  # a run that is stopped by this says so itself
-            self._report("")
+        if not self.run.busy:  # a run that is stopped by this says so itself
+            self.run.say("")
             self.ui.progressBar.value = 0
 
     def onSceneChanged(self, caller, event):
         """A scene was closed or loaded: its own choices and results are shown."""
-        if self._entered:
+        if self.parent.isEntered:
             self.setParameterNode(None)
             self.initializeParameterNode()
 
     def onBatchEnd(self, caller=None, event=None):
         """Many nodes may have come or gone."""
-        if self._parameterNode:
-            self.results.follow()
-            self._checkCanApply()
+        self._followScene()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(self, caller, event, node):
+        """Voxels, units and attributes follow."""
+        self.scan.nodeAdded(node)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, caller, event, node):
         """A volume that the results are made of may have gone."""
         if node.IsA("vtkMRMLScalarVolumeNode") and not slicer.mrmlScene.IsBatchProcessing():
-            self.onBatchEnd()
+            self._followScene()
+
+    def _followScene(self):
+        """Scan and results, from the scene as it is."""
+        if self._parameterNode is not None and not slicer.mrmlScene.IsBatchProcessing():
+            self.results.follow()
+            self._checkCanApply()
 
     def initializeParameterNode(self):
         """The parameter node of the scene as it is; the first volume where none was chosen."""
         self.setParameterNode(self.logic.getParameterNode())
-        if not self._parameterNode.inputVolume:
-            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if first:
-                self._parameterNode.inputVolume = first
+        self._followScene()
 
     def setParameterNode(self, parameterNode):
         """Connects the widgets to a parameter node, or to none."""
@@ -211,94 +218,44 @@ class MAPDiffWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply)
             self._checkCanApply()
+        else:
+            self.scan.release()
         self.results.setParameters(parameterNode)
 
     def _checkCanApply(self, caller=None, event=None):
         """The button and why it is grey; the facts of the scan, or why it cannot be restored."""
         if self._parameterNode is None:
             return
+        self.scan.follow(self._parameterNode)
         self.options.follow()
-        if self.logic.running:
-            return
-        node, reason = self._parameterNode.inputVolume, ""
+        reason = ""
         try:
-            self.ui.scanLabel.text = ""
-            checkScan(node)
-            self.ui.scanLabel.text = describeScan(node)
+            self.scan.check(self._parameterNode.inputVolume)
             self.options.jobFields()
         except InputError as error:
             reason = str(error)
-            if node is not None and not self.ui.scanLabel.text:
-                self.ui.scanLabel.text = reason
-        self.ui.denoiseButton.enabled = not reason
-        self.ui.denoiseButton.toolTip = reason or _("Restore this scan; each dose appears as a volume of its own.")
+        self.run.allow(install.tooOld() or reason)
 
-    def onDenoiseButton(self):
-        """Starts a run, or stops the one that is under way."""
-        if self.logic.running:
-            self.logic.cancel()
-            self.ui.denoiseButton.enabled = False
-            self.ui.denoiseButton.toolTip = _("The run is being stopped.")
-            return
-        with slicer.util.tryWithErrorDisplay(_("MAPDiff could not start."), waitCursor=False):
-            if self._installMissing():
-                self._start()
+    def _request(self):
+        """What a press of Denoise asks for; None while the panel is not shown."""
+        if self._parameterNode is None:
+            return None
+        return self._parameterNode.inputVolume, self.options.jobFields()
 
-    def _installMissing(self):
-        """True when the worker's packages are there, after asking once where they are not."""
-        missing = install.missingPackages()
-        if missing and not slicer.util.confirmOkCancelDisplay(install.question(missing), _("MAPDiff: first use")):
-            return False
-        if missing:
-            with slicer.util.WaitCursor():
-                install.install(missing, Path(self.resourcePath("requirements.txt")))
-        return True
-
-    def _start(self):
-        self._warnings = []
+    def onStarted(self):
+        """The slider follows the newest dose again."""
         self.results.touched = False
-        self.logic.startRun(self._parameterNode.inputVolume, self.options.jobFields(), PanelListener(self))
-        self.ui.denoiseButton.text = _("Cancel")
-        self.ui.denoiseButton.toolTip = _("Stop this run; the doses that have arrived stay.")
-
-    def _report(self, message, details=""):
-        """One sentence under the bar; what only helps a helper is folded."""
-        self.ui.statusLabel.text = "\n".join([message, *self._warnings[-1:]])
-        self.ui.detailsText.setPlainText(details)
-        self.ui.detailsButton.enabled = bool(details)
-        if not details:
-            self.ui.detailsButton.checked = False
-
-    def onDetailsToggled(self, shown):
-        """Unfolds what the worker wrote."""
-        self.ui.detailsText.visible = shown
-
-
-class PanelListener(Listener):
-    """A run's news on the panel."""
-
-    def __init__(self, widget):
-        self.widget = widget
-
-    def onProgress(self, fraction, text):
-        self.widget.ui.progressBar.value = round(PROGRESS_STEPS * fraction)
-        self.widget._report(text)
-
-    def onWarning(self, text):
-        self.widget._warnings.append(text)
 
     def onDose(self, dose, node):
-        self.widget.results.doseArrived(self.widget.logic.run.resultID, dose)
+        """A whole dose has come."""
+        self.results.doseArrived(self.logic.run.resultID, dose)
 
-    def onFinished(self, outcome, message, details):
-        widget = self.widget
-        widget.ui.denoiseButton.text = _("Denoise")
-        if outcome in (FAILED, CANCELLED):
-            widget.ui.progressBar.value = 0
-        widget._report(message, details)
-        widget.options.showAssumption(widget.logic.run.inputFacts, widget.logic.run.facts.node)
-        widget.results.refresh()
-        widget._checkCanApply()
+    def onEnded(self):
+        """A run or an installation is over, however."""
+        if self.logic.run is not None:
+            self.options.showAssumption(self.logic.run.inputFacts, self.logic.run.facts.node)
+        self.results.refresh()
+        self._checkCanApply()
 
 
 #

@@ -1,4 +1,4 @@
-"""Command line: mapdiff restore | batch | worker | probe | bundles | demo.
+"""Command line: mapdiff restore | batch | worker | probe | suv | bundles | demo.
 
 Exit codes: 0 done, 1 failed, 2 bad job or input, 3 cancelled. torch is not loaded before a command needs it.
 """
@@ -146,6 +146,19 @@ def _probe(options: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _suv(options: argparse.Namespace) -> int:
+    from MAPDiffLib.scan.dicom_reader import SUV_FACTOR, SUV_REFUSED, series_units
+
+    found = series_units([Path(file) for file in options.files])
+    if options.json:
+        print(json.dumps(found))
+    elif SUV_FACTOR in found:
+        print(f"{found['units']}; SUV = value x {float(found[SUV_FACTOR]):.5g} (body weight)")
+    else:
+        print(f"{found['units']}; {found[SUV_REFUSED]}")
+    return EXIT_DONE
+
+
 def _bundles(options: argparse.Namespace) -> int:
     from MAPDiffLib.model.bundle import list_bundles, load_bundle
 
@@ -212,6 +225,11 @@ def command_line() -> CommandLine:
     actions = bundles.add_subparsers(dest="action", required=True, metavar="list | show")
     actions.add_parser("list", help="name, size and description of each")
     actions.add_parser("show", help="check one whole and print its bundle.json").add_argument("name", metavar="NAME")
+
+    suv = command_line.add(other, "suv", "tell a PET series' units and its SUV factor", _suv, "suv series/*.dcm")
+    suv.fromfile_prefix_chars = "@"
+    suv.add_argument("files", nargs="+", metavar="FILE", help="the DICOM files; @LIST is a file that names one a line")
+    suv.add_argument("--json", action="store_true", help="print one JSON object")
 
     worker = command_line.add(
         "for programs", "worker", "run a job.json: messages as JSON lines, `cancel` on standard input", _worker,

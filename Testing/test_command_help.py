@@ -16,6 +16,7 @@ import MAPDiffLib.__main__ as mapdiff
 import training.__main__ as mapdiff_train
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.jobs.command_line import every_parser
+from Testing import tiny
 from training.baselines.config import STRIDES, RivalConfig
 from training.commands import cases, judging
 from training.commands.changes import parse_changes
@@ -46,6 +47,12 @@ def test_every_option_says_its_default_and_every_number_its_unit(prog):
         completion = action.dest == "print_completion"
         assert flag or completion or "default" in text or "(required)" in text, action.option_strings
         assert action.type not in (int, float) or action.metavar in UNITS, action.option_strings
+
+
+@pytest.mark.parametrize("parser", COMMANDS, ids=lambda parser: parser.prog)
+def test_a_command_with_many_options_has_them_in_groups(parser):
+    positional, plain, *groups = parser._action_groups
+    assert len(plain._group_actions) <= 5 and all(group.title for group in groups)
 
 
 @pytest.mark.parametrize("parser", COMMANDS, ids=lambda parser: parser.prog)
@@ -168,5 +175,8 @@ def test_a_wheel_holds_the_library_alone_and_runs_outside_the_checkout(tmp_path)
     site = tmp_path / "site"
     shutil.unpack_archive(next(built.glob("*.whl")), site, "zip")
     assert sorted(p.name for p in site.iterdir() if not p.name.endswith(".dist-info")) == ["MAPDiffLib"]
-    done = run_outside(site, "from MAPDiffLib.model.bundle import load_bundle\nprint(load_bundle('mapdiff-base').name)")
-    assert done.stdout.strip() == "mapdiff-base", done.stderr
+    tiny.tiny_scan(site / "scan.nii.gz")
+    code = (PROJECT / "README.md").read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    done = run_outside(site, f"{code}\nimport MAPDiffLib; print(MAPDiffLib.__file__)")
+    assert done.returncode == 0 and (site / "dose-1.000.nii.gz").exists(), done.stderr
+    assert done.stdout.strip() == str(site / "MAPDiffLib" / "__init__.py")

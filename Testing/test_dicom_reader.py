@@ -1,12 +1,14 @@
 """A folder of DICOM slices: positions, orientation, slopes and units as written here by pydicom."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from MAPDiffLib.__main__ import main
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.scan.volume import check_volume, read_volume, write_volume
 from Testing.recorded import real_series
@@ -312,3 +314,23 @@ def test_the_real_series_reads_in_bq_ml_as_pydicom_does():
         index = round((data.ImagePositionPatient[2] - scan.origin_mm[2]) / scan.spacing_mm[2])
         expected = data.pixel_array * float(data.RescaleSlope) + float(data.RescaleIntercept)
         assert np.allclose(scan.voxels[index], expected, rtol=1e-6, atol=1e-3)
+
+
+def test_files_of_a_series_tell_its_units_and_factor_without_their_voxels(tmp_path, capsys):
+    (tmp_path / "series").mkdir()
+    write_activity_series(tmp_path / "series")
+    files = sorted(map(str, (tmp_path / "series").iterdir()))
+    (tmp_path / "list.txt").write_text("\n".join(reversed(files)) + "\n")
+    assert main(["suv", f"@{tmp_path}/list.txt", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == {"units": "BQML", "suv_factor": repr(read_volume(tmp_path / "series").suv_factor)}
+    assert main(["suv", *files]) == 0
+    assert "BQML; SUV = value x 0.00029" in capsys.readouterr().out
+
+
+def test_files_without_a_factor_tell_why(folder, tmp_path, capsys):
+    assert main(["suv", *map(str, folder.iterdir())]) == 0
+    assert "BQML; SUV: Corrected Image" in capsys.readouterr().out
+    (tmp_path / "notes.txt").write_text("no DICOM")
+    assert main(["suv", str(tmp_path / "notes.txt")]) == 2
+    assert "none of the 1 files is a DICOM image" in capsys.readouterr().err

@@ -204,12 +204,12 @@ def test_the_panel_imports_nothing_heavy_at_file_scope_and_runs_nothing(path):
         assert not runs, f"{path.name}:{statement.lineno} runs at import"
 
 
-def test_nobody_but_the_pytorch_extension_installs_torch():
+def test_torch_is_installed_as_the_pytorch_extension_says_and_never_inside_slicer():
     for path in panel_sources():
         text = path.read_text(encoding="utf-8")
-        assert not re.search(r"pip_install\([^)]*torch|pip_ensure\([^)]*torch", text), path
-    requirements = (PROJECT / "MAPDiff/Resources/requirements.txt").read_text(encoding="utf-8")
-    assert not [line for line in requirements.splitlines() if line.startswith("torch")]
+        assert not re.search(r"pip_install\([^)]*torch|pip_ensure\([^)]*torch|installTorch\(|importTorch", text), path
+    text = (PROJECT / "MAPDiff/MAPDiffPanelLib/install.py").read_text(encoding="utf-8")
+    assert "PyTorchUtilsLogic._getPipInstallArguments" in text and '"light_the_torch"' in text
 
 
 def test_the_panel_reaches_no_network_by_itself():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import traceback
 
 from slicer.i18n import tr as _
@@ -42,6 +43,23 @@ def writeFailure(error: Exception, folder: str) -> tuple[str, str]:
                  "application settings and press Denoise again.").format(
                      folder=folder, reason=error.strerror or error), details  # fmt: skip
     return _("A result could not be read: {reason}. Press Denoise again.").format(reason=error), details
+
+
+def installMessage(log: str) -> str:
+    """For pip or light-the-torch that ended badly: by what they wrote."""
+    if "No space left" in log:
+        reason = _("the disk is full. Free some space")
+    elif re.search(r"resolve|Connection|Max retries|timed out|SSL|proxy", log, re.IGNORECASE):
+        reason = _("the internet could not be reached. Check the connection, and the proxy if there is one")
+    elif re.search(r"No matching distribution|Could not find a version", log):
+        reason = _("there is no build for this Slicer and this computer. Use the newest Slicer")
+    elif re.search(r"long path|WinError 206|path too long", log, re.IGNORECASE):
+        reason = _("Windows refuses long paths. Enable them, or install Slicer in a folder with a short name")
+    elif re.search(r"Permission|Access is denied|WinError 5\b", log):
+        reason = _("a file could not be replaced. Restart Slicer, so that nothing uses the packages")
+    else:
+        reason = _("the details say why. Restart Slicer")
+    return _("The packages could not be installed: {reason}, and try again.").format(reason=reason)
 
 
 def changedScan() -> str:

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from MAPDiffPanelLib.results import Result
 from MAPDiffPanelLib.scan import voxelsOf
+from MAPDiffPanelLib.units import suvFactor
 
 PARTS = 8  # of a volume, for the sum over all voxels
 
@@ -27,7 +28,7 @@ def measure(result: Result, regionOf, rows: list) -> Iterator[None]:
     regionOf(): generator of the Region, found once on the scan's own grid (RegionError). A row is [label, noise, mean,
     max, activity, guard]: per cents of the mean, of the scan's total activity, the guard's correction; nan: unknown.
     """
-    region, whole = (yield from regionOf()), None
+    region, whole, factor = (yield from regionOf()), None, suvFactor(result.nodes[0]) or 1.0
     yield
     for (_dose, node), label in zip(result.stops, result.labels()):
         voxels = voxelsOf(node)
@@ -42,7 +43,8 @@ def measure(result: Result, regionOf, rows: list) -> Iterator[None]:
         drift = result.figuresOf(node).get("guard_drift")
         guard = math.nan if drift is None else -100 * float(drift)
         noise = 100 * float(values.std()) / mean if mean else math.nan
-        rows.append([label, noise, mean, float(values.max()), 100 * total / whole if whole else math.nan, guard])
+        activity = 100 * total / whole if whole else math.nan
+        rows.append([label, noise, factor * mean, factor * float(values.max()), activity, guard])
 
 
 def formatRow(row: list) -> list[str]:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import qt
 import slicer
+import vtk
 from slicer.i18n import tr as _
 
 from MAPDiffPanelLib import measurements, regions
 from MAPDiffPanelLib.enabling import allow
 from MAPDiffPanelLib.idle_tasks import IdleTasks
+from MAPDiffPanelLib.node_watch import NodeWatch
 from MAPDiffPanelLib.scan import voxelsOf
-from MAPDiffPanelLib.units import isSuv, unitsCode, unitsOf
+from MAPDiffPanelLib.units import suvFactor
+
+FOLLOW_MS = 100  # between two looks at an ROI that is being dragged
+ROW_HEIGHT = 20
 
 
 class MeasurementsSection:
@@ -19,9 +24,11 @@ class MeasurementsSection:
     def __init__(self, ui):
         self.ui, self._parameters, self.result = ui, None, None
         self.tasks, self.rows, self._filling, self._default = IdleTasks(), [], False, {}
+        self._watch, self._stale, self._row = NodeWatch(self._changed, FOLLOW_MS), False, 0
+        ui.numbersTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        ui.numbersTable.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         ui.regionSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._regionChosen)
         ui.segmentSelector.connect("currentIndexChanged(int)", self._segmentChosen)
-        ui.measureButton.connect("clicked()", self.measure)
         ui.copyButton.connect("clicked()", self._copy)
         ui.tableButton.connect("clicked()", self._toTable)
         self._show()
@@ -36,6 +43,7 @@ class MeasurementsSection:
 
     def release(self) -> None:
         """Nothing goes on in the background."""
+        self._watch.release()
         self.tasks.clear()
 
     def use(self, result) -> None:
@@ -45,23 +53,58 @@ class MeasurementsSection:
 
     def measure(self) -> None:
         """The table anew; a measurement under way is dropped."""
+        self._watchNodes()
         self.tasks.clear()
         self.rows, self.ui.numbersLabel.text = [], ""
         self._show()
+        self._begin()
+
+    def markRow(self, row: int) -> None:
+        """The dose that the slider is at, or nearest to."""
+        self._row = row
+        if row < len(self.rows):
+            self.ui.numbersTable.selectRow(row)
+
+    def _begin(self) -> None:
+        self._stale = False
         if self.result is not None:
-            rows: list = []
-            self.tasks.add(self._measured(rows), self._failed)
+            self.tasks.add(self._measured([]), self._failed)
+
+    def _changed(self) -> None:
+        """What is measured has changed: the numbers stay until the new ones are there."""
+        self._fillSegments()
+        if self.tasks.busy:
+            self._stale = True
+        else:
+            self._begin()
+
+    def _watchNodes(self) -> None:
+        """Voxels, units and transforms of the volumes; shape, place and content of the region."""
+        node, volumes = self._regionNode(), self.result.nodes if self.result is not None else []
+        moved = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
+        voxels = [vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, moved]
+        watched = [(volume, voxels) for volume in volumes]
+        if node is not None and node.IsA("vtkMRMLSegmentationNode"):
+            watched += [(node, [moved]), (node.GetSegmentation(), regions.SEGMENTATION_EVENTS)]
+        elif node is not None:
+            points = slicer.vtkMRMLMarkupsNode.PointModifiedEvent
+            watched += [(node, [vtk.vtkCommand.ModifiedEvent, points, moved])]
+        self._watch.watch(watched)
 
     def _measured(self, rows: list):
         yield from measurements.measure(self.result, self._region, rows)
-        self.rows = rows
+        self.rows, self.ui.numbersLabel.text = rows, ""
         self._show()
+        if self._stale:
+            self._begin()
 
     def _failed(self, error: Exception) -> None:
         """A region outside the volume is no fault of the program: one sentence under the table."""
         self.rows = []
         self._show()
         self.ui.numbersLabel.text = str(error)
+        if self._stale:
+            self._begin()
 
     def _region(self):
         node, scan = self._regionNode(), self.result.nodes[0]
@@ -111,11 +154,7 @@ class MeasurementsSection:
         self._filling = False
 
     def _head(self) -> list[str]:
-        suv = False
-        if self.result is not None:
-            node = self.result.nodes[0]
-            suv = isSuv(unitsCode(unitsOf(node)[1], node.GetAttribute("DICOM.MeasurementUnitsCodeValue")))
-        return measurements.columns(suv)
+        return measurements.columns(self.result is not None and suvFactor(self.result.nodes[0]) is not None)
 
     def _show(self) -> None:
         table, head = self.ui.numbersTable, self._head()
@@ -127,14 +166,15 @@ class MeasurementsSection:
                 item = qt.QTableWidgetItem(text)
                 item.setTextAlignment(int(qt.Qt.AlignRight if column else qt.Qt.AlignLeft) | int(qt.Qt.AlignVCenter))
                 table.setItem(row, column, item)
-        table.resizeColumnsToContents()
-        allow(self.ui.measureButton, "" if self.result is not None else _("There is no result to measure yet."))
+        self.markRow(self._row)
         for button in (self.ui.copyButton, self.ui.tableButton):
             allow(button, "" if self.rows else _("There are no numbers yet."))
 
     def _copy(self) -> None:
         qt.QApplication.clipboard().setText(measurements.asText(self._head(), self.rows))
+        self.ui.numbersLabel.text = _("Copied, for a spreadsheet.")
 
     def _toTable(self) -> None:
         name = _("{title} numbers").format(title=self.result.title)
-        measurements.asTableNode(slicer.mrmlScene, name, self._head(), self.rows)
+        node = measurements.asTableNode(slicer.mrmlScene, name, self._head(), self.rows)
+        self.ui.numbersLabel.text = _("Added to the scene as {name}.").format(name=node.GetName())

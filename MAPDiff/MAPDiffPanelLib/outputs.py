@@ -12,7 +12,7 @@ from vtk.util import numpy_support
 
 from MAPDiffLib.job import dose_label
 from MAPDiffPanelLib.scan import ScanFacts
-from MAPDiffPanelLib.units import setUnits
+from MAPDiffPanelLib.units import SUV_FACTS, setUnits
 from MAPDiffPanelLib.volumefile import VolumeFileError, readNrrd
 
 RESULT, TITLE, DOSE, INPUT_DOSE = "MAPDiff.Result", "MAPDiff.Title", "MAPDiff.Dose", "MAPDiff.InputDose"
@@ -65,6 +65,7 @@ class LoadedVolume:
         for key, value in attributes.items():
             node.SetAttribute(key, value)
         node.SetAttribute("DICOM.MeasurementUnitsCodeValue", facts.unitsAttribute)
+        node.SetAttribute(SUV_FACTS, facts.node.GetAttribute(SUV_FACTS))  # may have come after the press
         if scene.GetNodeByID(facts.nodeID) is facts.node:  # the scan may have gone, and its ID to another
             node.SetNodeReferenceID(INPUT_ROLE, facts.nodeID)
         node.SetAndObserveImageData(self.image)

@@ -23,7 +23,7 @@ PATIENCE_MS = 1800  # between asking the worker to stop and ending it
 
 
 class WorkerProcess:
-    """One `PythonSlicer -m MAPDiffLib <arguments>`.
+    """One `PythonSlicer -m <module> <arguments>`.
 
     onLine(text) for each whole line of standard output; onFinished(exitCode, crashed) once, after the last line.
     """
@@ -41,14 +41,14 @@ class WorkerProcess:
         self._patience.setInterval(PATIENCE_MS)
         self._patience.connect("timeout()", self.end)
 
-    def start(self, arguments: list[str], folder: str) -> None:
+    def start(self, arguments: list[str], folder: str, module: str = "MAPDiffLib", extra: dict | None = None) -> None:
         """Starts the child with `folder` as its working directory; a failure to start comes as onFinished."""
         environment = qt.QProcessEnvironment()
-        for name, value in childEnvironment().items():
+        for name, value in {**childEnvironment(), **(extra or {})}.items():
             environment.insert(name, value)
         self.process.setProcessEnvironment(environment)
         self.process.setWorkingDirectory(str(folder))
-        self.process.start(pythonExecutable(), ["-m", "MAPDiffLib"] + list(arguments))
+        self.process.start(pythonExecutable(), ["-m", module] + list(arguments))
 
     @property
     def running(self) -> bool:

@@ -15,6 +15,12 @@ import vtk
 from slicer.i18n import tr as _
 
 RADIUS_MM = 15.0  # of the default sphere: 14 ml, the usual size for noise in the liver
+SEGMENTATION_EVENTS = [  # of vtkSegmentation: what changes a segment's voxels, and which segments there are
+    slicer.vtkSegmentation.SourceRepresentationModified,
+    slicer.vtkSegmentation.SegmentAdded,
+    slicer.vtkSegmentation.SegmentRemoved,
+    slicer.vtkSegmentation.SegmentModified,
+]
 WARM = (1.2, 6.0)  # times the body's mean: above soft tissue and below bladder, brain and heart
 
 

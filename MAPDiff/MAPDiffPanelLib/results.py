@@ -74,15 +74,30 @@ def roundDose(dose: float) -> str:
     return f"1/{1 / dose:.0f}" if dose < 0.4 else f"1/{1 / dose:.2g}"
 
 
+def volumeNodes(scene) -> list:
+    """Every scalar volume of the scene that the user sees: no label maps, no colour volumes."""
+    count = scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    nodes = [scene.GetNthNodeByClass(index, "vtkMRMLScalarVolumeNode") for index in range(count)]
+    plain = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
+    return [node for node in plain if not node.GetHideFromEditors()]
+
+
+def scanNodes(scene) -> list:
+    """Every volume that could be restored."""
+    return [node for node in volumeNodes(scene) if not node.GetAttribute(RESULT)]
+
+
+def resultNodes(scene) -> list:
+    """Every volume that a run has added, uncertainty as well."""
+    return [node for node in volumeNodes(scene) if node.GetAttribute(RESULT)]
+
+
 def findResults(scene) -> list[Result]:
     """Every result of a scene, oldest first."""
     found: dict[str, Result] = {}
-    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")):
-        node = scene.GetNthNodeByClass(index, "vtkMRMLScalarVolumeNode")
+    for node in resultNodes(scene):
         resultID = node.GetAttribute(RESULT)
-        if resultID:
-            result = found.setdefault(resultID, Result(resultID, node.GetAttribute(TITLE) or node.GetName()))
-            _add(result, node)
+        _add(found.setdefault(resultID, Result(resultID, node.GetAttribute(TITLE) or node.GetName())), node)
     return [result for result in found.values() if result.doses]
 
 

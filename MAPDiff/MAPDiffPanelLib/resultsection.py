@@ -15,9 +15,8 @@ from MAPDiffPanelLib.flicker import Flicker
 from MAPDiffPanelLib.idle_tasks import IdleTasks
 from MAPDiffPanelLib.measurementssection import MeasurementsSection
 from MAPDiffPanelLib.results import findResult, findResults
-from MAPDiffPanelLib.scan import ScanFacts
 from MAPDiffPanelLib.slider import mixAt, nearestDose, neighbour, positionOf
-from MAPDiffPanelLib.units import isSuv, unitsCode, unitsOf
+from MAPDiffPanelLib.units import suvFactor
 from MAPDiffPanelLib.views import NO_LAYOUT, ComparisonViews
 
 STEP = 100  # slider units between two doses
@@ -96,9 +95,11 @@ class ResultSection:
         self._use(next((result for result in results if result.resultID == self._parameters.result), None))
 
     def follow(self) -> None:
-        """Nodes have come or gone; without effect unless a result has changed, for measuring makes such nodes too."""
+        """Nodes have come, gone or changed; a refresh only for a changed result, for measuring makes nodes too."""
         if findResults(slicer.mrmlScene) != self._known:
             self.refresh()
+        elif self._parameters is not None:
+            self._buttons()  # units may have come
 
     def doseArrived(self, resultID: str, dose: float) -> None:
         """A run has a new dose: shown at once, the first one beside the input, unless the user looks at another one."""
@@ -176,6 +177,7 @@ class ResultSection:
 
     def _label(self) -> None:
         self.ui.doseLabel.text = self.mix().words if self.result else ""
+        self.measurements.markRow(round(self.position))
 
     def _currentDose(self):
         return self.mix().dose if self.result else None
@@ -267,7 +269,7 @@ class ResultSection:
         for widget in (self.ui.resultSelector, self.ui.doseSlider, self.ui.colourSelector):
             allow(widget, lacking)
         otherUnits = _("These scales need a volume in SUV; this one is in other units. Set the window in the views.")
-        allow(self.ui.presetSelector, lacking or ("" if isSuv(self._units()) else otherUnits))
+        allow(self.ui.presetSelector, lacking or ("" if self._suvFactor() else otherUnits))
         self._showLook()
 
     def _showLook(self) -> None:
@@ -275,24 +277,24 @@ class ResultSection:
         displays = displayNodes(self.result.nodes[:1]) if self.result is not None else []
         scale = (displays[0].GetWindow(), displays[0].GetLevel()) if displays else None
         colour = displays[0].GetColorNodeID() if displays else None
-        presets = [(upper, upper / 2) for upper in PRESETS.values()]
+        presets = [(upper, upper / 2) for upper in self._presets()]
         colours = list(COLOURS.values())
         self.ui.presetSelector.setCurrentIndex(presets.index(scale) if scale in presets else -1)
         self.ui.colourSelector.setCurrentIndex(colours.index(colour) if colour in colours else -1)
 
-    def _units(self) -> str:
-        node = self.result.nodes[0]
-        return unitsCode(unitsOf(node)[1], node.GetAttribute("DICOM.MeasurementUnitsCodeValue"))
+    def _suvFactor(self) -> float | None:
+        return suvFactor(self.result.nodes[0]) if self.result is not None else None
+
+    def _presets(self) -> list[float]:
+        """The upper ends of the scales, in the volumes' own units."""
+        return [upper / (self._suvFactor() or 1.0) for upper in PRESETS.values()]
 
     def _presetChosen(self, index: int) -> None:
         if self.result is not None:
-            applyPreset(self.result, upper=list(PRESETS.values())[index])
+            applyPreset(self.result, upper=self._presets()[index])
 
     def _colourChosen(self, index: int) -> None:
         if self.result is not None:
             applyPreset(self.result, colorNodeID=list(COLOURS.values())[index])
 
 
-def describeScan(node) -> str:
-    """One line under the selector; "" for a volume without voxels."""
-    return ScanFacts(node).describe() if node is not None and node.GetImageData() is not None else ""

@@ -6,8 +6,6 @@ Whatever happens, it ends once, with onFinished(outcome, message, details), no p
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,6 +19,7 @@ from MAPDiffLib import job as jobModule
 from MAPDiffPanelLib import outputs
 from MAPDiffPanelLib.failure_messages import changedScan, crashMessage, readReport, writeFailure
 from MAPDiffPanelLib.idle_tasks import IdleTasks
+from MAPDiffPanelLib.job_folder import JobFolder
 from MAPDiffPanelLib.process import WorkerProcess
 from MAPDiffPanelLib.scan import ScanFacts, checkScan
 from MAPDiffPanelLib.volumefile import writeNrrd
@@ -60,7 +59,8 @@ class DenoiseRun:
         self.outcome, self.lastWords = None, ("", "")
         self.tasks = IdleTasks()
         self._error, self._ending, self._lastReport = None, None, None
-        self._folder = tempfile.mkdtemp(prefix="MAPDiff-", dir=_temporaryPath())
+        self._jobFolder = JobFolder()
+        self._folder = self._jobFolder.path
         try:
             self._job = jobModule.Job(
                 input=os.path.join(self._folder, "input" + EXTENSION),
@@ -69,7 +69,7 @@ class DenoiseRun:
                 **choices,
             )
         except ValueError:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._jobFolder.remove()
             raise
         self._worker = WorkerProcess(self._lineArrived, self._workerEnded)
         self._observers = [
@@ -200,8 +200,7 @@ class DenoiseRun:
             return _("Cancelled. The doses that had arrived stay."), ""
         if self._ending == CANCELLED:
             return _("Cancelled."), ""
-        words = _("Done: {count} doses.").format(count=len(self.nodes))
-        return words + (" " + changedScan() if self.facts.changed else ""), ""
+        return doneWords(len(self.nodes)) + (" " + changedScan() if self.facts.changed else ""), ""
 
     def _readUncertainty(self) -> Iterator[None]:
         path = os.path.join(self._job.output, jobModule.uncertainty_file(EXTENSION))
@@ -261,8 +260,13 @@ class DenoiseRun:
         self.tasks.clear()
         if self._worker.running:
             self._worker.endAndWait()
-        removeFolder(self._folder)
+        self._jobFolder.remove()
         self.listener.onFinished(outcome, message, details)
+
+
+def doneWords(count: int) -> str:
+    """ "Done: 4 doses."."""
+    return _("Done: 1 dose.") if count == 1 else _("Done: {count} doses.").format(count=count)
 
 
 def progressText(message: dict) -> str:
@@ -274,15 +278,3 @@ def progressText(message: dict) -> str:
     return f"{stage}, " + left.format(seconds=max(1, round(seconds)))
 
 
-def removeFolder(folder: str) -> None:
-    """Also when a process that is just ending still writes into it."""
-    for _attempt in range(3):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not os.path.exists(folder):
-            return
-        time.sleep(0.01)
-
-
-def _temporaryPath() -> str:
-    path = str(slicer.app.temporaryPath)
-    return path if os.path.isdir(path) else tempfile.gettempdir()

@@ -7,7 +7,7 @@ from slicer.i18n import tr as _
 from vtk.util import numpy_support
 
 from MAPDiffLib.job import InputError
-from MAPDiffPanelLib.units import unitsCode, unitsOf
+from MAPDiffPanelLib.units import codeOf, isSuv, suvFactor, suvFacts, unitsOf
 
 SMALLEST_CT = -500.0  # PET after correction may dip below zero, but never like air in a CT
 
@@ -64,11 +64,7 @@ class ScanFacts:
         self.transformID = volumeNode.GetTransformNodeID()
         self.quantity, self.units = unitsOf(volumeNode)
         self.unitsAttribute = volumeNode.GetAttribute("DICOM.MeasurementUnitsCodeValue")
-
-    @property
-    def unitsCode(self) -> str:
-        """For the worker: "BQML", "{SUVbw}g/ml", ... or "unknown"."""
-        return unitsCode(self.units, self.unitsAttribute)
+        self.unitsCode = codeOf(volumeNode)  # for the worker: "BQML", "{SUVbw}g/ml", ... or "unknown"
 
     @property
     def changed(self) -> bool:
@@ -85,12 +81,23 @@ class ScanFacts:
         size = " x ".join(str(count) for count in self.dimensions)
         spacing = " x ".join(f"{edge:.2f}" for edge in self.spacing)
         return _("{units}, {size} voxels of {spacing} mm").format(
-            units=shortUnits(self.unitsCode), size=size, spacing=spacing
+            units=describeUnits(self.node), size=size, spacing=spacing
         )
+
+
+def describeUnits(volumeNode) -> str:
+    """ "Bq/mL; SUV = value x 0.00021 (body weight)", or why there is no SUV where that is known."""
+    units, factor = shortUnits(codeOf(volumeNode)), suvFactor(volumeNode)
+    if factor is not None and not isSuv(codeOf(volumeNode)):
+        return _("{units}; SUV = value x {factor:.2g} (body weight)").format(units=units, factor=factor)
+    refused = str(suvFacts(volumeNode).get("suv_refused") or "")
+    return f"{units}; {refused}".replace("; SUV: ", _("; no SUV: ")) if refused else units
 
 
 def shortUnits(code: str) -> str:
     """ "{SUVbw}g/ml" -> "SUVbw"; unknown units in words."""
     if code == "unknown":
         return _("units unknown")
+    if code in ("BQML", "Bq/ml"):
+        return _("Bq/mL")
     return code.partition("}")[0].lstrip("{") if code.startswith("{") else code

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+SUV_FACTS = "MAPDiff.SUV"  # attribute: what the worker found in the series' headers, as JSON
 SUV_CODES = ("{SUVbw}g/ml", "{SUVlbm}g/ml", "{SUVbsa}cm2/ml", "{SUVibw}g/ml", "SUVbw", "g/ml", "GML")
 
 
@@ -36,6 +39,32 @@ def unitsCode(units: str, attribute: str | None) -> str:
         if part.startswith("CodeValue:") and part != "CodeValue:":
             return _plain(part.partition(":")[2])
     return _plain(attribute or "") or "unknown"
+
+
+def codeOf(volumeNode) -> str:
+    """The code of a volume's units: as Slicer has it, else as the series' headers say, else "unknown"."""
+    code = unitsCode(unitsOf(volumeNode)[1], volumeNode.GetAttribute("DICOM.MeasurementUnitsCodeValue"))
+    return code if code != "unknown" else _plain(str(suvFacts(volumeNode).get("units") or "")) or "unknown"
+
+
+def suvFacts(volumeNode) -> dict:
+    """{"units": "BQML", "suv_factor": "0.00021"} or with "suv_refused", why there is none; {} where nobody looked."""
+    try:
+        facts = json.loads(volumeNode.GetAttribute(SUV_FACTS) or "{}")
+    except ValueError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def suvFactor(volumeNode) -> float | None:
+    """What the voxels are multiplied by to give SUV: 1 where they are SUV, None where nobody knows."""
+    if isSuv(codeOf(volumeNode)):
+        return 1.0
+    try:
+        factor = float(suvFacts(volumeNode)["suv_factor"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return factor if 0 < factor < float("inf") else None
 
 
 def isSuv(code: str) -> bool:

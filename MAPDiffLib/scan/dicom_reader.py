@@ -77,6 +77,18 @@ def series_files(folder: Path) -> list[Path]:
     return [plane.path for plane in planes]
 
 
+def series_units(files: Sequence[Path]) -> dict[str, str]:
+    """Units of the one PET series in these files, and SUV_FACTOR or SUV_REFUSED; no voxel is read.
+
+    For values that another program has read, and rescaled. InputError for no DICOM, no PET series or several.
+    """
+    found = [plane for path in files for plane in read_planes(path)]
+    if not found:
+        raise InputError(f"none of the {len(files)} files is a DICOM image.")
+    planes, _ = choose_series(found, files[0].parent)
+    return {"units": _units(planes[0])} | suv_metadata(planes)
+
+
 def suv_metadata(planes: Sequence[Plane]) -> dict[str, str]:
     """The factor to body-weight SUV (key "suv_factor") or why there is none ("suv_refused"), for the panel too."""
     import pydicom

@@ -72,7 +72,7 @@ def make_scan(scene, name="PET", study=True):
     return node
 
 
-def make_result(scene, scan, doses=(0.1, 0.25, 0.5, 1.0), resultID="one", inputDose=0.05, factor=None):
+def make_result(scene, scan, doses=(0.1, 0.25, 0.5, 1.0), resultID="one", inputDose=0.05, factor=None, complete=True):
     """Result volumes as a run leaves them, without a run: voxels of the scan times `factor(dose)`."""
     import slicer
     from MAPDiffPanelLib import outputs
@@ -85,7 +85,7 @@ def make_result(scene, scan, doses=(0.1, 0.25, 0.5, 1.0), resultID="one", inputD
         title, figures = f"{scan.GetName()} MAPDiff", {"guard_drift": 0.02}
         attributes = outputs.doseAttributes(resultID, title, dose, inputDose, figures)
         nodes[dose] = finished(loaded.addTo(scene, outputs.doseName(scan.GetName(), dose), attributes))
-        nodes[dose].SetAttribute(outputs.COMPLETE, "1")
+        nodes[dose].SetAttribute(outputs.COMPLETE, "1" if complete else "0")
         slicer.util.arrayFromVolume(nodes[dose])[:] *= factor(dose) if factor else 1 + dose
     return nodes
 
@@ -138,6 +138,16 @@ def load_parts(application, monkeypatch, bundles):
     import MAPDiff
 
     return MAPDiff.MAPDiffLogic()
+
+
+def replace_worker(monkeypatch, folder, script):
+    """Another program in the place of PythonSlicer; it starts in the job's folder."""
+    from MAPDiffPanelLib import process
+
+    program = folder / "PythonSlicer"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(process, "pythonExecutable", lambda: str(program))
 
 
 def body_voxels() -> np.ndarray:

@@ -20,21 +20,12 @@ from Testing.slicer.panel import (
     body_voxels,
     leftovers,
     make_volume,
+    replace_worker,
     result_nodes,
 )
 from Testing.workers import alive
 
 pytest_plugins = ["Testing.slicer.fixtures"]
-
-
-def replace_worker(monkeypatch, folder, script):
-    """Another program in the place of PythonSlicer; it starts in the job's folder."""
-    from MAPDiffPanelLib import process
-
-    program = folder / "PythonSlicer"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(process, "pythonExecutable", lambda: str(program))
 
 
 def test_a_worker_that_does_not_listen_is_ended_with_its_children(panel, application, monkeypatch, tmp_path):
@@ -169,9 +160,9 @@ def test_a_disk_that_is_really_full_is_said_and_nothing_is_left(panel, applicati
     if shutil.which("mount") is None or subprocess.run(mounted, capture_output=True).returncode:
         pytest.skip("a small disk cannot be mounted here")
     try:
-        from MAPDiffPanelLib import run
+        from MAPDiffPanelLib import job_folder
 
-        monkeypatch.setattr(run, "_temporaryPath", lambda: str(tmp_path))
+        monkeypatch.setattr(job_folder, "temporaryPath", lambda: str(tmp_path))
         panel._parameterNode.inputDose = "1/20"
         panel.ui.denoiseButton.click()
         assert standin.pump(lambda: not panel.logic.running, SECONDS)

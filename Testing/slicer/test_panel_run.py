@@ -279,7 +279,6 @@ def test_reloading_while_a_run_goes_on_ends_it_and_the_new_panel_works(panel, ap
     fresh = slicer.modules.mapdiff.widgetRepresentation().self()
     assert fresh is not panel and not fresh.logic.running
     assert type(fresh.options) is not type(panel.options), "the parts are loaded anew as well"
-    fresh.enter()
     fresh._parameterNode.steps, fresh._parameterNode.samples = 0, 0
     assert fresh.ui.denoiseButton.enabled, fresh.ui.denoiseButton.toolTip
     fresh.ui.denoiseButton.click()

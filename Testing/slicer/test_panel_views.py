@@ -184,7 +184,7 @@ def test_a_layout_taken_from_the_toolbar_is_the_users_own_and_the_buttons_follow
 def test_closing_the_scene_leaves_no_word_of_the_result(compared, application):
     panel, _scan, _nodes = compared
     press(panel, panel.ui.mipButton)
-    panel._report("Done: 4 doses.")
+    panel.run.say("Done: 4 doses.")
     panel.ui.progressBar.value = 1000
     application.scene.Clear(0)
     assert application.layout_manager.layout == 0

@@ -21,10 +21,11 @@ def _add_export(command_line: CommandLine) -> None:
         "export --run-folder runs/mine --calibration calibration.json --validation cases/validation"
         " --cases cases/train --output mine",
     )  # fmt: skip
-    parser.add_argument("--run-folder", type=Path, required=True, metavar="DIR", help="folder of the run")
-    parser.add_argument("--calibration", type=Path, required=True, metavar="FILE", help="calibration.json")
+    add = parser.add_argument_group("what was trained").add_argument
+    add("--run-folder", type=Path, required=True, metavar="DIR", help="folder of the run")
+    add("--calibration", type=Path, required=True, metavar="FILE", help="calibration.json")
+    add("--cases", type=Path, required=True, metavar="DIR", help="the training cases, for the record")
     _add_fitted_on(parser)
-    parser.add_argument("--cases", type=Path, required=True, metavar="DIR", help="the training cases, for the record")
     parser.add_argument(
         "--description", default="Multi-anchor guided diffusion for whole-body FDG PET", help="one line on the model"
     )
@@ -58,8 +59,9 @@ def _refit(options: argparse.Namespace) -> None:
 
 def _add_fitted_on(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="bundle; DIR's name is its name")
-    parser.add_argument("--validation", type=Path, required=True, metavar="DIR", help="folder of validation cases")
-    parser.add_argument(
+    add = parser.add_argument_group("fitted on").add_argument
+    add("--validation", type=Path, required=True, metavar="DIR", help="folder of validation cases")
+    add(
         "--other-scanners", type=Path, metavar="DIR",
         help="more of them, of scanners that training lacks: what is fitted has to help there too (default: none)",
     )  # fmt: skip

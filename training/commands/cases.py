@@ -44,21 +44,22 @@ def _add_simulate(command_line: CommandLine) -> None:
         GROUP, "simulate", "make simulated cases: body, scanner, every dose; what is there is kept", _simulate,
         "simulate --split train --seeds 0-63 --output cases --jobs 2",
     )  # fmt: skip
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder; cases go into DIR/SPLIT")
-    parser.add_argument("--split", required=True, choices=SPLITS, help="external: scanners unlike those of the others")
-    parser.add_argument("--seeds", required=True, type=number_range, metavar="A-B", help="one case for each, as 0-63")
-    parser.add_argument(
-        "--size", default="full", choices=SIZES, help="of the grid: full 256 x 128 x 128, small half, fine twice that"
-    )
-    parser.add_argument(
+    add = parser.add_argument_group("which cases").add_argument
+    add("--output", required=True, metavar="DIR", help="folder; cases go into DIR/SPLIT")
+    add("--split", required=True, choices=SPLITS, help="external: scanners unlike those of the others")
+    add("--seeds", required=True, type=number_range, metavar="A-B", help="one case for each, as 0-63")
+    add = parser.add_argument_group("what they are like").add_argument
+    add("--size", default="full", choices=SIZES, help="of the grid: full 256 x 128 x 128, small half, fine twice that")
+    add(
         "--doses", type=dose_list, default=DOSES, metavar="DOSES",
         help=f"fractions of the full dose (default: {','.join(f'{dose:g}' for dose in DOSES)})",
     )  # fmt: skip
-    parser.add_argument(
+    add(
         "--lesions", type=number_range, default=range(LESIONS[0], LESIONS[1] + 1), metavar="A-B",
         help=f"lesions in a body (default: {LESIONS[0]}-{LESIONS[1]})",
     )  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="cases at a time")
+    add = parser.add_argument_group("computation").add_argument
+    add("--jobs", type=int, default=1, metavar="N", help="cases at a time")
 
 
 def _simulate(options: argparse.Namespace) -> None:

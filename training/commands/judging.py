@@ -107,14 +107,15 @@ def _add_bench(command_line: CommandLine) -> None:
         GROUP, "bench", "measure seconds and memory beside other methods: a table, JSON and a plot of growth", _bench,
         "bench --sizes small quadra --parts arrays end-to-end --output bench-speed",
     )  # fmt: skip
-    add = parser.add_argument
-    add("--output", type=Path, default=Path("demo/bench-speed"), metavar="DIR", help="folder for the results")
+    add = parser.add_argument_group("what to measure").add_argument
     add("--sizes", nargs="+", choices=SCANS, default=["small"], help="scans, in this order (default: small)")
     add("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure (default: all)")
     add("--repeats", type=int, default=5, metavar="N", help="runs whose median counts")
     add("--budget", type=float, default=120.0, metavar="SECONDS", help="after which no further run begins")
     add("--edge", type=int, metavar="VOXELS", help="of the cube that is measured (default: 96, on a GPU 256)")
     add("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="name or folder of a model bundle")
+    add = parser.add_argument_group("computation and results").add_argument
+    add("--output", type=Path, default=Path("demo/bench-speed"), metavar="DIR", help="folder for the results")
     add("--device", default="cpu", metavar="NAME", help="cpu, cuda or cuda:0")
 
 
@@ -131,12 +132,12 @@ def _add_submit_udpet(command_line: CommandLine) -> None:
     )  # fmt: skip
     parser.add_argument("root", type=Path, metavar="DIR", help="folder of the test set: NIfTI files and their CSV")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for submission/ and restored/")
-    parser.add_argument("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="name or folder of a model bundle")
-    _add_device(parser.add_argument)
-    parser.add_argument("--samples", type=int, metavar="N", help="samples to average (default: the bundle's)")
-    parser.add_argument(
-        "--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do the work, or its file (default: none)"
-    )
+    add = parser.add_argument_group("model").add_argument
+    add("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="name or folder of a model bundle")
+    add("--samples", type=int, metavar="N", help="samples to average (default: the bundle's)")
+    add = parser.add_argument_group("computation").add_argument
+    _add_device(add)
+    add("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do the work, or its file (default: none)")
 
 
 def _submit_udpet(options: argparse.Namespace) -> None:

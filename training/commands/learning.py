@@ -51,13 +51,11 @@ def _add_train(command_line: CommandLine) -> None:
         "--start-from", type=Path, nargs="+", default=(), metavar="DIR",
         help="runs, checkpoints or bundles: a fresh run begins with their mean weights (default: random weights)",
     )  # fmt: skip
-    _add_settings(parser)
-    parser.add_argument(
+    _add_settings(parser).add_argument(
         "--calibration", type=Path, metavar="FILE", help="calibration.json (default: the timesteps of the config)"
     )
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes that cut patches (default: as the device needs)"
-    )
+    add = parser.add_argument_group("computation").add_argument
+    add("--workers", type=int, metavar="N", help="processes that cut patches (default: as the device needs)")
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -80,10 +78,11 @@ def _taus(calibration: Path) -> list[int]:
     return [taus[f"{dose:g}"] for dose in ANCHOR_DOSES]
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("settings").add_argument
-    add("--config", required=True, metavar="NAME", help="a name in training/configs or a .json file")
-    _add_set(add)
+def _add_settings(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    settings = parser.add_argument_group("settings")
+    settings.add_argument("--config", required=True, metavar="NAME", help="a name in training/configs or a .json file")
+    _add_set(settings.add_argument)
+    return settings
 
 
 def _add_set(add) -> None:

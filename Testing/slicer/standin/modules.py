@@ -8,6 +8,7 @@ import sys
 import types
 
 from PySide6 import QtWidgets
+from PySide6.QtCore import Property
 
 from .facade import facade_class, wrap
 from .mrml_widgets import qMRMLWidget
@@ -95,14 +96,16 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
         self._python_widget.setup()
 
     def enter(self):
-        if not self._entered and hasattr(self.self(), "enter"):
+        entered, self._entered = self._entered, True
+        if not entered and hasattr(self.self(), "enter"):
             self.self().enter()
-        self._entered = True
 
     def exit(self):
-        if self._entered and hasattr(self.self(), "exit"):
+        entered, self._entered = self._entered, False
+        if entered and hasattr(self.self(), "exit"):
             self.self().exit()
-        self._entered = False
+
+    isEntered = Property(bool, lambda self: self._entered)
 
 
 def widget_class():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6 import QtWidgets
+from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
 
 from .scene_events import SceneEvents
@@ -30,6 +30,12 @@ class qMRMLWidget(QtWidgets.QWidget):
 
 def _rebuild(selector):
     selector._rebuild()
+
+
+class qMRMLSortFilterProxyModel(QtCore.QObject):
+    """What a node selector leaves out beyond types and attributes."""
+
+    hiddenNodeIDs = stored("QStringList", "hiddenNodeIDs", [], lambda self: self.parent()._rebuild())
 
 
 class qMRMLNodeComboBox(QtWidgets.QWidget):
@@ -65,6 +71,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._events = SceneEvents()
         self._combo = QtWidgets.QComboBox()
         self._combo.setMinimumContentsLength(12)
+        self._filter = qMRMLSortFilterProxyModel(self)
         row = QtWidgets.QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self._combo)
@@ -95,7 +102,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             return False
         if self.nodeTypes and not self.showChildNodeTypes and node.GetClassName() not in self.nodeTypes:
             return False
-        if node.GetHideFromEditors() and not self.showHidden:
+        if node.GetHideFromEditors() and not self.showHidden or node.GetID() in self._filter.hiddenNodeIDs:
             return False
         for (kind, name), value in self._attributes.items():
             if node.IsA(kind) and (node.GetAttribute(name) is None or value not in (None, node.GetAttribute(name))):
@@ -136,6 +143,9 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def setCurrentNodeIndex(self, index):
         nodes = self.nodes()
         self.setCurrentNode(nodes[index] if 0 <= index < len(nodes) else None)
+
+    def sortFilterProxyModel(self):
+        return self._filter
 
     def nodeCount(self):
         return len(self.nodes())

@@ -15,7 +15,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from PySide6 import QtCore, QtWidgets  # noqa: E402
 
-from . import mrml_widgets, scripted, small_modules  # noqa: E402
+from . import dicom, mrml_widgets, scripted, small_modules  # noqa: E402
 from .application import Application  # noqa: E402
 from .dialogs import dialogs  # noqa: E402
 from .facade import facade_class, unwrap, wrap  # noqa: E402
@@ -41,7 +41,7 @@ class StandIn:
 
     def __init__(self):
         self.errors, self.dialogs, self.slot_times = errors, dialogs, times
-        self.installer, self.sample_data = small_modules.Installer(), []
+        self.sample_data = []
         self._before, self._path = dict(sys.modules), list(sys.path)
         self._folder = tempfile.TemporaryDirectory(prefix="standin-")
         for form in (QtCore.QSettings.Format.NativeFormat, QtCore.QSettings.Format.IniFormat):
@@ -89,6 +89,7 @@ class StandIn:
             self.scene, self.modules, self.layout_manager, self.application_logic, self._folder.name
         )
         slicer.mrmlScene, slicer.app, slicer.modules, slicer.selfTests = self.scene, self._application, self.modules, {}
+        slicer.dicomDatabase = dicom.DicomDatabase()
         slicer.qSlicerScriptedLoadableModule = qSlicerScriptedLoadableModule
         slicer.qSlicerScriptedLoadableModuleWidget = widget_class()
         for name, kind in vars(mrml_widgets).items():
@@ -110,8 +111,7 @@ class StandIn:
             "slicer.ScriptedLoadableModule": module,
             "slicer.parameterNodeWrapper": wrapper,
             "slicer.i18n": small_modules.i18n(),
-            "slicer.packaging": small_modules.packaging(self.installer),
-            "PyTorchUtils": small_modules.pytorch_utils(self.installer),
+            "PyTorchUtils": small_modules.pytorch_utils(),
             "SampleData": small_modules.sample_data(self.sample_data),
         }
         sys.modules.update(placed)
@@ -158,6 +158,10 @@ class StandIn:
         dock.setWidget(scroll)
         unwrap(self.main_window).addDockWidget(QtCore.Qt.DockWidgetArea.LeftDockWidgetArea, dock)
         unwrap(self.main_window).show()
+
+    def load_dicom(self, folder):
+        """What Slicer's own DICOM module makes of a series: a volume without units."""
+        return dicom.load_series(self.scene, self._slicer.dicomDatabase, folder)
 
     def close_module(self, name):
         """exit(), then cleanup(), as when Slicer unloads it."""

@@ -20,8 +20,18 @@ QSlider QSpinBox QStackedWidget QTabWidget QTableWidget QTextBrowser QTimer QToo
 ctkCheckableComboBox ctkCollapsibleButton ctkCollapsibleGroupBox ctkComboBox ctkDirectoryButton ctkDoubleSlider
 ctkDoubleSpinBox ctkMessageBox ctkPathLineEdit ctkPushButton ctkSliderWidget
 qMRMLLayoutManager qMRMLNodeComboBox qMRMLSegmentSelectorWidget qMRMLSliceControllerWidget qMRMLSliceView
-qMRMLSliceWidget qMRMLTableView qMRMLThreeDView qMRMLThreeDWidget qMRMLWidget
+qMRMLSliceWidget qMRMLSortFilterProxyModel qMRMLTableView qMRMLThreeDView qMRMLThreeDWidget qMRMLWidget
 """.split()
+
+# Of the application, which has not been read off: as its header declares it (qSlicerAbstractModuleWidget.h).
+DECLARED = {
+    "qSlicerScriptedLoadableModuleWidget": {
+        "base": "qMRMLWidget",
+        "properties": {"isEntered": "bool (read only)"},
+        "signals": [],
+        "names": "enter exit isEntered reload self setup",
+    }
+}
 
 
 class Signal(NamedTuple):
@@ -57,7 +67,7 @@ def _classes() -> dict:
 @cache
 def table_of(name: str) -> Table | None:
     """The table of a class by its Qt name; None when it was never read off."""
-    entry = _classes().get(name)
+    entry = _classes().get(name) or DECLARED.get(name)
     if entry is None:
         return None
     base = table_of(entry["base"]) if "base" in entry else Table("", {}, {}, (), frozenset())

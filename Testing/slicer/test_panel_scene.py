@@ -1,0 +1,97 @@
+"""The panel follows the scene by itself: what comes late, what goes, what others than the panel put there."""
+
+from __future__ import annotations
+
+import pytest
+
+from Testing.slicer import standin
+from Testing.slicer.panel import SECONDS, make_result, make_scan, make_volume, open_panel, scan_voxels
+
+pytest_plugins = ["Testing.slicer.fixtures"]
+
+
+def test_after_reload_the_shown_panel_works_at_once_with_its_keys(panel):
+    import slicer
+
+    panel.onReload()
+    fresh = slicer.modules.mapdiff.widgetRepresentation().self()
+    assert fresh is not panel and fresh._parameterNode is not None and fresh._shortcuts
+    assert fresh.ui.denoiseButton.enabled, fresh.ui.denoiseButton.toolTip
+    fresh.cleanup()
+
+
+def test_a_module_that_is_reloaded_while_another_is_shown_takes_no_keys(panel):
+    import slicer
+
+    slicer.modules.mapdiff.widgetRepresentation().exit()
+    panel.onReload()
+    fresh = slicer.modules.mapdiff.widgetRepresentation().self()
+    assert fresh._shortcuts == []
+    fresh.cleanup()
+
+
+def test_a_volume_whose_voxels_come_after_its_node_can_be_restored(panel, application):
+    import slicer
+
+    node = application.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "from an array")
+    panel._parameterNode.inputVolume = node
+    assert "no voxels" in panel.ui.denoiseButton.toolTip
+    slicer.util.updateVolumeFromArray(node, scan_voxels())
+    assert standin.pump(lambda: panel.ui.denoiseButton.enabled, SECONDS), panel.ui.denoiseButton.toolTip
+    assert "20 x 22 x 24" in panel.ui.scanLabel.text
+
+
+def test_units_that_come_after_the_voxels_are_shown(panel, application):
+    from MAPDiffPanelLib.units import setUnits, suvUnits
+
+    node = make_volume(application.scene, scan_voxels(), "units later")
+    panel._parameterNode.inputVolume = node
+    assert "units unknown" in panel.ui.scanLabel.text
+    setUnits(node, *suvUnits())
+    assert standin.pump(lambda: "SUVbw" in panel.ui.scanLabel.text, SECONDS), panel.ui.scanLabel.text
+
+
+def test_the_first_scan_that_comes_into_an_empty_scene_is_chosen(application, monkeypatch, bundles):
+    panel = open_panel(application, monkeypatch, bundles)
+    node = make_volume(application.scene, scan_voxels())
+    assert standin.pump(lambda: panel._parameterNode.inputVolume is node, SECONDS)
+    make_volume(application.scene, scan_voxels(), "another")
+    standin.pump(lambda: not panel.scan.waiting, SECONDS)
+    assert panel._parameterNode.inputVolume is node
+
+
+def test_restored_doses_are_no_scans_to_restore_also_when_the_scan_goes(panel, application):
+    scan = panel._parameterNode.inputVolume
+    make_result(application.scene, scan)
+    selector = panel.ui.inputSelector
+    assert standin.pump(lambda: selector.nodeCount() == 1, SECONDS)
+    assert panel.results.result is not None and selector.currentNode() is scan
+    application.scene.RemoveNode(scan)
+    assert selector.currentNode() is None and panel._parameterNode.inputVolume is None
+    other = make_scan(application.scene, "another", study=False)
+    assert standin.pump(lambda: panel._parameterNode.inputVolume is other, SECONDS)
+
+
+def test_a_result_of_the_console_is_seen_and_so_is_its_end(panel, application):
+    from MAPDiffPanelLib.outputs import COMPLETE
+
+    nodes = make_result(application.scene, panel._parameterNode.inputVolume, complete=False)
+    assert standin.pump(lambda: panel.ui.resultSelector.currentText.endswith("(incomplete)"), SECONDS)
+    for node in nodes.values():
+        node.SetAttribute(COMPLETE, "1")
+    assert standin.pump(lambda: "(incomplete)" not in panel.ui.resultSelector.currentText, SECONDS)
+
+
+@pytest.mark.parametrize("count, words", [(1, "Done: 1 dose."), (2, "Done: 2 doses.")])
+def test_one_dose_is_one_and_two_are_many(panel, count, words):
+    from MAPDiffPanelLib.run import doneWords
+
+    assert doneWords(count) == words
+
+
+def test_labels_end_with_a_colon(panel):
+    import slicer
+
+    labels = [label.text for label in slicer.util.findChildren(panel.parent, className="QLabel")]
+    beside = {"Low-dose PET", "Its dose", "Model", "Doses", "Device", "Samples", "Seed", "Result", "Dose", "View"}
+    assert {f"{text}:" for text in beside} <= set(labels) and not beside & set(labels)
