@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from MAPDiffLib import __version__
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.model.bundle import BUILT_IN
 from Testing import tiny
@@ -25,6 +27,7 @@ from training.evaluation.results import (
     results_page,
     short_table,
     worth,
+    write_results,
 )
 from training.evaluation.results_figure import draw_results
 
@@ -145,6 +148,32 @@ def test_a_fresh_table_makes_a_page_and_a_figure(tmp_path):
     assert "33 % less error than the best Gaussian" in short_table(kept)
     draw_results(kept, tmp_path / "doses.png")
     assert (tmp_path / "doses.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_table_replaces_the_results_of_a_checkout(tmp_path):
+    for name in ("docs/results.json", "README.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(PROJECT / name, tmp_path / name)
+    shutil.copytree(CARD.parent, tmp_path / "bundle", ignore=shutil.ignore_patterns("*.safetensors"))
+    means = {"internal": {"1/20": {"input": score(0.4), "Gaussian 6 mm": score(0.2), "MAP-Diff (mine)": score(0.1234)}}}
+    (tmp_path / "table.json").write_text(json.dumps({"version": 4, "facts": {}, "means": means, "against_best": []}))
+    written = write_results(tmp_path, tmp_path / "bundle", tmp_path / "table.json")
+    assert [path.name for path in written] == ["results.md", "README.md", "MODEL_CARD.md", "doses.png"]
+    assert json.loads(text_of(tmp_path / "docs" / "results.json"))["means"] == means
+    assert "0.1234 / 40.00" in text_of(tmp_path / "README.md") and "0.1234" in text_of(written[0])
+    assert text_of(written[2]) == text_of(CARD)
+
+
+def test_the_model_card_has_its_parts_in_order_and_five_limits():
+    text = text_of(CARD)
+    wanted = ["Intended use", "Out of scope", "Data", "Training", "Scores", "Limits", "Licence"]
+    assert re.findall(r"^## (.*)$", text, re.M) == wanted
+    assert re.findall(r"^(\d)\. ", text, re.M) == list("12345")
+
+
+def test_the_citation_and_the_changes_know_the_version():
+    assert f"version: {__version__}\n" in text_of(PROJECT / "CITATION.cff")
+    assert f"## {__version__}" in text_of(PROJECT / "CHANGELOG.md")
 
 
 def test_pictures_of_the_documentation_are_small():
