@@ -84,7 +84,6 @@ class MAPDiffParameterNode:
     bundle: str = DEFAULT_BUNDLE
     doses: str = ""
     device: str = "auto"
-    steps: Annotated[int, WithinRange(0, 1000)] = 0
     samples: Annotated[int, WithinRange(0, 64)] = 0
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
     result: str = ""
@@ -283,8 +282,8 @@ class MAPDiffLogic(ScriptedLoadableModuleLogic):
         """Whether a run is under way."""
         return self.run is not None and self.run.running
 
-    def denoise(self, volumeNode, doses=None, inputDose=None, bundle=DEFAULT_BUNDLE, device="auto", steps=None,
-                samples=None, seed=0, waitForCompletion=True, onDose=None, onProgress=None, onWarning=None,
+    def denoise(self, volumeNode, doses=None, inputDose=None, bundle=DEFAULT_BUNDLE, device="auto", samples=None,
+                seed=0, waitForCompletion=True, onDose=None, onProgress=None, onWarning=None,
                 onFinished=None):  # fmt: skip
         """Restores a volume. Returns {dose: volume node}, all of them unless waitForCompletion is False.
 
@@ -293,7 +292,7 @@ class MAPDiffLogic(ScriptedLoadableModuleLogic):
         outcome "done", "cancelled" or "failed". Raises ValueError for what cannot work, RuntimeError when a run that
         is waited for fails.
         """
-        fields = {"bundle": bundle, "device": device, "steps": steps, "samples": samples, "seed": seed}
+        fields = {"bundle": bundle, "device": device, "samples": samples, "seed": seed}
         fields["doses"] = None if doses is None else tuple(parse_dose(dose) for dose in doses)
         fields["input_dose"] = None if inputDose is None else parse_dose(inputDose)
         callbacks = {"onDose": onDose, "onProgress": onProgress, "onWarning": onWarning, "onFinished": onFinished}

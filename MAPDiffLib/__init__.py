@@ -12,7 +12,7 @@ _PLACES = {
     "write_volume": "scan.volume",
     "load_bundle": "model.bundle",
     "restore": "restoration.restore",
-    "RestoreOptions": "restoration.restore",
+    "RestoreOptions": "job",
 }
 __all__ = [*_PLACES, "__version__"]
 

@@ -164,7 +164,7 @@ def _bundles(options: argparse.Namespace) -> int:
 
     if options.action == "show":
         bundle = load_bundle(options.name)
-        print(json.dumps({"folder": str(bundle.folder), **bundle.manifest}, indent=2))
+        print(json.dumps({"folder": str(bundle.folder), **bundle.manifest.to_dict()}, indent=2))
         return EXIT_DONE
     for bundle in list_bundles():
         print(f"{bundle['name']}  {bundle['bytes'] / 1e6:.1f} MB  {bundle['problem'] or bundle['description']}")
@@ -174,7 +174,7 @@ def _bundles(options: argparse.Namespace) -> int:
 def _job(options: argparse.Namespace) -> Job:
     doses = parse_doses(options.doses) if options.doses is not None else None
     input_dose = parse_dose(options.input_dose) if options.input_dose is not None else None
-    same = "input output bundle device precision steps samples seed tile gpu_memory_gb format overwrite".split()
+    same = "input output bundle device precision samples seed tile gpu_memory_gb format overwrite".split()
     return Job(doses=doses, input_dose=input_dose, **{name: getattr(options, name) for name in same})
 
 
@@ -249,7 +249,6 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     )  # fmt: skip
     add = parser.add_argument_group("model").add_argument
     add("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="name or folder of a model bundle")
-    add("--steps", type=int, metavar="N", help="diffusion steps a sample (default: the bundle's)")
     add("--samples", type=int, metavar="N", help="samples to average (default: the bundle's)")
     add("--seed", type=int, default=0, metavar="N", help="same seed, same result")
     add = parser.add_argument_group("computation").add_argument

@@ -28,31 +28,23 @@ SMALLEST_DOSE = 0.001  # what the three decimals of a file name can tell apart
 
 
 @dataclass(frozen=True)
-class Job:
-    """What to restore and how; None leaves the choice to the bundle or the scan. InputError for anything impossible.
+class RestoreOptions:
+    """What a user may choose of a restoration; None and "auto" leave the choice to the bundle and the scan. InputError
+    for anything impossible.
 
-    `input` is a volume file or a folder of DICOM slices, `output` a folder; doses are fractions of full dose. An
-    `input_dose` of None is assumed to be 1/20 or near it, and every result says so.
+    Doses are fractions of full dose. An `input_dose` of None is assumed to be 1/20 or near it, as every result says.
     """
 
-    input: str
-    output: str
-    bundle: str = DEFAULT_BUNDLE
     doses: tuple[float, ...] | None = None
     input_dose: float | None = None
     device: str = "auto"
     precision: str = "auto"
-    steps: int | None = None
     samples: int | None = None
     seed: int = 0
     tile: int | None = None
     gpu_memory_gb: float | None = None
-    format: str | None = None
-    overwrite: bool = False
 
     def __post_init__(self):
-        for name in ("input", "output", "bundle"):
-            _check_text(name, getattr(self, name))
         if self.doses is not None:
             object.__setattr__(self, "doses", _checked_doses(self.doses))
         if self.input_dose is not None:
@@ -62,13 +54,31 @@ class Job:
             raise InputError(f"device is {self.device!r}; auto, cpu, cuda or cuda:0 (its number) is needed")
         _check_choice("precision", self.precision, PRECISIONS)
         _check_memory("gpu_memory_gb", self.gpu_memory_gb)
-        _check_choice("format", self.format, (None, *FORMATS))
-        _check_whole("steps", self.steps, 1, 1000)
         _check_whole("samples", self.samples, 1, 64)
         _check_whole("tile", self.tile, 16, 1024)
         if self.seed is None:
             raise InputError("seed is missing; a whole number is needed")
         _check_whole("seed", self.seed, 0, 2**31 - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(RestoreOptions):
+    """What to restore and how: the options of a restoration, and what they are for. InputError as there.
+
+    `input` is a volume file or a folder of DICOM slices, `output` a folder.
+    """
+
+    input: str
+    output: str
+    bundle: str = DEFAULT_BUNDLE
+    format: str | None = None
+    overwrite: bool = False
+
+    def __post_init__(self):
+        for name in ("input", "output", "bundle"):
+            _check_text(name, getattr(self, name))
+        super().__post_init__()
+        _check_choice("format", self.format, (None, *FORMATS))
         _check_choice("overwrite", self.overwrite, (False, True))
 
     @property

@@ -108,7 +108,7 @@ def seeds() -> dict[str, bytes]:
             {
                 "nii-gz": _seeds["nii"],  # compressed by the target, so that the fuzzer reaches what is inside
                 "dicom": (_dicom_folder() / "slice-1.dcm").read_bytes(),
-                "job": json.dumps({"input": "a.nrrd", "output": "b", "doses": [0.1, 1], "steps": 8}).encode(),
+                "job": json.dumps({"input": "a.nrrd", "output": "b", "doses": [0.1, 1], "samples": 8}).encode(),
                 "manifest": (bundle / "bundle.json").read_bytes(),
                 "weights": (bundle / "weights.safetensors").read_bytes(),
                 "message": b'{"type": "progress", "fraction": 0.5, "stage": "full dose", "remaining_s": 1.5}',

@@ -215,7 +215,9 @@ def test_one_scan_is_read_while_another_is_restored(bundle, tmp_path):
     from threading import Event, Lock, Thread
 
     folder = scans(tmp_path / "in", 1)
-    job = Job(str(folder / "scan-00.nii.gz"), str(tmp_path / "out"), bundle, (1.0,), 0.05)
+    job = Job(
+        input=str(folder / "scan-00.nii.gz"), output=str(tmp_path / "out"), bundle=bundle, doses=(1.0,), input_dose=0.05
+    )  # fmt: skip
     turn, asked, seen = Lock(), Event(), []
 
     class Turn:
@@ -315,6 +317,6 @@ def test_two_workers_share_a_batch_and_one_may_die(bundle, tmp_path, cluster):
 def test_a_scheduler_that_does_not_answer_is_refused(bundle, tmp_path, monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr("MAPDiffLib.jobs.cluster.CONNECT_S", 1)
-    job = Job("scan.nii.gz", str(tmp_path / "out" / "scan"), bundle)
+    job = Job(input="scan.nii.gz", output=str(tmp_path / "out" / "scan"), bundle=bundle)
     with pytest.raises(InputError, match="no Dask scheduler answers"):
         restore_batch([job], tmp_path / "out", scheduler="tcp://127.0.0.1:9")

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 
 from MAPDiffLib.errors import BundleError
 from MAPDiffLib.model.bundle import WEIGHTS_LIMIT_BYTES, list_bundles, load_bundle, save_bundle
-from MAPDiffLib.model.manifest import check_manifest
+from MAPDiffLib.model.manifest import FORMAT_VERSION, Fit, WideNoise, parse_manifest
 from MAPDiffLib.model.network import DenoisingUNet
 from MAPDiffLib.model.quantisation import pack, rounded
 from Testing import tiny
@@ -48,8 +48,8 @@ def change(folder, edit):
 def test_a_saved_bundle_loads_with_the_same_weights_ready_for_inference(made):
     saved = tiny.tiny_weights()
     bundle = load_bundle(made)
-    assert (bundle.name, bundle.folder, bundle.network.config) == ("tiny", made, tiny.CONFIG)
-    assert bundle.sha256 == hashlib.sha256((made / "weights.safetensors").read_bytes()).hexdigest()
+    assert (bundle.manifest.name, bundle.folder, bundle.network.config) == ("tiny", made, tiny.CONFIG)
+    assert bundle.manifest.weights_sha256 == hashlib.sha256((made / "weights.safetensors").read_bytes()).hexdigest()
     assert not bundle.network.training and not any(p.requires_grad for p in bundle.network.parameters())
     assert all(torch.equal(tensor, saved[name]) for name, tensor in bundle.network.state_dict().items())
 
@@ -139,16 +139,15 @@ def test_a_path_that_is_no_bundle_folder_is_refused(tmp_path):
             load_bundle(tmp_path / path)
 
 
-def estimate(manifest, *timesteps):
+def weigh(manifest, *timesteps):
     """A fit whose path stops at these timesteps."""
-    weights = {str(t): 0.5 for t in timesteps}
-    manifest["sampling"]["fits"][0].update(combine={"1": {"estimate": weights}})
+    manifest["sampling"]["fits"][0].update(ensemble_weights={str(t): 0.5 for t in timesteps})
 
 
 EDITS = {
-    "format_version is 5.*update MAPDiff": lambda m: m.update(format_version=5),
+    f"format_version is {FORMAT_VERSION + 1}.*update MAPDiff": lambda m: m.update(format_version=FORMAT_VERSION + 1),
     "format_version is 1.*export its run again": lambda m: m.update(format_version=1),
-    "format_version is '4'": lambda m: m.update(format_version="4"),
+    "format_version is '5'": lambda m: m.update(format_version="5"),
     "lacks .'sampling'": lambda m: m.pop("sampling"),
     "unknown keys .'script'": lambda m: m.update(script="import os"),
     "name is '../x'": lambda m: m.update(name="../x"),
@@ -173,17 +172,17 @@ EDITS = {
     "sampling has unknown keys .'samples'": lambda m: m["sampling"].update(samples=4),
     "fits.0. lacks .'samples'": lambda m: m["sampling"]["fits"][0].pop("samples"),
     "fits.0..samples is 0": lambda m: m["sampling"]["fits"][0].update(samples=0),
-    "fits.0. weighs the timesteps .'50', '600'. .* the first and the last among them": lambda m: estimate(m, 600, 50),
-    "fits.0. weighs the timesteps .'600', '999'. .* the first and the last": lambda m: estimate(m, 999, 600),
-    "fits.0. weighs the timesteps .'50', '700', '999'. .* some of": lambda m: estimate(m, 999, 700, 50),
+    "fits.0. weighs the timesteps .'50', '600'. .* the first and the last among them": lambda m: weigh(m, 600, 50),
+    "fits.0. weighs the timesteps .'600', '999'. .* the first and the last": lambda m: weigh(m, 999, 600),
+    "fits.0. weighs the timesteps .'50', '700', '999'. .* some of": lambda m: weigh(m, 999, 700, 50),
     "sampling.fits is .]": lambda m: m["sampling"].update(fits=[]),
     "fits.0. is 7": lambda m: m["sampling"].update(fits=[7]),
     "fits.0. lacks .'input_dose'": lambda m: m["sampling"]["fits"][0].pop("input_dose"),
     "input doses of sampling.fits are .0.05, 0.05.*rise": lambda m: m["sampling"]["fits"].append(
         m["sampling"]["fits"][0]
     ),
-    "combine.'0.1'..anchored is 'all'": lambda m: m["sampling"]["fits"][0].update(combine={"0.1": {"anchored": "all"}}),
-    "estimate.'50'. is None": lambda m: m["sampling"]["fits"][0].update(combine={"1": {"estimate": {"50": None}}}),
+    "ensemble_weights is .]": lambda m: m["sampling"]["fits"][0].update(ensemble_weights=[]),
+    "ensemble_weights.'50'. is None": lambda m: m["sampling"]["fits"][0].update(ensemble_weights={"50": None}),
     "intensity.transform is 'exec'": lambda m: m["intensity"].update(transform="exec"),
     "intensity.body_mean is 0": lambda m: m["intensity"].update(body_mean=0),
     "input_doses is .]": lambda m: m.update(input_doses=[]),
@@ -232,7 +231,7 @@ def places(content, path=()):
 
 WHOLE = {
     **tiny.manifest_fields(),
-    "format_version": 3,
+    "format_version": FORMAT_VERSION,
     "network": {"widths": [4, 8], "blocks": 1, "embedding": 8},
     "weights_sha256": "0" * 64,
 }
@@ -247,9 +246,23 @@ def test_no_value_anywhere_in_a_manifest_causes_anything_but_a_clear_refusal(pat
         part = part[key]
     part[path[-1]] = value
     try:
-        check_manifest(manifest, "bundle.json")
+        parse_manifest(manifest, "bundle.json")
     except BundleError as error:
         assert str(error).startswith("bundle.json: ")
+
+
+def test_a_manifest_is_parsed_once_into_what_it_says_and_written_back_the_same():
+    content = copy.deepcopy(WHOLE)
+    content["sampling"]["fits"][0] |= {
+        "ensemble_weights": {"999": 0.75, "50": 0.25}, "noise_voxels": [1.5, 2.0],
+        "wide_noise": {"mm3": 400.0, "power": 0.8},
+    }  # fmt: skip
+    manifest = parse_manifest(content, "bundle.json")
+    assert manifest.fits == (Fit(0.05, 2, {999: 0.75, 50: 0.25}, 1.0, (1.5, 2.0), WideNoise(400.0, 0.8)),)
+    assert (manifest.network, manifest.anchors[1].tau) == (tiny.CONFIG, 400)
+    assert manifest.dose_calibration.scatter == 0.1
+    assert parse_manifest(json.loads(json.dumps(manifest.to_dict())), "bundle.json") == manifest
+    assert json.loads(json.dumps(manifest.to_dict())) == content
 
 
 def test_weights_that_were_cut_or_altered_are_refused(folder):

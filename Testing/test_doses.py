@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.model.manifest import Anchor, DoseCalibration
 from MAPDiffLib.restoration.doses import (
-    Anchor,
-    DoseCalibration,
     anchor_of,
     anchor_weight,
     dose_label,
+    dose_of_noise,
     match_degradation,
     mix,
     mix_share,
@@ -74,9 +74,9 @@ def test_labels_are_fractions(dose, label):
 
 def test_the_dose_is_read_off_the_noise_and_held_at_the_ends():
     curve = DoseCalibration(doses=(0.01, 0.1, 1.0), noise=(0.4, 0.2, 0.1), scatter=0.1)
-    assert curve.estimate(0.2).dose == pytest.approx(0.1)
-    assert curve.estimate(9.0).dose == pytest.approx(0.01)
-    between = curve.estimate(0.2 * 0.5**0.5)
+    assert dose_of_noise(0.2, curve).dose == pytest.approx(0.1)
+    assert dose_of_noise(9.0, curve).dose == pytest.approx(0.01)
+    between = dose_of_noise(0.2 * 0.5**0.5, curve)
     assert between.dose == pytest.approx(10**-0.5)
     assert between.low == pytest.approx(between.dose * np.exp(-0.1645))
-    assert curve.estimate(0.01).high == 1.0
+    assert dose_of_noise(0.01, curve).high == 1.0

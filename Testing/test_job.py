@@ -28,17 +28,18 @@ from MAPDiffLib.job import (
 
 
 def test_a_written_job_reads_back_as_itself(tmp_path):
-    job = Job(str(tmp_path / "scän 1.nrrd"), str(tmp_path), doses=(1.0, 0.1), input_dose=0.05, steps=8, format="mha")
+    where = {"input": str(tmp_path / "scän 1.nrrd"), "output": str(tmp_path)}
+    job = Job(**where, doses=(1.0, 0.1), input_dose=0.05, samples=8, format="mha")
     assert read_job(write_job(job, tmp_path / "job.json")) == job
 
 
 def test_relative_paths_in_a_job_file_are_relative_to_its_folder(tmp_path):
-    job = read_job(write_job(Job("input.nrrd", "results"), tmp_path / "job.json"))
+    job = read_job(write_job(Job(input="input.nrrd", output="results"), tmp_path / "job.json"))
     assert (job.input, job.output) == (str(tmp_path / "input.nrrd"), str(tmp_path / "results"))
 
 
 def test_doses_are_put_in_ascending_order():
-    assert Job("a", "b", doses=[1, 0.25]).doses == (0.25, 1.0)
+    assert Job(input="a", output="b", doses=[1, 0.25]).doses == (0.25, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -63,9 +64,10 @@ def test_doses_are_put_in_ascending_order():
         ("device", "cuda:x"),
         ("device", None),
         ("precision", "float64"),
-        ("steps", 0),
-        ("steps", 2.5),
         ("samples", True),
+        ("samples", 0),
+        ("samples", 2.5),
+        ("gpu_memory_gb", 0.5),
         ("samples", 65),
         ("seed", -1),
         ("seed", None),
@@ -154,8 +156,8 @@ def test_file_names_say_the_dose_with_three_decimals():
     ],
 )
 def test_results_are_written_in_the_inputs_own_format(name, extension):
-    assert own_extension(name) == extension and Job(name, "b").extension == extension
-    assert Job(name, "b", format="mha").extension == ".mha"
+    assert own_extension(name) == extension and Job(input=name, output="b").extension == extension
+    assert Job(input=name, output="b", format="mha").extension == ".mha"
 
 
 def test_only_what_a_job_writes_counts_as_a_result():

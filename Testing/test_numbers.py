@@ -8,9 +8,10 @@ import torch
 from scipy import ndimage
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.job import RestoreOptions
 from MAPDiffLib.model.bundle import load_bundle
 from MAPDiffLib.restoration.device import Compute, choose_compute
-from MAPDiffLib.restoration.restore import RestoreOptions, restore
+from MAPDiffLib.restoration.restore import restore
 from MAPDiffLib.restoration.tiles import TiledNetwork
 from MAPDiffLib.scan.volume import Volume, check_volume
 
@@ -108,9 +109,8 @@ def test_huge_and_tiny_units_give_the_same_image(bundle, reference, factor):
 def test_without_a_given_dose_huge_and_tiny_units_are_taken_for_the_same_dose(bundle):
     volume, doses = scan(noise=0.5), []
     for factor in (1e-30, 1.0, 1e30):
-        steps = restore(volume.with_voxels(volume.voxels * np.float32(factor)), bundle, RestoreOptions(samples=1))
-        doses.append(next(steps).input_dose)
-        steps.close()
+        restoration = restore(volume.with_voxels(volume.voxels * np.float32(factor)), bundle, RestoreOptions(samples=1))
+        doses.append(next(restoration).input_dose)
     assert doses == pytest.approx([doses[1]] * 3, rel=1e-3)
 
 

@@ -8,48 +8,58 @@ import torch
 from scipy import ndimage
 
 from MAPDiffLib.errors import Cancelled, InputError
+from MAPDiffLib.job import RestoreOptions
 from MAPDiffLib.model.bundle import Bundle
+from MAPDiffLib.model.diffusion import Diffusion
+from MAPDiffLib.model.manifest import Anchor, DoseCalibration, Fit, Manifest, WideNoise
 from MAPDiffLib.model.network import DenoisingUNet, NetworkConfig
 from MAPDiffLib.restoration.doses import mix
+from MAPDiffLib.restoration.facts import measure
 from MAPDiffLib.restoration.noise import noise_volume_mm3, noise_widths
-from MAPDiffLib.restoration.plan import Plan, make_plan
-from MAPDiffLib.restoration.restore import RESULT_S_PER_VOXEL, RestoreOptions, _Progress, restore
+from MAPDiffLib.restoration.plan import make_plan
+from MAPDiffLib.restoration.restore import restore
 from MAPDiffLib.scan.volume import Volume, body_mask
 
-MANIFEST = {
-    "diffusion": {"timesteps": 1000, "schedule": "cosine", "prediction": "x0"},
-    "anchors": [{"dose": d, "tau": t} for d, t in ((0.1, 150), (0.25, 90), (0.5, 50), (1.0, 0))],
-    "sampling": {
-        "timesteps": [999, 150, 90, 50, 25],
-        "fits": [{"input_dose": 0.05, "samples": 2, "combine": {}, "uncertainty_scale": 2.0}],
-    },
-    "input_doses": [0.02, 0.05],
-    "spacing_range_mm": [3.0, 5.0],
-    "intensity": {"transform": "log1p", "body_mean": 0.85},
-    "dose_estimate": {"doses": [0.01, 0.05, 0.25, 1.0], "noise": [0.4, 0.2, 0.1, 0.05], "scatter": 0.2},
-}
+MANIFEST = Manifest(
+    name="shaken",
+    description="random weights",
+    licence="Apache-2.0",
+    weights_sha256="0" * 64,
+    network=NetworkConfig(widths=(8, 16), embedding=16),
+    diffusion=Diffusion(),
+    anchors=tuple(Anchor(d, t) for d, t in ((0.1, 150), (0.25, 90), (0.5, 50), (1.0, 0))),
+    timesteps=(999, 150, 90, 50, 25),
+    fits=(Fit(0.05, 2, {}, 2.0),),
+    input_doses=(0.02, 0.05),
+    spacing_range_mm=(3.0, 5.0),
+    body_mean_suv=0.85,
+    dose_calibration=DoseCalibration((0.01, 0.05, 0.25, 1.0), (0.4, 0.2, 0.1, 0.05), 0.2),
+    training_data={},
+    scores={},
+)
 GIVEN = RestoreOptions(input_dose=0.05, seed=3)
+NARROW = {"noise_voxels": (0.5, 0.5), "wide_noise": WideNoise(100.0, 0.5)}
 
 
-def fitted(bundle: Bundle, **fit) -> Bundle:
+def saying(bundle: Bundle, **changes) -> Bundle:
+    """The bundle with another manifest."""
+    return replace(bundle, manifest=replace(bundle.manifest, **changes))
+
+
+def fitted(bundle: Bundle, **changes) -> Bundle:
     """The bundle with another fit for 1/20 dose."""
-    sampling = bundle.manifest["sampling"]
-    manifest = bundle.manifest | {"sampling": sampling | {"fits": [sampling["fits"][0] | fit]}}
-    return Bundle(bundle.name, bundle.folder, bundle.network, manifest, "0" * 64)
-
-
-NARROW = {"noise_voxels": [0.5, 0.5], "wide_noise": {"mm3": 100.0, "power": 0.5}}
+    return saying(bundle, fits=(replace(bundle.manifest.fits[0], **changes),))
 
 
 @pytest.fixture(scope="module", params=[{}, NARROW], ids=["own grid", "coarser grid"])
 def bundle(tmp_path_factory, request):
     """Twice: a bundle that leaves a scan its grid, and one that has only seen narrower noise."""
     torch.manual_seed(0)
-    network = DenoisingUNet(NetworkConfig(widths=(8, 16), embedding=16))
+    network = DenoisingUNet(MANIFEST.network)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
-    shaken = Bundle("shaken", tmp_path_factory.mktemp("bundle"), network.eval(), MANIFEST, "0" * 64)
+    shaken = Bundle(tmp_path_factory.mktemp("bundle"), network.eval(), MANIFEST)
     return fitted(shaken, **request.param)
 
 
@@ -67,13 +77,9 @@ def volume():
 
 
 def run(volume, bundle, options=GIVEN, **hooks):
-    steps = restore(volume, bundle, options, **hooks)
-    doses = []
-    while True:
-        try:
-            doses.append(next(steps))
-        except StopIteration as end:
-            return doses, end.value
+    """(its doses, the restoration)"""
+    restoration = restore(volume, bundle, options, **hooks)
+    return list(restoration), restoration
 
 
 @pytest.fixture(scope="module")
@@ -93,18 +99,18 @@ def test_geometry_and_units_are_the_inputs(result, volume):
 
 
 def test_the_report_says_on_which_voxels_the_network_worked(result, volume, bundle):
-    coarser = "noise_voxels" in bundle.manifest["sampling"]["fits"][0]
+    coarser = bundle.manifest.fits[0].noise_voxels is not None
     worked = result[1].report["working_spacing_mm"]
     assert worked == (pytest.approx([5.0, 5.0, 4.5], abs=0.1) if coarser else list(volume.spacing_mm))
 
 
 def test_the_report_says_what_dose_the_network_was_told(result, volume, bundle):
     """The volume of the noise, in units of training's, to the power that the bundle says; never below training's."""
-    wide = "wide_noise" in bundle.manifest["sampling"]["fits"][0]
+    wide = bundle.manifest.fits[0].wide_noise is not None
     excess = noise_volume_mm3(noise_widths(volume.voxels, volume.body, volume.spacing_mm)) / 100
-    expected = max(min(MANIFEST["input_doses"]), 0.05 / excess**0.5) if wide else 0.05
+    expected = max(min(MANIFEST.input_doses), 0.05 / excess**0.5) if wide else 0.05
     assert excess > 1.5
-    assert result[1].report["told_dose"] == pytest.approx(expected)
+    assert result[1].report["conditioning_dose"] == pytest.approx(expected)
     assert result[1].report["input"]["dose_used"] == 0.05  # the doses between stay mixes from the scan's own
 
 
@@ -112,13 +118,13 @@ def test_a_user_hears_of_noise_wider_than_any_in_training(volume, bundle):
     heard = []
     next(restore(volume, bundle, GIVEN, report=heard.append))
     said = [event["message"] for event in heard if event["type"] == "warning" and "wider than any" in event["message"]]
-    assert len(said) == ("wide_noise" in bundle.manifest["sampling"]["fits"][0])
+    assert len(said) == (bundle.manifest.fits[0].wide_noise is not None)
 
 
 def test_wide_noise_alone_changes_the_restoration(result, volume, bundle):
-    without = fitted(bundle, wide_noise={"mm3": 1e5, "power": 0.5})
+    without = fitted(bundle, wide_noise=WideNoise(1e5, 0.5))
     same = np.array_equal(run(volume, without)[0][-1].volume.voxels, result[0][-1].volume.voxels)
-    assert same == ("wide_noise" not in bundle.manifest["sampling"]["fits"][0])
+    assert same == (bundle.manifest.fits[0].wide_noise is None)
 
 
 def test_outside_the_body_the_input_is_untouched(result, volume):
@@ -176,16 +182,14 @@ def test_every_dose_knows_all_evaluations(result, volume, bundle):
         assert doses[dose] == pytest.approx(mix(volume.voxels, doses[1.0], 0.05, dose), rel=1e-4, abs=1e-4)
 
 
-def test_an_anchored_share_moves_a_dose_towards_the_estimate_at_its_own_timestep(result, volume, bundle):
-    def with_share(share):
-        return fitted(bundle, combine={"0.5": {"anchored": share}})
-
-    none, half, whole = (run(volume, with_share(share))[0] for share in (0.0, 0.5, 1.0))
-    mixed, between, anchored = (doses[2].volume.voxels for doses in (none, half, whole))
-    assert np.abs(anchored - mixed).max() > 1e-3 * mixed.max()
-    assert between == pytest.approx((mixed + anchored) / 2, rel=1e-4, abs=1e-4)
-    for k in (0, 1, 3):
-        assert np.array_equal(whole[k].volume.voxels, none[k].volume.voxels)
+def test_what_a_restoration_ends_with_is_asked_for_after_its_last_dose(volume, bundle):
+    restoration = restore(volume, bundle, replace(GIVEN, samples=1))
+    next(restoration)
+    for name in ("report", "uncertainty"):
+        with pytest.raises(RuntimeError, match="iterate over its doses first"):
+            getattr(restoration, name)
+    assert [dose.dose for dose in restoration] == [0.25, 0.5, 1.0] and next(restoration, None) is None
+    assert restoration.uncertainty is None and set(restoration.report["doses"]) == {"0.1", "0.25", "0.5", "1"}
 
 
 def test_cancel_is_noticed_between_two_doses(volume, bundle):
@@ -196,45 +200,14 @@ def test_cancel_is_noticed_between_two_doses(volume, bundle):
     assert made == [0.1, 0.25]
 
 
-def test_progress_rises_to_one_and_names_the_dose(volume, bundle):
+def test_progress_rises_to_one_and_names_the_dose_that_comes_next(volume, bundle):
     events = []
     run(volume, bundle, report=events.append)
     progress = [event for event in events if event["type"] == "progress"]
     fractions = [event["fraction"] for event in progress]
     assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(1)
-    assert progress[0]["stage"] == "1/10 dose" and progress[-1]["stage"] == "full dose"
+    assert {event["stage"] for event in progress} == {"1/10 dose"}
     assert all(event["remaining_s"] >= 0 for event in progress)
-
-
-def played(monkeypatch, tile_s, result_s, first_s, samples=2):
-    """[(remaining said, truly remaining)] of five evaluations of four tiles, by a clock that only this test moves."""
-    now = [1000.0]
-    monkeypatch.setattr("MAPDiffLib.restoration.restore.time.monotonic", lambda: now[0])
-    way = Plan(0.05, (0.1, 1.0), (999, 150, 90, 50, 25), {150: 0.1, 25: 1.0}, samples, {}, 1.0)
-    said = []
-    progress = _Progress(lambda event: said.append((event["remaining_s"], now[0])), way, voxels=1_000_000)
-    now[0] += first_s
-    for t in way.timesteps:
-        for _ in range(4):
-            now[0] += tile_s
-            progress.add(1 / 20)
-        if t in way.anchors:
-            progress.next_stage()
-    now[0] += result_s * (len(way.doses) + (samples > 1))
-    return [(remaining, now[0] - at) for remaining, at in said]
-
-
-@pytest.mark.parametrize("first_s", [0.0, 5.0, 30.0])
-def test_the_remaining_time_is_right_from_the_second_tile_on(monkeypatch, first_s):
-    """Also where the first tile is slow."""
-    after_two = played(monkeypatch, 1.0, RESULT_S_PER_VOXEL * 1_000_000, first_s)[1:]
-    assert all(said == pytest.approx(truly, abs=0.06) for said, truly in after_two)
-
-
-@pytest.mark.parametrize("result_s", [0.02, 0.1, 0.3])
-def test_the_remaining_time_is_right_to_a_quarter_where_writing_is_faster_or_slower(monkeypatch, result_s):
-    before = played(monkeypatch, tile_s=0.2, result_s=result_s, first_s=1.0)[6:8]
-    assert all(said == pytest.approx(truly, rel=0.25) for said, truly in before)
 
 
 def test_cancel_stops_between_two_evaluations(volume, bundle):
@@ -272,8 +245,7 @@ def test_the_report_names_everything_that_made_the_result(result, volume):
 
 def with_noise_like(bundle: Bundle, dose: float) -> Bundle:
     """The bundle with a calibration by which every noise there is looks like this dose."""
-    curve = {"doses": [dose, 1.001 * dose], "noise": [0.2, 0.1], "scatter": 0.1}
-    return replace(bundle, manifest=bundle.manifest | {"dose_estimate": curve})
+    return saying(bundle, dose_calibration=DoseCalibration((dose, 1.001 * dose), (0.2, 0.1), 0.1))
 
 
 @pytest.mark.parametrize(("looks_like", "taken_for"), [(0.003, 1 / 33), (0.05, 0.05), (0.3, 0.05), (0.99, 0.1)])
@@ -291,8 +263,7 @@ def test_a_dose_that_nobody_says_is_an_assumption_told_as_one_whatever_the_noise
 
 
 def test_a_scan_whose_noise_cannot_be_measured_is_restored_as_an_assumed_dose(volume, bundle):
-    uncalibrated = replace(bundle, manifest=bundle.manifest | {"dose_estimate": {}})
-    doses, ending = run(volume, uncalibrated, RestoreOptions(samples=1))
+    doses, ending = run(volume, saying(bundle, dose_calibration=None), RestoreOptions(samples=1))
     assert [dose.dose for dose in doses] == [0.1, 0.25, 0.5, 1.0]
     facts = ending.report["input"]
     assert (facts["dose_used"], facts["dose_assumed"], facts["dose_hint"]) == (0.05, True, None)
@@ -316,40 +287,18 @@ def test_a_given_dose_is_no_assumption_and_noise_that_looks_otherwise_is_a_hint(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (RestoreOptions(input_dose=0.0), "in \\(0, 1\\)"),
-        (RestoreOptions(input_dose=0.99), "no higher dose"),
-        (RestoreOptions(input_dose=0.3, doses=(0.25,)), "only higher doses"),
-        (RestoreOptions(input_dose=0.05, doses=(1.5,)), "fractions of full dose"),
-        (RestoreOptions(input_dose=0.05, doses=()), "no dose is asked for"),
-        (RestoreOptions(input_dose=0.05, samples=0), "samples is 0"),
-        (RestoreOptions(input_dose=0.05, steps=2), "steps is 2"),
-        (RestoreOptions(input_dose=0.05, seed=-1), "seed is -1"),
-        (RestoreOptions(input_dose=0.05, device="cuda:99"), "CUDA devices"),
-        (RestoreOptions(input_dose=0.05, device="tpu"), "auto, cpu, cuda"),
-        (RestoreOptions(input_dose=0.05, precision="float8"), "float32 or bfloat16"),
-        (RestoreOptions(input_dose=0.05, tile=2), "tile is 2"),
+        ({"input_dose": 0.99}, "no higher dose"),
+        ({"input_dose": 0.3, "doses": (0.25,)}, "only higher doses"),
+        ({"device": "cuda:99"}, "CUDA devices"),
     ],
 )
-def test_options_that_cannot_work_are_refused_before_any_network_runs(volume, bundle, options, message):
+def test_options_that_this_scan_or_machine_cannot_serve_are_refused_before_any_network_runs(
+    volume, bundle, options, message
+):
     events = []
     with pytest.raises(InputError, match=message):
-        next(restore(volume, bundle, options, report=events.append))
+        next(restore(volume, bundle, replace(GIVEN, **options), report=events.append))
     assert not [event for event in events if event["type"] == "progress"]
-
-
-def test_more_steps_are_put_into_the_widest_gaps_and_keep_the_anchors(bundle):
-    way = make_plan(bundle, replace(GIVEN, steps=7), None)
-    assert way.timesteps == (999, 786, 574, 150, 90, 50, 25)
-    assert way.anchor_doses == [0.1, 0.25, 0.5, 1.0]
-    assert way.estimate_weights() == pytest.approx([0, 0, 0, 0, 1 / 3, 1 / 3, 1 / 3])
-
-
-def test_weights_are_the_bundles_and_sum_to_one_when_evaluations_are_skipped():
-    weights = {"1": {"estimate": {"999": 0.5, "150": 0.25, "50": 0.25}}}
-    way = Plan(0.05, (1.0,), (999, 50), {50: 1.0}, 1, weights, 1.0)
-    assert way.estimate_weights() == pytest.approx([2 / 3, 1 / 3])
-    assert replace(way, timesteps=(999,)).estimate_weights() == [1.0]
-    assert replace(way, timesteps=(700, 50)).estimate_weights() == [0.5, 0.5]
 
 
 def test_a_scan_outside_what_the_model_was_trained_for_is_restored_with_a_caution(volume, bundle):
@@ -362,57 +311,37 @@ def test_a_scan_outside_what_the_model_was_trained_for_is_restored_with_a_cautio
     assert any("taken for 1/5" in text for text in warnings)
 
 
-def with_fits(bundle: Bundle, *fits: dict) -> Bundle:
-    manifest = bundle.manifest | {"sampling": MANIFEST["sampling"] | {"fits": list(fits)}}
-    return Bundle("fits", bundle.folder, bundle.network, manifest, "0" * 64)
+def planned(volume, bundle, *fits: Fit, **options):
+    """(stops, their weights, samples, uncertainty scale) with these fits."""
+    plan = make_plan(measure(volume), replace(bundle.manifest, fits=fits), replace(GIVEN, **options))
+    return plan.timesteps, pytest.approx(plan.ensemble_weights), plan.samples, plan.uncertainty_scale
 
 
-def fit(dose: float, estimate: dict, samples: int = 1, **shares: dict) -> dict:
-    """A fit whose estimate of full dose has these weights by timestep."""
-    weights = {str(t): weight for t, weight in estimate.items()}
-    combine = {"1": {"estimate": weights}} | shares
-    return {"input_dose": dose, "samples": samples, "combine": combine, "uncertainty_scale": dose}
+def test_the_fit_of_the_nearest_input_dose_decides_stops_weights_samples_and_scale(volume, bundle):
+    first = Fit(0.02, 6, {999: 0.2, 150: 0.2, 25: 0.6}, 0.02)
+    second, third = Fit(0.05, 4, {999: 0.5, 90: 0.25, 25: 0.25}, 0.05), Fit(0.1, 3, {999: 0.5, 25: 0.5}, 0.1)
+    for doses, expected in (
+        ((0.01, 0.03), ((999, 150, 25), (0.2, 0.2, 0.6), 6, 0.02)),
+        ((0.04,), ((999, 90, 25), (0.5, 0.25, 0.25), 4, 0.05)),
+        ((0.08, 0.1, 0.3), ((999, 25), (0.5, 0.5), 3, 0.1)),
+    ):
+        for dose in doses:
+            assert planned(volume, bundle, first, second, third, input_dose=dose) == expected
+    assert planned(volume, bundle, second, samples=2)[2] == 2  # given samples win
 
 
-def test_the_fit_of_the_nearest_input_dose_decides_stops_samples_and_scale(bundle):
-    known = with_fits(
-        bundle, fit(0.02, {999: 0.2, 150: 0.2, 25: 0.6}, 6), fit(0.05, {999: 0.5, 90: 0.25, 25: 0.25}, 4),
-        fit(0.1, {999: 0.5, 25: 0.5}, 3),
-    )  # fmt: skip
-
-    def taken(input_dose):
-        way = make_plan(known, replace(GIVEN, input_dose=input_dose), None)
-        return way.timesteps, way.samples, way.uncertainty_scale
-
-    for dose in (0.01, 0.03):
-        assert taken(dose) == ((999, 150, 25), 6, 0.02)
-    assert taken(0.04) == ((999, 90, 25), 4, 0.05)
-    for dose in (0.08, 0.1, 0.3):
-        assert taken(dose) == ((999, 25), 3, 0.1)
-    # Given samples win; further steps go into the gaps between the stops.
-    way = make_plan(known, replace(GIVEN, steps=5, samples=2), None)
-    assert (way.timesteps, way.samples, way.uncertainty_scale) == ((999, 771, 544, 90, 25), 2, 0.05)
+def test_without_fitted_weights_a_path_stops_everywhere_and_the_last_three_count(volume, bundle):
+    thirds = (0, 0, 1 / 3, 1 / 3, 1 / 3)
+    assert planned(volume, bundle, Fit(0.05, 1, {}, 1.0))[:2] == ((999, 150, 90, 50, 25), thirds)
 
 
-def test_an_anchor_at_or_below_the_inputs_own_dose_is_no_stop_even_if_the_fit_names_it(bundle):
-    known = with_fits(bundle, fit(0.05, {999: 0.4, 150: 0.2, 90: 0.2, 25: 0.2}))
-    assert make_plan(known, replace(GIVEN, input_dose=0.05), None).timesteps == (999, 150, 90, 25)
-    way = make_plan(known, replace(GIVEN, input_dose=0.095), None)
-    assert way.timesteps == (999, 90, 25)
-    assert way.estimate_weights() == pytest.approx([0.5, 0.25, 0.25])
+def test_an_anchor_at_or_below_the_inputs_own_dose_is_no_stop_even_if_the_fit_names_it(volume, bundle):
+    known = Fit(0.05, 1, {999: 0.4, 150: 0.2, 90: 0.2, 25: 0.2}, 1.0)
+    assert planned(volume, bundle, known, input_dose=0.05)[0] == (999, 150, 90, 25)
+    assert planned(volume, bundle, known, input_dose=0.095)[:2] == ((999, 90, 25), (0.5, 0.25, 0.25))
 
 
-def test_a_dose_that_the_path_does_not_stop_for_is_made_all_the_same_and_progress_names_only_stops(bundle, volume):
-    """All the weight on the last stop: every dose but 1/4, which has a share, is the mix with it."""
-    stops = fit(0.05, {999: 0.0, 90: 0.0, 25: 1.0}, 2, **{"0.25": {"anchored": 1.0}, "0.1": {"anchored": 0.0}})
-    events = []
-    doses, ending = run(volume, with_fits(bundle, stops), report=events.append)
-    assert ending.report["sampling"] == {"timesteps": [999, 90, 25], "samples": 2, "evaluations": 4, "seed": 3}
-    images = {dose.dose: dose.volume.voxels for dose in doses}
-    assert list(images) == [0.1, 0.25, 0.5, 1.0]
-    for dose in (0.1, 0.5):
-        assert images[dose] == pytest.approx(mix(volume.voxels, images[1.0], 0.05, dose), rel=1e-4, abs=1e-4)
-    mixed = mix(volume.voxels, images[1.0], 0.05, 0.25)
-    assert np.abs(images[0.25] - mixed).max() > 1e-3 * mixed.max()
-    stages = [event["stage"] for event in events if event["type"] == "progress"]
-    assert list(dict.fromkeys(stages)) == ["1/4 dose", "full dose"]
+def test_a_dose_that_the_path_does_not_stop_for_is_made_all_the_same(bundle, volume):
+    doses, ending = run(volume, saying(bundle, fits=(Fit(0.05, 2, {999: 0.0, 25: 1.0}, 1.0),)))
+    assert ending.report["sampling"] == {"timesteps": [999, 25], "samples": 2, "evaluations": 3, "seed": 3}
+    assert [dose.dose for dose in doses] == [0.1, 0.25, 0.5, 1.0]

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from MAPDiffLib.job import DEFAULT_BUNDLE
+from MAPDiffLib.job import DEFAULT_BUNDLE, RestoreOptions
 from MAPDiffLib.model.bundle import load_bundle
 from MAPDiffLib.report.metrics import nmae, psnr
-from MAPDiffLib.restoration.restore import RestoreOptions, restore
+from MAPDiffLib.restoration.restore import restore
 from MAPDiffLib.scan.volume import body_mask
 from training.cases.case_file import read_dose
 from training.evaluation.classical import Gaussian
@@ -108,8 +108,7 @@ def test_a_scan_with_wider_noise_than_training_gains_by_the_working_grid_and_by_
     assert dose < 0.98 * bare
 
 
-def unaware(bundle, key: str):
-    """The bundle without what its fits say under this key."""
-    sampling = bundle.manifest["sampling"]
-    fits = [{name: value for name, value in fit.items() if name != key} for fit in sampling["fits"]]
-    return replace(bundle, manifest=bundle.manifest | {"sampling": sampling | {"fits": fits}})
+def unaware(bundle, name: str):
+    """The bundle without what its fits say under this name."""
+    fits = tuple(replace(fit, **{name: None}) for fit in bundle.manifest.fits)
+    return replace(bundle, manifest=replace(bundle.manifest, fits=fits))

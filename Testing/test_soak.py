@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from MAPDiffLib.job import RestoreOptions
 from MAPDiffLib.model.bundle import load_bundle
-from MAPDiffLib.restoration.restore import RestoreOptions, restore
+from MAPDiffLib.restoration.restore import restore
 from MAPDiffLib.scan.volume import read_volume
 from Testing import tiny
 

@@ -268,9 +268,9 @@ def test_a_mirrored_sample_is_mirrored_back(cases, monkeypatch):
     result = networks.Sampled(cases[0], timesteps=(20,), samples=2)(scan, 0.05)
     body = body_mask(scan.voxels, scan.spacing_mm)
     intensity, box = Intensity.of_scan(scan.voxels, body), BodyBox.around(body, 16)
-    condition = intensity.to_network(box.cut(scan.voxels))
+    condition = intensity.to_network(box.crop(scan.voxels))
     states = [diffusion.noised(condition, 20, draw_noise(condition.shape, 0, number)) for number in (0, 1)]
-    mean = box.trim((sum(map(intensity.to_physical, states)) / 2).numpy())
+    mean = box.unpad((sum(map(intensity.to_physical, states)) / 2).numpy())
     inside = body[box.slices]
     assert np.allclose(result.images[1.0][box.slices][inside], mean[inside], atol=1e-5)
 

@@ -51,13 +51,13 @@ def test_cores_cover_every_voxel_exactly_once():
     assert (seen == 1).all()
 
 
-def test_tiles_without_body_are_skipped_and_progress_still_sums_to_one():
+def test_tiles_without_body_are_skipped_and_progress_still_ends_at_one():
     body = torch.zeros((16, 16, 64), dtype=torch.bool)
     body[:, :, 40:] = True
     shares = []
     network = TiledNetwork(Identity(), body, CPU, tile=16)
-    result = network(torch.ones(body.shape), torch.ones(body.shape), 0.5, 0.05, on_tile=shares.append)
-    assert len(shares) == 2 and sum(shares) == pytest.approx(1)
+    result = network(torch.ones(body.shape), torch.ones(body.shape), 0.5, 0.05, on_share=shares.append)
+    assert shares == pytest.approx([0.5, 1.0])
     assert result[:, :, :32].eq(0).all() and result[:, :, 32:].eq(1).all()
 
 
@@ -76,6 +76,16 @@ def test_cancel_is_noticed_between_two_tiles():
     with pytest.raises(Cancelled):
         network(x, x, 0.5, 0.05, cancelled=lambda: next(calls) == 2)
     assert next(calls) == 3
+
+
+def test_cancel_is_noticed_between_two_convolutions_and_the_next_call_is_whole():
+    network = DenoisingUNet(NetworkConfig(widths=(4, 8), embedding=16))
+    tiled = TiledNetwork(network, torch.ones((8, 8, 8), dtype=torch.bool), CPU)
+    asked, x = itertools.count(), torch.randn(8, 8, 8)
+    with pytest.raises(Cancelled):
+        tiled(x, x, 0.5, 0.05, cancelled=lambda: next(asked) == 3)
+    assert next(asked) == 4  # before the tile and after three of its convolutions
+    assert torch.allclose(tiled(x, x, 0.5, 0.05), x, atol=1e-6)  # an untrained network returns its scan
 
 
 def test_automatic_tiles_stay_under_the_budget_and_compute_as_little_as_that_allows():

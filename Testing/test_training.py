@@ -17,7 +17,6 @@ from MAPDiffLib.model.bundle import load_bundle
 from MAPDiffLib.model.diffusion import Diffusion, deterministic_sampler
 from MAPDiffLib.model.network import DenoisingUNet, NetworkConfig
 from MAPDiffLib.model.quantisation import rounded
-from MAPDiffLib.restoration.doses import mix
 from MAPDiffLib.scan.volume import Volume, write_volume
 from Testing.tiny import tiny_bundle
 from Testing.waiting import WaitingCall, wait_until
@@ -26,7 +25,7 @@ from training.cases.case_file import ALL_DOSES, dose_file, find_cases
 from training.cases.loader import batches
 from training.cases.patches import PatchSource
 from training.config import CONFIGS, TrainConfig, load_config
-from training.export.posthoc_fit import Measured, fit_uncertainty, fit_weights, granted, measured_over_mixes
+from training.export.posthoc_fit import Measured, fit_uncertainty, fit_weights
 from training.loss import anchored_loss
 from training.train import CHECKPOINT, LOG, averaged_weights, begin, draw_stops, train, update
 
@@ -313,54 +312,18 @@ def test_a_configuration_that_cannot_work_is_refused(wrong):
         TrainConfig.from_json(wrong)
 
 
-STOPS, ANCHORS = [999, 50, 25], {50: 0.5}
-
-
-def fitted(anchored_noise, cases=3):
-    """Weights fitted on cases whose estimates are off by 0.2, 0.1 (full dose) and `anchored_noise` (half dose)."""
+def test_fitting_finds_the_weights_and_the_scale_that_made_the_data():
+    """Estimates of full dose that are off by 0.2 and by 0.1, with samples that spread by 0.1."""
     measured = []
-    for seed in range(cases):
+    for seed in range(3):
         rng = np.random.default_rng(seed)
         truth = 1 + rng.random(20_000, dtype=np.float32)
-        scan = truth + 0.5 * rng.standard_normal(20_000)
-        real = {0.5: mix(scan, truth, 0.05, 0.5) + 0.05 * rng.standard_normal(20_000), 1.0: truth}
-        noisy = [(truth, 0.2), (real[0.5], anchored_noise), (truth, 0.1)]
-        estimates = np.stack([image + noise * rng.standard_normal(20_000) for image, noise in noisy])
-        measured.append(Measured(scan, estimates.astype(np.float32), real, np.full(20_000, 0.1)))
-    combine = fit_weights(measured, 0.05, STOPS, ANCHORS)
-    return combine, measured, [measured_over_mixes(m, combine, 0.05, STOPS, ANCHORS) for m in measured]
-
-
-def test_fitting_finds_the_weights_that_made_the_data():
-    combine, measured, over_mixes = fitted(anchored_noise=9.0)
+        estimates = np.stack([truth + noise * rng.standard_normal(20_000) for noise in (0.2, 0.1)])
+        measured.append(Measured(estimates.astype(np.float32), truth, np.full(20_000, 0.1)))
+    weights = fit_weights(measured, (999, 25))
     # Independent errors with variances 4 : 1 are best averaged with weights 1 : 4.
-    assert combine["1"]["estimate"]["25"] == pytest.approx(0.8, abs=0.05)
-    assert sum(combine["1"]["estimate"].values()) == pytest.approx(1, abs=1e-3)
-    assert granted(combine, over_mixes, [])["0.5"] == {"anchored": 0.0}
-    assert fit_uncertainty(measured, {"999": 0.0, "50": 0.0, "25": 1.0}) == pytest.approx(1.0, rel=0.05)
-
-
-def test_an_anchored_estimate_gets_a_share_where_it_helps():
-    combine, _, over_mixes = fitted(anchored_noise=0.01)
-    assert granted(combine, over_mixes, over_mixes) == granted(combine, over_mixes, []) == combine
-    assert combine["0.5"]["anchored"] > 0.8 and all(case[0.5] < 0.5 for case in over_mixes)
-
-
-@pytest.mark.parametrize(
-    ("alike", "unlike", "kept"),
-    [
-        ([0.998, 0.999, 0.997, 0.998], [], True),
-        ([0.998, 1.001, 0.999], [], False),  # better on average, which could be chance
-        ([0.998, 1.001, 0.999], [0.998, 0.997, 0.998, 0.999, 0.998], True),  # no longer, with more cases
-        ([0.99] * 9 + [0.991], [1.001, 1.0], False),  # not on scanners unlike those of training
-        ([0.9997, 0.9998, 0.9997, 0.9998], [], False),  # surely, but by too little
-        ([0.99], [], False),  # one case tells nothing from chance
-    ],
-)  # fmt: skip
-def test_a_share_stays_where_all_cases_tell_it_from_chance_and_it_helps_elsewhere(alike, unlike, kept):
-    combine = {"0.25": {"anchored": 0.3}, "0.5": {"anchored": 0.0}, "1": {"estimate": {"999": 1.0}}}
-    cases, others = ([{0.25: ratio, 0.5: 1.0} for ratio in group] for group in (alike, unlike))
-    assert granted(combine, cases, others) == combine | {"0.25": {"anchored": 0.3 if kept else 0.0}}
+    assert weights[25] == pytest.approx(0.8, abs=0.05) and sum(weights.values()) == pytest.approx(1, abs=1e-3)
+    assert fit_uncertainty(measured, {999: 0.0, 25: 1.0}, coverage=0.90) == pytest.approx(1.0, rel=0.02)
 
 
 def test_missing_cases_are_named_with_what_to_do(tmp_path):

@@ -21,8 +21,8 @@ def test_noise_as_in_training_leaves_the_scans_own_grid_and_every_number():
     grid = WorkingGrid.of((41, 30, 30), (4.2, 4.2, 4.2), wanted, stride=8)
     image = torch.rand(41, 30, 30)
     assert grid.spacing_mm((4.2, 4.2, 4.2)) == (4.2, 4.2, 4.2)
-    assert grid.take(image).shape == (48, 32, 32)
-    assert torch.equal(grid.give(grid.take(image)), image)
+    assert grid.to_working(image).shape == (48, 32, 32)
+    assert torch.equal(grid.from_working(grid.to_working(image)), image)
 
 
 def test_wider_noise_asks_for_voxels_on_which_it_is_as_wide_as_in_training():
@@ -30,7 +30,7 @@ def test_wider_noise_asks_for_voxels_on_which_it_is_as_wide_as_in_training():
     grid = WorkingGrid.of((100, 60, 60), (2.0, 2.0, 2.5), (4.0, 3.0, 3.0), stride=8)
     assert grid.working == (62, 40, 40)
     assert grid.spacing_mm((2.0, 2.0, 2.5)) == pytest.approx((3.0, 3.0, 4.03), abs=0.01)
-    assert all(n % 8 == 0 for n in grid.take(torch.rand(100, 60, 60)).shape)
+    assert all(n % 8 == 0 for n in grid.to_working(torch.rand(100, 60, 60)).shape)
 
 
 def test_the_grid_is_never_coarser_than_training_nor_finer_than_the_scan_and_unknown_noise_changes_nothing():
@@ -46,7 +46,7 @@ def test_a_smooth_image_comes_back_within_a_percent_and_keeps_its_activity():
     shape, spacing_mm = (90, 70, 70), (2.0, 2.0, 2.0)
     grid = WorkingGrid.of(shape, spacing_mm, (4.0, 3.5, 3.5), stride=8)
     image = ball(shape, spacing_mm)
-    back = grid.give(grid.take(image))
+    back = grid.from_working(grid.to_working(image))
     assert back.shape == image.shape
     assert (back - image).abs().max() < 0.01
     assert float(back.sum()) == pytest.approx(float(image.sum()), rel=1e-3)
@@ -56,15 +56,15 @@ def test_beside_a_hot_edge_nothing_goes_below_what_the_image_holds():
     image = torch.full((60, 60, 60), 0.1)
     image[20:40, 20:40, 20:40] = 50.0
     grid = WorkingGrid.of((60, 60, 60), (2.0, 2.0, 2.0), (4.0, 4.0, 4.0), stride=8)
-    seen = grid.frame.trim(grid.take(image))
+    seen = grid.frame.unpad(grid.to_working(image))
     assert seen.min() >= 0.1 - 1e-6
-    assert grid.give(grid.frame.pad(seen)).min() >= 0.1 - 1e-6
+    assert grid.from_working(grid.frame.pad(seen)).min() >= 0.1 - 1e-6
 
 
 def test_a_mask_keeps_its_place_and_size():
     mask = torch.zeros(60, 50, 50, dtype=torch.bool)
     mask[10:50, 10:40, 10:40] = True
     grid = WorkingGrid.of((60, 50, 50), (2.0, 2.0, 2.0), (4.0, 4.0, 4.0), stride=8)
-    coarse = grid.frame.trim(grid.take_mask(mask))
+    coarse = grid.frame.unpad(grid.mask_to_working(mask))
     assert coarse[5:25, 5:20, 5:20].all()
     assert int(coarse.sum()) == 20 * 15 * 15

@@ -32,7 +32,7 @@ def manifest_fields() -> dict:
         ],
         "sampling": {
             "timesteps": [999, 600, 400, 200, 50],
-            "fits": [{"input_dose": 0.05, "samples": 2, "combine": {}, "uncertainty_scale": 1.0}],
+            "fits": [{"input_dose": 0.05, "samples": 2, "ensemble_weights": {}, "uncertainty_scale": 1.0}],
         },
         "input_doses": [0.02, 0.05, 0.1],
         "spacing_range_mm": [1.5, 8.5],

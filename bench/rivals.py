@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from MAPDiffLib.model.bundle import Bundle
-from MAPDiffLib.model.diffusion import Diffusion, ancestral_sampler
+from MAPDiffLib.model.diffusion import ancestral_sampler
 from MAPDiffLib.restoration.box import BodyBox
 from MAPDiffLib.restoration.device import Compute
 from MAPDiffLib.restoration.intensity import Intensity
@@ -142,10 +142,10 @@ def _monai_ddim(scan: Volume, bundle: Bundle, compute: Compute) -> Rival:
 def _ddpm(scan: Volume, bundle: Bundle, compute: Compute) -> Rival:
     """The 1,000-step reverse process of Ho et al. 2020 with our network and our tiles, over the body's box only."""
     box = BodyBox.around(scan.body, bundle.network.config.stride)
-    network = TiledNetwork(bundle.network, box.cut(scan.body), compute)
-    diffusion = Diffusion(**bundle.manifest["diffusion"])
+    network = TiledNetwork(bundle.network, box.crop(scan.body), compute)
+    diffusion = bundle.manifest.diffusion
     intensity = Intensity.of_scan(scan.voxels, scan.body)
-    condition = intensity.to_network(box.cut(scan.voxels).to(network.home))
+    condition = intensity.to_network(box.crop(scan.voxels).to(network.volume_device))
     generator = torch.Generator().manual_seed(0)
 
     def denoise(x_t: torch.Tensor, t: int) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -10,17 +11,17 @@ import torch
 from torch import nn
 
 from bench.timing import Stages, repeated, summary
+from MAPDiffLib.job import RestoreOptions
 from MAPDiffLib.model.bundle import Bundle
 from MAPDiffLib.model.network import DenoisingUNet
-from MAPDiffLib.restoration import plan, restore, sampling, tiles
+from MAPDiffLib.restoration import facts, restore, sampling, tiles
 from MAPDiffLib.restoration.device import Compute
-from MAPDiffLib.restoration.progress_hooks import CONVOLUTIONS, multiply_adds
 from MAPDiffLib.scan.volume import Volume
 
 # Exclusive seconds go to the first of these that is running: the convolutions are inside the network, and so on.
 STAGES = {
-    "body mask": [(restore.BodyBox, "around"), (restore.Intensity, "of_scan")],
-    "dose estimate": [(plan, "estimate_input_dose")],
+    "body mask": [(restore.BodyBox, "around"), (facts, "body_mean")],
+    "noise of the scan": [(facts, "relative_noise"), (facts, "noise_widths")],
     "convolutions": [(nn.Conv3d, "forward"), (nn.ConvTranspose3d, "forward")],
     "rest of the network": [(DenoisingUNet, "forward")],
     "tiles": [(tiles.TiledNetwork, "__call__")],
@@ -29,6 +30,7 @@ STAGES = {
     "guard": [(restore, "guard_activity")],
     "figures": [(restore, "_figures")],
 }
+CONVOLUTIONS = (nn.Conv3d, nn.ConvTranspose3d)
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,11 @@ def _layers(network: nn.Module, forward) -> tuple[Counter, int]:
 
 
 def _flops(layer: Layer) -> float:
-    """Two per multiply-add."""
-    return 2.0 * multiply_adds(layer.module, layer.shape)
+    """Two per multiply-add. A transposed convolution spreads every input voxel, a plain one gathers every output."""
+    positions = math.prod(layer.shape[2:])
+    if isinstance(layer.module, nn.Conv3d):
+        positions //= math.prod(layer.module.stride)
+    return 2.0 * layer.module.weight.numel() * positions
 
 
 def _name(layer: Layer) -> str:
@@ -121,7 +126,7 @@ def _copy_rate(device: str, repeats: int, budget_s: float) -> float:
     return 2 * source.numel() * 4 / seconds / 1e9
 
 
-def profile(scan: Volume, bundle: Bundle, options: restore.RestoreOptions) -> dict[str, float]:
+def profile(scan: Volume, bundle: Bundle, options: RestoreOptions) -> dict[str, float]:
     """Exclusive seconds of each stage of one restoration, array to arrays; "sampler and volumes" is all the rest."""
     stages = Stages("cuda" if options.device.startswith("cuda") else "cpu")
     fresh = Volume(scan.voxels, scan.spacing_mm, units=scan.units)  # its body not yet found

@@ -21,9 +21,10 @@ from bench.roofline import profile, roofline
 from bench.scans import DOSE, quadra_scan, small_scan
 from bench.timing import in_child, repeated, seconds_of, summary
 from bench.worker import cancelling, progress, start_up
+from MAPDiffLib.job import RestoreOptions
 from MAPDiffLib.model.bundle import Bundle, load_bundle
 from MAPDiffLib.restoration.device import choose_compute
-from MAPDiffLib.restoration.restore import RestoreOptions, restore
+from MAPDiffLib.restoration.restore import restore
 from MAPDiffLib.scan.volume import Volume, write_volume
 
 SCANS = {"small": small_scan, "quadra": quadra_scan}
@@ -113,13 +114,10 @@ def _one_setting(scan: Volume, bundle: Bundle, options: argparse.Namespace, limi
 
     def run() -> None:
         fresh = Volume(scan.voxels, scan.spacing_mm, units=scan.units)
-        steps = restore(fresh, bundle, chosen, report=messages.append)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                reports.append(end.value.report)
-                return
+        restoration = restore(fresh, bundle, chosen, report=messages.append)
+        for _ in restoration:
+            pass
+        reports.append(restoration.report)
 
     cuda = options.device.startswith("cuda")
     if cuda:

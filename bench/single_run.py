@@ -14,8 +14,9 @@ import numpy as np
 
 def main(path: str, text: str) -> None:
     """Restores the voxels in a .npy file with the given spacing and options; prints seconds as JSON."""
+    from MAPDiffLib.job import RestoreOptions
     from MAPDiffLib.model.bundle import load_bundle
-    from MAPDiffLib.restoration.restore import RestoreOptions, restore
+    from MAPDiffLib.restoration.restore import restore
     from MAPDiffLib.scan.volume import Volume
 
     given = json.loads(text)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.model.diffusion import Diffusion
+from MAPDiffLib.model.manifest import Anchor
 from MAPDiffLib.model.network import NetworkConfig
-from MAPDiffLib.restoration.doses import ANCHOR_DOSES, Anchor
+from MAPDiffLib.restoration.doses import ANCHOR_DOSES
 from training.cases.augmentation import Variety
 
 CONFIGS = Path(__file__).parent / "configs"

@@ -96,7 +96,6 @@ class OptionsSection:
             "doses": parse_doses(parameters.doses) if parameters.doses.strip() else None,
             "input_dose": None if parameters.inputDose == AUTO else parse_dose(parameters.inputDose),
             "device": parameters.device,
-            "steps": parameters.steps or None,
             "samples": parameters.samples or None,
             "seed": parameters.seed,
         }

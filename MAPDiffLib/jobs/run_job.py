@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import fields
 from pathlib import Path
 
 from MAPDiffLib import __version__
@@ -59,17 +58,18 @@ def _run(
     report({"type": "status", "message": "Loading the model libraries"})
     _waiting(cancelled, importlib.import_module, "MAPDiffLib.restoration.restore")
     from MAPDiffLib.model.bundle import load_bundle
-    from MAPDiffLib.restoration.restore import RestoreOptions, restore
+    from MAPDiffLib.restoration.restore import restore
     from MAPDiffLib.scan.volume import check_volume
 
     report({"type": "status", "message": f"Reading {Path(job.input).name}"})
     volume = _waiting(cancelled, READER.read, job.input)
     _waiting(cancelled, check_volume, volume, Path(job.input).name)
     bundle = _waiting(cancelled, load_bundle, job.bundle)
-    options = RestoreOptions(**{field.name: getattr(job, field.name) for field in fields(RestoreOptions)})
-    write = _writer(job, f"{bundle.name} (weights sha256 {bundle.sha256[:12]})")
-    stages = _in_turn(restore(volume, bundle, options, report, cancelled), turn)
-    return _write_results(job, stale, write, stages, report)
+    write = _writer(job, f"{bundle.manifest.name} (weights sha256 {bundle.manifest.weights_sha256[:12]})")
+    restoration = restore(volume, bundle, job, report, cancelled)
+    files, uncertainty = _write_results(job, stale, write, restoration, report, turn)
+    content = {"notice": RESEARCH_USE, "job": job.to_dict(), "files": files, "uncertainty_file": uncertainty}
+    return write_json({**content, **restoration.report}, Path(job.output) / REPORT_FILE)
 
 
 @contextmanager
@@ -89,14 +89,13 @@ def cancel_on_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _in_turn(stages, turn: AbstractContextManager):
-    """The same stages, each computed while `turn` is held."""
+def _in_turn(doses: Iterator, turn: AbstractContextManager) -> Iterator:
+    """The same doses, each computed while `turn` is held."""
     while True:
         with turn:
-            try:
-                restored = next(stages)
-            except StopIteration as end:
-                return end.value
+            restored = next(doses, None)
+        if restored is None:
+            return
         yield restored
         del restored  # or it would be kept while the next one is computed
 
@@ -123,18 +122,15 @@ def _writer(job: Job, model: str) -> Callable:
     return write
 
 
-def _write_results(job: Job, stale: list[Path], write: Callable, stages, report: Report) -> Path:
-    """Writes each dose as `stages` yields it, then the uncertainty volume, then the report.
+def _write_results(
+    job: Job, stale: list[Path], write: Callable, restoration, report: Report, turn: AbstractContextManager
+) -> tuple[list[dict], str | None]:
+    """Writes each dose as it is made, then the uncertainty: what report.json says of both files.
 
     Earlier results go only when there is a first dose to replace them: a job refused late costs nothing.
     """
-    folder, files = Path(job.output), []
-    while True:
-        try:
-            restored = next(stages)
-        except StopIteration as end:
-            restoration = end.value
-            break
+    folder, files, uncertainty = Path(job.output), [], None
+    for restored in _in_turn(restoration, turn):
         while stale:
             _discard(stale.pop())
         path = folder / dose_file(restored.dose, job.extension)
@@ -146,13 +142,11 @@ def _write_results(job: Job, stale: list[Path], write: Callable, stages, report:
         report({"type": "dose", "file": str(path), **told, **taken_for, "figures": restored.figures})
         input_dose = restored.input_dose
         del restored
-    uncertainty = None
     if restoration.uncertainty is not None:
         uncertainty = uncertainty_file(job.extension)
         check_still_there(folder)
         write(restoration.uncertainty, folder / uncertainty, None, input_dose)
-    content = {"notice": RESEARCH_USE, "job": job.to_dict(), "files": files, "uncertainty_file": uncertainty}
-    return write_json({**content, **restoration.report}, folder / REPORT_FILE)
+    return files, uncertainty
 
 
 def _discard(path: Path) -> None:

@@ -23,7 +23,7 @@ from torch import nn
 
 from MAPDiffLib.errors import BundleError
 from MAPDiffLib.job import to_plain
-from MAPDiffLib.model.manifest import FORMAT_VERSION, MANIFEST_FILE, NAME, check_manifest, network_config, read_manifest
+from MAPDiffLib.model.manifest import FORMAT_VERSION, MANIFEST_FILE, NAME, Manifest, parse_manifest, read_manifest
 from MAPDiffLib.model.network import DenoisingUNet, NetworkConfig
 from MAPDiffLib.model.quantisation import STEP, unpack
 
@@ -36,13 +36,11 @@ BUILT_IN = Path(__file__).parents[1] / "bundles"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A checked model: `network` in eval mode, float32, on the CPU; `sha256` of its weights file."""
+    """A checked model: `network` in eval mode, float32, on the CPU, and what its bundle.json says."""
 
-    name: str
     folder: Path
     network: nn.Module
-    manifest: dict
-    sha256: str
+    manifest: Manifest
 
 
 def load_bundle(name_or_path: str | os.PathLike) -> Bundle:
@@ -50,12 +48,11 @@ def load_bundle(name_or_path: str | os.PathLike) -> Bundle:
     folder = find_bundle(name_or_path)
     manifest = read_manifest(_own_file(folder, MANIFEST_FILE))
     path = _own_file(folder, WEIGHTS_FILE)
-    content = _checked_bytes(path, manifest["weights_sha256"])
-    config = network_config(manifest)
-    _check_header(_header(content, path), _expected_shapes(config), path)
-    network = DenoisingUNet(config)
+    content = _checked_bytes(path, manifest.weights_sha256)
+    _check_header(_header(content, path), _expected_shapes(manifest.network), path)
+    network = DenoisingUNet(manifest.network)
     network.load_state_dict(_tensors(content, path))
-    return Bundle(manifest["name"], folder, network.eval().requires_grad_(False), manifest, manifest["weights_sha256"])
+    return Bundle(folder, network.eval().requires_grad_(False), manifest)
 
 
 def save_bundle(
@@ -76,7 +73,7 @@ def save_bundle(
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
     manifest = to_plain({**manifest_fields, **made})
-    check_manifest(manifest, folder / MANIFEST_FILE)
+    parse_manifest(manifest, folder / MANIFEST_FILE)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.part-", dir=folder.parent))
     try:
@@ -135,7 +132,7 @@ def find_bundle(name_or_path: str | os.PathLike) -> Path:
 def _listed(folder: Path) -> dict:
     entry = {"name": folder.name, "folder": str(folder), "description": "", "bytes": 0, "problem": ""}
     try:
-        entry["description"] = read_manifest(_own_file(folder, MANIFEST_FILE))["description"]
+        entry["description"] = read_manifest(_own_file(folder, MANIFEST_FILE)).description
         entry["bytes"] = _own_file(folder, WEIGHTS_FILE).stat().st_size
     except BundleError as error:
         entry["problem"] = str(error)

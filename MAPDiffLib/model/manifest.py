@@ -1,19 +1,20 @@
-"""bundle.json: what it must say, and the check of each part. A refusal names the file, what it says and the rule."""
+"""bundle.json: checked and parsed once into a frozen Manifest. A refusal names the file, what it says and the rule."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 
 from MAPDiffLib.errors import BundleError
 from MAPDiffLib.model.diffusion import Diffusion
+from MAPDiffLib.model.json_checks import built, check_keys, items, mapping, number, numbers, rising, text, whole
 from MAPDiffLib.model.network import NetworkConfig
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 MANIFEST_FILE = "bundle.json"
 MANIFEST_LIMIT_BYTES = 1_000_000
 KEYS = {
@@ -23,66 +24,146 @@ KEYS = {
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")  # never a path: no separator, no leading dot
 
 
-def read_manifest(path: Path) -> dict:
-    """The checked content of a bundle.json. BundleError names the file, what is wrong and what to do."""
+@dataclass(frozen=True)
+class Anchor:
+    """A real dose on the way and its calibrated timestep."""
+
+    dose: float
+    tau: int
+
+
+@dataclass(frozen=True)
+class DoseCalibration:
+    """Noise of scans of known dose: log(noise) per log(dose), and how far single scans scatter (sd of log dose)."""
+
+    doses: tuple[float, ...]
+    noise: tuple[float, ...]
+    scatter: float
+
+
+@dataclass(frozen=True)
+class WideNoise:
+    """The volume in mm3 of the widest noise in training, and the power of what exceeds it (plan.conditioning_dose)."""
+
+    mm3: float
+    power: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What validation cases of one input dose decided.
+
+    samples: of the first evaluation. ensemble_weights: {timestep: weight of its x0_hat in full dose}; its timesteps are
+    the stops of the path, {} stands for all of them and the mean of the last three. uncertainty_scale: from the spread
+    of the samples to one standard deviation. noise_voxels: the widest noise in training in voxels, axial and in plane.
+    """
+
+    input_dose: float
+    samples: int
+    ensemble_weights: Mapping[int, float]
+    uncertainty_scale: float
+    noise_voxels: tuple[float, float] | None = None
+    wide_noise: WideNoise | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that a bundle says of itself. anchors: ascending in dose, the last is full dose; timesteps: where a path may
+    stop, falling; fits: one per input dose; input_doses: those of training; dose_calibration: None where not known."""
+
+    name: str
+    description: str
+    licence: str
+    weights_sha256: str
+    network: NetworkConfig
+    diffusion: Diffusion
+    anchors: tuple[Anchor, ...]
+    timesteps: tuple[int, ...]
+    fits: tuple[Fit, ...]
+    input_doses: tuple[float, ...]
+    spacing_range_mm: tuple[float, float]
+    body_mean_suv: float
+    dose_calibration: DoseCalibration | None
+    training_data: Mapping
+    scores: Mapping
+
+    def to_dict(self) -> dict:
+        """The content of bundle.json: `parse_manifest` makes the same Manifest of it."""
+        return {
+            "format_version": FORMAT_VERSION,
+            **{name: getattr(self, name) for name in ("name", "description", "licence", "weights_sha256")},
+            "network": asdict(self.network),
+            "diffusion": asdict(self.diffusion),
+            "anchors": [asdict(anchor) for anchor in self.anchors],
+            "sampling": {"timesteps": list(self.timesteps), "fits": [fit_to_dict(fit) for fit in self.fits]},
+            "input_doses": list(self.input_doses),
+            "spacing_range_mm": list(self.spacing_range_mm),
+            "intensity": {"transform": "log1p", "body_mean": self.body_mean_suv},
+            "dose_estimate": asdict(self.dose_calibration) if self.dose_calibration else {},
+            "training_data": self.training_data,
+            "scores": self.scores,
+        }
+
+
+def fit_to_dict(fit: Fit) -> dict:
+    """A fit as bundle.json holds it."""
+    content = {name: value for name, value in asdict(fit).items() if value is not None}
+    return content | {"ensemble_weights": {str(t): weight for t, weight in fit.ensemble_weights.items()}}
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The Manifest in a bundle.json. BundleError names the file, what is wrong and what to do."""
     try:
         if path.stat().st_size > MANIFEST_LIMIT_BYTES:
             raise BundleError(f"{path} has {path.stat().st_size} bytes; at most {MANIFEST_LIMIT_BYTES} are read")
-        manifest = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except OSError as error:
         raise BundleError(f"{path} cannot be read ({error.strerror}); a bundle folder holds this file") from error
     except (ValueError, RecursionError) as error:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"{path} is not JSON ({error}); copy the bundle again") from error
-    check_manifest(manifest, path)
-    return manifest
+    return parse_manifest(content, path)
 
 
-def check_manifest(manifest: dict, path: Path) -> None:
-    """BundleError unless every key is there, known, of its type and in its range; `path` is named in the error."""
+def parse_manifest(content: object, path: Path) -> Manifest:
+    """The Manifest of a bundle.json's content. BundleError, which names `path`, unless every key is there, known, of
+    its type and in its range."""
     try:
-        _check(manifest)
+        return _parsed(content)
     except BundleError as error:
         raise BundleError(f"{path}: {error}") from None
 
 
-def network_config(manifest: Mapping) -> NetworkConfig:
-    """The NetworkConfig of a manifest, bounded before anything is built. BundleError for any doubt."""
-    config = _mapping(manifest, "network")
-    defaults = {field.name: field.default for field in fields(NetworkConfig)}
-    _check_keys("network", config, set(defaults))
-    for name, value in config.items():
-        kind = type(defaults[name])
-        if type(value) not in {tuple: (list, tuple), float: (int, float)}.get(kind, (kind,)):
-            raise BundleError(f"network.{name} is {value!r}; something like {defaults[name]!r} is needed")
-    return _made("network", NetworkConfig, config)
-
-
-def _check(manifest: object) -> None:
-    if not isinstance(manifest, dict):
-        raise BundleError(f"holds {type(manifest).__name__}; one JSON object is needed")
-    _check_version(manifest.get("format_version"))
-    _check_keys("the manifest", manifest, KEYS)
-    if not NAME.fullmatch(_text(manifest, "name")):
-        raise BundleError(f"name is {manifest['name']!r}; letters, digits, '.', '_' and '-' are needed")
-    for key in ("description", "licence"):
-        _text(manifest, key)
-    if not re.fullmatch(r"[0-9a-f]{64}", _text(manifest, "weights_sha256")):
-        raise BundleError(f"weights_sha256 is {manifest['weights_sha256']!r}; 64 hexadecimal digits are needed")
-    for key in ("training_data", "scores"):
-        _mapping(manifest, key)
-    network_config(manifest)
-    timesteps = _diffusion(manifest).timesteps
-    _check_anchors(manifest["anchors"], timesteps)
-    _check_sampling(_mapping(manifest, "sampling"), timesteps)
-    _check_stops(manifest["anchors"], manifest["sampling"]["timesteps"])
-    _check_dose_estimate(_mapping(manifest, "dose_estimate"))
-    _check_intensity(_mapping(manifest, "intensity"))
-    _rising("input_doses", manifest["input_doses"], 0.001, 1)
-    low_high = _numbers("spacing_range_mm", manifest["spacing_range_mm"], 0.1, 50)
-    if len(low_high) != 2 or low_high[0] > low_high[1]:
-        raise BundleError(f"spacing_range_mm is {low_high}; [smallest, largest] is needed")
+def _parsed(content: object) -> Manifest:
+    if not isinstance(content, dict):
+        raise BundleError(f"holds {type(content).__name__}; one JSON object is needed")
+    _check_version(content.get("format_version"))
+    check_keys("the manifest", content, KEYS)
+    if not NAME.fullmatch(text(content, "name")):
+        raise BundleError(f"name is {content['name']!r}; letters, digits, '.', '_' and '-' are needed")
+    if not re.fullmatch(r"[0-9a-f]{64}", text(content, "weights_sha256")):
+        raise BundleError(f"weights_sha256 is {content['weights_sha256']!r}; 64 hexadecimal digits are needed")
+    diffusion = _diffusion(mapping(content, "diffusion"))
+    anchors = _anchors(content["anchors"], diffusion.timesteps)
+    timesteps, fits = _sampling(mapping(content, "sampling"), anchors, diffusion.timesteps)
+    return Manifest(
+        name=content["name"],
+        description=text(content, "description"),
+        licence=text(content, "licence"),
+        weights_sha256=content["weights_sha256"],
+        network=_network(mapping(content, "network")),
+        diffusion=diffusion,
+        anchors=anchors,
+        timesteps=timesteps,
+        fits=fits,
+        input_doses=rising("input_doses", content["input_doses"], 0.001, 1),
+        spacing_range_mm=_spacing_range(content["spacing_range_mm"]),
+        body_mean_suv=_body_mean(mapping(content, "intensity")),
+        dose_calibration=_dose_calibration(mapping(content, "dose_estimate")),
+        training_data=mapping(content, "training_data"),
+        scores=mapping(content, "scores"),
+    )
 
 
 def _check_version(version: object) -> None:
@@ -93,159 +174,114 @@ def _check_version(version: object) -> None:
         raise BundleError(f"format_version is {version}, this MAPDiff reads {FORMAT_VERSION}; {advice}")
 
 
-def _diffusion(manifest: Mapping) -> Diffusion:
-    config = _mapping(manifest, "diffusion")
-    _check_keys("diffusion", config, {"timesteps", "schedule", "prediction"})
-    _whole("diffusion.timesteps", config["timesteps"], 2, 100_000)
-    return _made("diffusion", Diffusion, config)
+def _network(config: Mapping) -> NetworkConfig:
+    """Bounded before anything is built."""
+    defaults = {field.name: field.default for field in fields(NetworkConfig)}
+    check_keys("network", config, set(defaults))
+    for name, value in config.items():
+        kind = type(defaults[name])
+        if type(value) not in {tuple: (list, tuple), float: (int, float)}.get(kind, (kind,)):
+            raise BundleError(f"network.{name} is {value!r}; something like {defaults[name]!r} is needed")
+    return built("network", NetworkConfig, config)
 
 
-def _check_anchors(anchors: object, timesteps: int) -> None:
-    if not isinstance(anchors, list) or not 1 <= len(anchors) <= 50:
-        raise BundleError(f"anchors is {anchors!r}; a list of 1 to 50 is needed")
-    for index, anchor in enumerate(anchors):
+def _diffusion(config: Mapping) -> Diffusion:
+    check_keys("diffusion", config, {"timesteps", "schedule", "prediction"})
+    whole("diffusion.timesteps", config["timesteps"], 2, 100_000)
+    return built("diffusion", Diffusion, config)
+
+
+def _anchors(content: object, timesteps: int) -> tuple[Anchor, ...]:
+    anchors = []
+    for index, anchor in enumerate(items("anchors", content, 50)):
         if not isinstance(anchor, dict):
             raise BundleError(f'anchors[{index}] is {anchor!r}; {{"dose": ..., "tau": ...}} is needed')
-        _check_keys(f"anchors[{index}]", anchor, {"dose", "tau"})
-        _whole(f"anchors[{index}].tau", anchor["tau"], 0, timesteps - 1)
-    doses = _rising("the anchors' doses", [anchor["dose"] for anchor in anchors], 0.001, 1)
+        check_keys(f"anchors[{index}]", anchor, {"dose", "tau"})
+        anchors.append(Anchor(anchor["dose"], whole(f"anchors[{index}].tau", anchor["tau"], 0, timesteps - 1)))
+    doses = rising("the anchors' doses", [anchor.dose for anchor in anchors], 0.001, 1)
     if doses[-1] != 1:
         raise BundleError(f"the last anchor's dose is {doses[-1]:g}; 1 (full dose) is needed")
-    taus = [anchor["tau"] for anchor in anchors]
+    taus = [anchor.tau for anchor in anchors]
     if any(late >= early for early, late in pairwise(taus)):
         raise BundleError(f"the anchors' tau are {taus}; they must fall as the dose rises")
+    return tuple(anchors)
 
 
-def _check_sampling(sampling: Mapping, timesteps: int) -> None:
-    _check_keys("sampling", sampling, {"timesteps", "fits"})
-    steps, fits = sampling["timesteps"], sampling["fits"]
-    if not isinstance(steps, list) or not 1 <= len(steps) <= 1000:
-        raise BundleError(f"sampling.timesteps is {steps!r}; a list of 1 to 1000 whole numbers is needed")
+def _sampling(
+    sampling: Mapping, anchors: tuple[Anchor, ...], timesteps: int
+) -> tuple[tuple[int, ...], tuple[Fit, ...]]:
+    check_keys("sampling", sampling, {"timesteps", "fits"})
+    steps = items("sampling.timesteps", sampling["timesteps"], 1000, " whole numbers")
     for step in steps:
-        _whole("sampling.timesteps", step, 0, timesteps - 1)
+        whole("sampling.timesteps", step, 0, timesteps - 1)
     if any(late >= early for early, late in pairwise(steps)):
         raise BundleError(f"sampling.timesteps are {steps}; they must fall strictly")
-    if not isinstance(fits, list) or not 1 <= len(fits) <= 50:
-        raise BundleError(f"sampling.fits is {fits!r}; a list of 1 to 50 is needed")
-    for index, fit in enumerate(fits):
-        _check_fit(f"sampling.fits[{index}]", fit, [str(step) for step in steps])
-    _rising("the input doses of sampling.fits", [fit["input_dose"] for fit in fits], 0.001, 1)
+    if missing := [anchor.tau for anchor in anchors[:-1] if anchor.tau not in steps[:-1]]:
+        raise BundleError(f"the anchors' tau {missing} are not among sampling.timesteps {steps} before the last")
+    content = items("sampling.fits", sampling["fits"], 50)
+    fits = [_fit(f"sampling.fits[{index}]", fit, steps) for index, fit in enumerate(content)]
+    rising("the input doses of sampling.fits", [fit.input_dose for fit in fits], 0.001, 1)
+    return tuple(steps), tuple(fits)
 
 
-def _check_fit(what: str, fit: object, steps: list[str]) -> None:
-    """What validation cases of one input dose decided: samples, weights per dose (those of full dose name the stops of
-    the path), the uncertainty's scale, the widest noise."""
+def _fit(what: str, fit: object, steps: list[int]) -> Fit:
     if not isinstance(fit, dict):
         raise BundleError(f"{what} is {fit!r}; an object is needed")
-    _check_keys(what, fit, {"input_dose", "samples", "combine", "uncertainty_scale"}, {"noise_voxels", "wide_noise"})
-    _whole(f"{what}.samples", fit["samples"], 1, 64)
-    for dose, weights in _mapping(fit, "combine").items():
-        _check_weights(f"{what}.combine[{dose!r}]", weights)
-    stops = set(fit["combine"].get("1", {}).get("estimate", {}))
-    if stops and not {steps[0], steps[-1]} <= stops <= set(steps):
+    needed = {"input_dose", "samples", "ensemble_weights", "uncertainty_scale"}
+    check_keys(what, fit, needed, {"noise_voxels", "wide_noise"})
+    weights = mapping(fit, "ensemble_weights")
+    for step, weight in weights.items():
+        number(f"{what}.ensemble_weights[{step!r}]", weight, -10, 10)
+    known, stops = [str(step) for step in steps], set(weights)
+    if stops and not {known[0], known[-1]} <= stops <= set(known):
         raise BundleError(
-            f"{what} weighs the timesteps {sorted(stops)} in full dose; some of sampling.timesteps {steps} are needed,"
+            f"{what} weighs the timesteps {sorted(stops)} in full dose; some of sampling.timesteps {known} are needed,"
             " the first and the last among them"
         )
-    _number(f"{what}.uncertainty_scale", fit["uncertainty_scale"], 1e-6, 1e6)
-    if "noise_voxels" in fit and len(_numbers(f"{what}.noise_voxels", fit["noise_voxels"], 0.01, 50)) != 2:
+    noise_voxels = numbers(f"{what}.noise_voxels", fit["noise_voxels"], 0.01, 50) if "noise_voxels" in fit else None
+    if noise_voxels is not None and len(noise_voxels) != 2:
         raise BundleError(f"{what}.noise_voxels is {fit['noise_voxels']}; [axial, in plane] is needed")
-    if "wide_noise" in fit:
-        wide = _mapping(fit, "wide_noise")
-        _check_keys(f"{what}.wide_noise", wide, {"mm3", "power"})
-        _number(f"{what}.wide_noise.mm3", wide["mm3"], 0.01, 1e6)
-        _number(f"{what}.wide_noise.power", wide["power"], 0, 5)
+    return Fit(
+        fit["input_dose"],
+        whole(f"{what}.samples", fit["samples"], 1, 64),
+        {int(step): weight for step, weight in weights.items()},
+        number(f"{what}.uncertainty_scale", fit["uncertainty_scale"], 1e-6, 1e6),
+        noise_voxels,
+        _wide_noise(f"{what}.wide_noise", mapping(fit, "wide_noise")) if "wide_noise" in fit else None,
+    )
 
 
-def _check_weights(what: str, weights: object) -> None:
-    """{"estimate": {timestep: weight}, "anchored": share}, both optional."""
-    if not isinstance(weights, dict):
-        raise BundleError(f"{what} is {weights!r}; an object is needed")
-    _number(f"{what}.anchored", weights.get("anchored", 0), -2, 2)
-    estimate = weights.get("estimate", {})
-    if not isinstance(estimate, dict):
-        raise BundleError(f"{what}.estimate is {estimate!r}; an object is needed")
-    for step, weight in estimate.items():
-        _number(f"{what}.estimate[{step!r}]", weight, -10, 10)
+def _wide_noise(what: str, content: Mapping) -> WideNoise:
+    check_keys(what, content, {"mm3", "power"})
+    return WideNoise(number(f"{what}.mm3", content["mm3"], 0.01, 1e6), number(f"{what}.power", content["power"], 0, 5))
 
 
-def _check_stops(anchors: list, steps: list) -> None:
-    """The sampling path stops at every anchor's tau; full dose is what its last evaluation gives."""
-    missing = [anchor["tau"] for anchor in anchors[:-1] if anchor["tau"] not in steps[:-1]]
-    if missing:
-        raise BundleError(f"the anchors' tau {missing} are not among sampling.timesteps {steps} before the last")
+def _spacing_range(content: object) -> tuple[float, float]:
+    low_high = numbers("spacing_range_mm", content, 0.1, 50)
+    if len(low_high) != 2 or low_high[0] > low_high[1]:
+        raise BundleError(f"spacing_range_mm is {list(low_high)}; [smallest, largest] is needed")
+    return low_high
 
 
-def _check_dose_estimate(curve: Mapping) -> None:
+def _dose_calibration(curve: Mapping) -> DoseCalibration | None:
     """Empty, or noise that falls while the dose rises."""
     if not curve:
-        return
-    _check_keys("dose_estimate", curve, {"doses", "noise", "scatter"}, set(curve))
-    doses = _rising("dose_estimate.doses", curve["doses"], 0.0001, 1)
+        return None
+    check_keys("dose_estimate", curve, {"doses", "noise", "scatter"})
+    doses = rising("dose_estimate.doses", curve["doses"], 0.0001, 1)
     noise = curve["noise"]
     if not isinstance(noise, list) or len(noise) != len(doses):
         raise BundleError(f"dose_estimate.noise is {noise!r}; one number for each of its {len(doses)} doses is needed")
-    _rising("dose_estimate.noise (from its end)", noise[::-1], 1e-6, 100)
-    _number("dose_estimate.scatter", curve["scatter"], 0, 10)
+    rising("dose_estimate.noise (from its end)", noise[::-1], 1e-6, 100)
+    return DoseCalibration(doses, tuple(noise), number("dose_estimate.scatter", curve["scatter"], 0, 10))
 
 
-def _check_intensity(intensity: Mapping) -> None:
-    _check_keys("intensity", intensity, {"transform", "body_mean"})
+def _body_mean(intensity: Mapping) -> float:
+    check_keys("intensity", intensity, {"transform", "body_mean"})
     if intensity["transform"] != "log1p":
         raise BundleError(f"intensity.transform is {intensity['transform']!r}; 'log1p' is needed")
-    _number("intensity.body_mean", intensity["body_mean"], 1e-3, 1e3)
+    return number("intensity.body_mean", intensity["body_mean"], 1e-3, 1e3)
 
 
-def _check_keys(what: str, content: Mapping, needed: set[str], optional: set[str] = frozenset()) -> None:
-    if missing := sorted(needed - set(content)):
-        raise BundleError(f"{what} lacks {missing}")
-    if unknown := sorted(set(content) - needed - optional):
-        raise BundleError(f"{what} has unknown keys {unknown}; known are {sorted(needed | optional)}")
-
-
-def _made(what: str, kind: type, config: Mapping):
-    try:
-        return kind(**config)
-    except (TypeError, ValueError) as error:
-        raise BundleError(f"{what}: {error}") from error
-
-
-def _mapping(content: Mapping, key: str) -> Mapping:
-    if not isinstance(content.get(key), dict):
-        raise BundleError(f"{key} is {content.get(key)!r}; an object is needed")
-    return content[key]
-
-
-def _text(content: Mapping, key: str) -> str:
-    if not isinstance(content[key], str) or not content[key].strip():
-        raise BundleError(f"{key} is {content[key]!r}; a text is needed")
-    return content[key]
-
-
-def _whole(what: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise BundleError(f"{what} is {value!r}; a whole number from {low} to {high} is needed")
-
-
-def _number(what: str, value: object, low: float, high: float) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not low <= value <= high:  # nan is in no range
-        raise BundleError(f"{what} is {value!r}; a number from {low:g} to {high:g} is needed")
-
-
-def _rising(what: str, values: object, low: float, high: float) -> list:
-    if any(a >= b for a, b in pairwise(_numbers(what, values, low, high))):
-        raise BundleError(f"{what} are {values}; they must rise")
-    return values
-
-
-def _numbers(what: str, values: object, low: float, high: float) -> list:
-    if not isinstance(values, list) or not 1 <= len(values) <= 100:
-        raise BundleError(f"{what} is {values!r}; a list of 1 to 100 numbers is needed")
-    for value in values:
-        _number(what, value, low, high)
-    return values
-
-
-def _refuse_constant(text: str):
-    raise BundleError(f"bundle.json says {text}; only finite numbers are read")
+def _refuse_constant(constant: str):
+    raise BundleError(f"bundle.json says {constant}; only finite numbers are read")

@@ -30,14 +30,14 @@ class BodyBox:
     def _of(cls, slices: tuple[slice, slice, slice], stride: int) -> BodyBox:
         return cls(slices, tuple((0, -(part.stop - part.start) % stride) for part in slices))
 
-    def cut(self, array: np.ndarray) -> torch.Tensor:
+    def crop(self, array: np.ndarray) -> torch.Tensor:
         """The box of a volume, padded with zeros."""
         return torch.from_numpy(np.pad(array[self.slices], self.padding))
 
     def pad(self, box: torch.Tensor) -> torch.Tensor:
-        """A trimmed box with its padding of zeros again."""
+        """An unpadded box with its padding of zeros again."""
         return torch.nn.functional.pad(box, [part for pair in reversed(self.padding) for part in pair])
 
-    def trim(self, array: torch.Tensor) -> torch.Tensor:
+    def unpad(self, array: torch.Tensor) -> torch.Tensor:
         """A padded box without its padding."""
         return array[tuple(slice(0, part.stop - part.start) for part in self.slices)]

@@ -29,9 +29,9 @@ class Compute:
 
 @dataclass(frozen=True)
 class Memory:
-    """`home`: where the volumes of a restoration lie; `tile_voxels`: how many voxels a tile may have, halo included."""
+    """`volume_device`: where a restoration's volumes lie; `tile_voxels`: how many a tile may have, halo included."""
 
-    home: torch.device
+    volume_device: torch.device
     tile_voxels: int
 
 
@@ -92,10 +92,10 @@ def share_memory(compute: Compute, voxels: int, volumes: int, width: int, limit_
     torch.cuda.set_per_process_memory_fraction(min(1.0, asked / total), compute.device)
     budget = min(free + cached, asked)
     held = 4 * voxels * volumes
-    home = compute.device if held < budget / 2 else torch.device("cpu")
-    left = budget - (held if home == compute.device else 0)
+    volume_device = compute.device if held < budget / 2 else torch.device("cpu")
+    left = budget - (held if volume_device == compute.device else 0)
     each = BYTES_PER_VOXEL * width / 32 * compute.dtype.itemsize / 4
-    return Memory(home, int(min(LARGEST_TILE, max(0.8 * left / each, 1))))
+    return Memory(volume_device, int(min(LARGEST_TILE, max(0.8 * left / each, 1))))
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -15,23 +15,15 @@ import torch
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.job import ASSUMED_DOSE, dose_label, parse_dose
-from MAPDiffLib.restoration.noise import relative_noise
+from MAPDiffLib.model.manifest import Anchor, DoseCalibration
 
 __all__ = [
-    "ANCHOR_DOSES", "Anchor", "DoseCalibration", "DoseEstimate", "anchor_of", "anchor_weight", "assumed_dose",
-    "dose_label", "estimate_dose", "match_degradation", "mix", "mix_share", "parse_dose",
+    "ANCHOR_DOSES", "DoseEstimate", "anchor_of", "anchor_weight", "assumed_dose", "dose_label", "dose_of_noise",
+    "match_degradation", "mix", "mix_share", "parse_dose",
 ]  # fmt: skip
 
 ANCHOR_DOSES = (0.1, 0.25, 0.5, 1.0)
 NOISE_DOUBT = 10.0  # sensitivity, scan time, filter and voxels move a scan's noise by as much as this factor in dose
-
-
-@dataclass(frozen=True)
-class Anchor:
-    """A real dose on the way and its calibrated timestep."""
-
-    dose: float
-    tau: int
 
 
 def anchor_of(t: torch.Tensor, anchors: Sequence[Anchor]) -> torch.Tensor:
@@ -81,28 +73,13 @@ class DoseEstimate:
         return f"{dose} ({low} to {high})"
 
 
-@dataclass(frozen=True)
-class DoseCalibration:
-    """Noise of scans of known dose: log(noise) per log(dose), and how far single scans scatter (sd of log dose)."""
-
-    doses: tuple[float, ...]
-    noise: tuple[float, ...]
-    scatter: float
-
-    def estimate(self, noise: float) -> DoseEstimate:
-        """Dose for a measured noise: interpolated in the logarithm, held at the ends of the calibrated range."""
-        log_dose = float(np.interp(-np.log(max(noise, 1e-6)), -np.log(self.noise), np.log(self.doses)))
-        spread = 1.645 * self.scatter
-        bounded = [min(1.0, math.exp(log_dose + delta)) for delta in (0.0, -spread, spread)]
-        return DoseEstimate(*bounded, noise=noise)
-
-
-def estimate_dose(
-    voxels: np.ndarray, body: np.ndarray, spacing_mm: Sequence[float], calibration: DoseCalibration
-) -> DoseEstimate | None:
-    """The dose of a scan from its own noise; None where that cannot be measured."""
-    noise = relative_noise(voxels, body, spacing_mm)
-    return None if noise is None else calibration.estimate(noise)
+def dose_of_noise(noise: float, calibration: DoseCalibration) -> DoseEstimate:
+    """The dose that a measured noise looks like: interpolated in the logarithm, held at the ends of the calibration."""
+    log_noise = -np.log(max(noise, 1e-6))
+    log_dose = float(np.interp(log_noise, -np.log(calibration.noise), np.log(calibration.doses)))
+    spread = 1.645 * calibration.scatter
+    bounded = [min(1.0, math.exp(log_dose + delta)) for delta in (0.0, -spread, spread)]
+    return DoseEstimate(*bounded, noise=noise)
 
 
 def assumed_dose(estimate: DoseEstimate | None, asked: Sequence[float] | None) -> float:

@@ -31,10 +31,7 @@ class Intensity:
     @classmethod
     def of_scan(cls, voxels: np.ndarray, body: np.ndarray, body_mean_suv: float = BODY_MEAN_SUV) -> Intensity:
         """Scale from the mean over `body` (bool, same shape). InputError when that mean is not positive."""
-        mean = float(voxels[body].mean(dtype=np.float64)) if body.any() else 0.0
-        if not mean > 0:
-            raise InputError(f"mean activity in the body is {mean:g}; a PET scan with positive activity is needed")
-        return cls(scale=mean / body_mean_suv)
+        return cls(scale=body_mean(voxels, body) / body_mean_suv)
 
     def to_network(self, voxels: torch.Tensor) -> torch.Tensor:
         """Activity -> network units, any shape. Odd around zero, so that negative voxels survive."""
@@ -45,3 +42,11 @@ class Intensity:
         """Network units -> activity in the scan's units; the exact inverse of `to_network`."""
         logarithm = values * LOG_DEVIATION + LOG_MEAN
         return logarithm.abs().expm1_().copysign_(logarithm).mul_(self.scale)
+
+
+def body_mean(voxels: np.ndarray, body: np.ndarray) -> float:
+    """The mean activity over `body` (bool, same shape), in the scan's units. InputError when it is not positive."""
+    mean = float(voxels[body].mean(dtype=np.float64)) if body.any() else 0.0
+    if not mean > 0:
+        raise InputError(f"mean activity in the body is {mean:g}; a PET scan with positive activity is needed")
+    return mean

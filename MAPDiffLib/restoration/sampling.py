@@ -16,20 +16,11 @@ import torch
 
 from MAPDiffLib.model.diffusion import Diffusion, deterministic_sampler
 from MAPDiffLib.restoration.intensity import Intensity
+from MAPDiffLib.restoration.progress import Progress
 from MAPDiffLib.restoration.tiles import TiledNetwork
 
 # Mirrored axes of sample 0, 1, 2, ...: [z, y, x] tensors, left-right first because bodies nearly have that symmetry.
 MIRRORS = ((), (2,), (1,), (1, 2), (0,), (0, 2), (0, 1), (0, 1, 2))
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """x0_hat at one timestep and the standard deviation of the samples of the first (None for one sample), both in the
-    scan's units, float32 [z, y, x]; they lie where the network has its volumes."""
-
-    t: int
-    x0_hat: torch.Tensor
-    spread: torch.Tensor | None
 
 
 def evaluations_of(timesteps: Sequence[int], samples: int) -> int:
@@ -37,54 +28,71 @@ def evaluations_of(timesteps: Sequence[int], samples: int) -> int:
     return samples + len(timesteps) - 1
 
 
-def evaluate_path(
-    network: TiledNetwork,
-    diffusion: Diffusion,
-    scan: torch.Tensor,
-    intensity: Intensity,
-    dose: float,
-    timesteps: Sequence[int],
-    samples: int,
-    seed: int,
-    on_progress: Callable[[float], None] = lambda share: None,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> Iterator[Evaluation]:
-    """Deterministic sampling of a scan (float32 [z, y, x], its own units) of a known dose along `timesteps`.
+class ScanDenoiser:
+    """A network that sees one scan, as a denoiser of diffusion.py: x0_hat = denoise(x_t, t), float32 [z, y, x] in
+    network units. Each call sees the next mirror image; in the air x0_hat is the scan. Raises Cancelled."""
 
-    Starts from noise; where timesteps[0] is the calibrated tau of the scan's own dose, from the scan noised to it.
-    `on_progress` gets the share of all the work that was just done. Raises Cancelled.
-    """
-    scan = scan.to(network.home)
-    condition = intensity.to_network(scan)
-    share = 1 / evaluations_of(timesteps, samples)
-    mirrors = itertools.cycle(MIRRORS)
+    def __init__(
+        self,
+        network: TiledNetwork,
+        diffusion: Diffusion,
+        condition: torch.Tensor,
+        dose: float,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ):
+        """condition: the scan in network units where the network has its volumes; dose: what the network is told."""
+        self.network, self.diffusion, self.condition, self.dose = network, diffusion, condition, dose
+        self.progress = progress or Progress(lambda event: None, 1, "")
+        self.cancelled, self.mirrors = cancelled, itertools.cycle(MIRRORS)
 
-    def evaluate(x_t: torch.Tensor, t: int) -> torch.Tensor:
-        axes = next(mirrors)
-        output = network(
-            x_t.flip(axes), condition.flip(axes), t / diffusion.timesteps, dose,
-            on_tile=lambda part: on_progress(part * share), cancelled=cancelled, mirrored=axes,
+    def __call__(self, x_t: torch.Tensor, t: int) -> torch.Tensor:
+        axes = next(self.mirrors)
+        output = self.network(
+            x_t.flip(axes), self.condition.flip(axes), t / self.diffusion.timesteps, self.dose,
+            on_share=self.progress.evaluating, cancelled=self.cancelled, mirrored=axes,
         ).flip(axes)  # fmt: skip
-        return torch.where(network.body, diffusion.x0_from(output, x_t, t), condition)
+        self.progress.evaluated()
+        return torch.where(self.network.body, self.diffusion.x0_from(output, x_t, t), self.condition)
 
+
+@dataclass(frozen=True)
+class FirstEstimate:
+    """The mean of the samples at timestep t: `x0_hat` in network units, and the `state` that the path goes on from;
+    `spread`: the samples' standard deviation in the scan's units, None for one sample. All [z, y, x]."""
+
+    t: int
+    state: torch.Tensor
+    x0_hat: torch.Tensor
+    spread: torch.Tensor | None
+
+
+def first_estimate(denoise: ScanDenoiser, intensity: Intensity, t: int, samples: int, seed: int) -> FirstEstimate:
+    """`samples` evaluations at timestep t, each of the scan noised to it with its own noise."""
+    scan, diffusion = denoise.condition, denoise.diffusion
     with ThreadPoolExecutor() as pool:  # a generator draws on one core, and a whole body is 50 million numbers
         noises = list(pool.map(lambda number: draw_noise(scan.shape, seed, number), range(samples)))
-    start = diffusion.noised(condition, timesteps[0], noises[0].to(scan.device))
+    state = diffusion.noised(scan, t, noises[0].to(scan.device))
     total, squares = torch.zeros_like(scan), torch.zeros_like(scan)
     while noises:
-        x_t = diffusion.noised(condition, timesteps[0], noises.pop(0).to(scan.device))
-        activity = intensity.to_physical(evaluate(x_t, timesteps[0]))
+        x_t = diffusion.noised(scan, t, noises.pop(0).to(scan.device))
+        activity = intensity.to_physical(denoise(x_t, t))
         total += activity  # in the scan's units: a mean of logarithms would lose activity
         squares += (activity / intensity.scale).square()
-    first = intensity.to_network(total / samples)
     spread = _deviation(squares, total / samples / intensity.scale, samples, intensity.scale)
-    del total, squares
+    return FirstEstimate(t, state, intensity.to_network(total / samples), spread)
 
-    def denoise(x_t: torch.Tensor, t: int) -> torch.Tensor:
-        return first if t == timesteps[0] else evaluate(x_t, t)
 
-    for t, x0_hat in deterministic_sampler(diffusion, denoise, start, timesteps):
-        yield Evaluation(t, intensity.to_physical(x0_hat), spread)
+def descend(
+    denoise: ScanDenoiser, first: FirstEstimate, timesteps: Sequence[int]
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Deterministic sampling from the first estimate down `timesteps`, of which its own is the first: yields
+    (t, x0_hat in network units) at each."""
+    assert first.t == timesteps[0], f"the first estimate is of {first.t}, the path begins at {timesteps[0]}"
+    yield first.t, first.x0_hat
+    if len(timesteps) > 1:
+        state = denoise.diffusion.step(first.state, first.x0_hat, first.t, timesteps[1])
+        yield from deterministic_sampler(denoise.diffusion, denoise, state, timesteps[1:])
 
 
 def draw_noise(shape: Sequence[int], seed: int, number: int) -> torch.Tensor:

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from MAPDiffLib.errors import Cancelled, InputError
 from MAPDiffLib.restoration.device import Compute, out_of_memory, share_memory
-from MAPDiffLib.restoration.progress_hooks import Stepwise
 
 SMALLEST_EDGE = 32
 
@@ -76,6 +76,10 @@ def fitting_edges(shape: tuple[int, int, int], stride: int, voxels: int, halo: i
     return min(fitting)[1] if fitting else ways[-1][0]
 
 
+def _never() -> bool:
+    return False
+
+
 def _round_up(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
 
@@ -83,7 +87,7 @@ def _round_up(n: int, multiple: int) -> int:
 class TiledNetwork:
     """Evaluates a network on whole volumes; where memory runs out: smaller tiles, then from the GPU to the CPU.
 
-    The volumes lie on `home`, which is the GPU itself where they fit: then nothing is copied between two evaluations.
+    The volumes lie on `volume_device`, the GPU itself where they fit: then nothing is copied between two evaluations.
     """
 
     def __init__(
@@ -98,7 +102,7 @@ class TiledNetwork:
     ):
         """body: bool [z, y, x] with edges that are multiples of the stride; tile: cube edge, None for automatic.
 
-        volumes: how many volumes the caller will hold at `home`; limit_gb: of the GPU's memory, None for all of it.
+        volumes: how many volumes the caller will hold on `volume_device`; limit_gb: of the GPU's memory, None for all.
         """
         stride = network.config.stride
         if any(n % stride for n in body.shape):
@@ -108,10 +112,13 @@ class TiledNetwork:
         # A copy: the caller's network keeps its device and precision.
         own = copy.deepcopy(network).eval()
         self.network = own.to(device=compute.device, dtype=compute.dtype, memory_format=compute.layout)
-        self.stepwise = Stepwise(self.network)
+        self._cancelled = _never
+        for module in self.network.modules():
+            if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)):
+                module.register_forward_hook(self._stop_if_cancelled)
         self.device, self.dtype, self.warn = compute.device, compute.dtype, warn
         memory = share_memory(compute, body.numel(), volumes, network.config.widths[0], limit_gb)
-        self.home, self.body = memory.home, body.to(memory.home)
+        self.volume_device, self.body = memory.volume_device, body.to(memory.volume_device)
         automatic = fitting_edges(body.shape, stride, memory.tile_voxels, network.config.reach)
         self.edges = automatic if tile is None else (_round_up(tile, stride),) * 3
 
@@ -122,32 +129,29 @@ class TiledNetwork:
         scan: torch.Tensor,
         t: float,
         dose: float,
-        on_tile: Callable[[float], None] = lambda share: None,
+        on_share: Callable[[float], None] = lambda share: None,
         cancelled: Callable[[], bool] = lambda: False,
         mirrored: tuple[int, ...] = (),
     ) -> torch.Tensor:
-        """x_t, scan [z, y, x] at `home` -> the network's output, same shape, type and place; tiles of air stay zero.
+        """x_t, scan [z, y, x] on `volume_device` -> the network's output, alike; tiles of air stay zero.
 
-        t in [0, 1]; `mirrored`: axes along which both volumes are mirrored against `body`. on_tile(share): the share of
-        this evaluation just done. Raises Cancelled between two tiles; MemoryError when even small tiles do not fit.
+        t in [0, 1]; `mirrored`: axes along which both volumes are mirrored against `body`. on_share(share): what of
+        this evaluation is done after each tile, less than before where it begins again with smaller ones. Raises
+        Cancelled between two convolutions; MemoryError when even small tiles do not fit.
         """
-        done = [0.0]  # what was reported stays reported when an evaluation begins again
-
-        def report(share: float) -> None:
-            if share > done[0]:
-                on_tile(share - done[0])
-                done[0] = share
-
         while True:
+            self._cancelled = cancelled
             try:
-                return self._evaluate(x_t, scan, t, dose, report, cancelled, mirrored)
+                return self._evaluate(x_t, scan, t, dose, on_share, mirrored)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
                 said = str(error)
+            finally:
+                self._cancelled = _never
             self._need_less_memory(said)  # not in the handler: its traceback holds the tensors of the failed try
 
-    def _evaluate(self, x_t, scan, t, dose, report, cancelled, mirrored) -> torch.Tensor:
+    def _evaluate(self, x_t, scan, t, dose, on_share, mirrored) -> torch.Tensor:
         output = torch.zeros_like(x_t)
         body = self.body.flip(mirrored)
         every = tile_volume(tuple(body.shape), self.edges, self.network.config.reach)
@@ -155,21 +159,20 @@ class TiledNetwork:
         total, done = sum(tile.voxels for tile in tiles), 0
         scalars = [torch.tensor([value], device=self.device, dtype=torch.float32) for value in (t, dose)]
         for tile in tiles:
-            if cancelled():
-                raise Cancelled("cancelled")
+            self._stop_if_cancelled()
             state, seen = (volume[tile.context][None, None].to(self.device, self.dtype) for volume in (x_t, scan))
-
-            def on_share(share: float, before: int = done, voxels: int = tile.voxels) -> None:
-                if self.device.type == "cpu":  # a GPU has hardly begun when the program is at the last convolution
-                    report((before + share * voxels) / total)
-
-            result = self.stepwise(state, seen, *scalars, on_share=on_share, cancelled=cancelled)
+            result = self.network(state, seen, *scalars)
             output[tile.core].copy_(result[0, 0][tile.inner])
             if self.device.type == "cuda":  # so that progress is what has been done, and a cancel comes in time
                 torch.cuda.synchronize(self.device)
             done += tile.voxels
-            report(done / total)
+            on_share(done / total)
         return output
+
+    def _stop_if_cancelled(self, *_) -> None:
+        """After each convolution: a processor works on a large tile for longer than a cancel should wait."""
+        if self._cancelled():
+            raise Cancelled("cancelled")
 
     def _need_less_memory(self, said: str) -> None:
         if self.device.type == "cuda":

@@ -45,17 +45,17 @@ class WorkingGrid:
         factors = (n / m for n, m in zip(reversed(self.shape), reversed(self.working), strict=True))
         return tuple(own * factor for own, factor in zip(own_mm, factors, strict=True))
 
-    def take(self, image: torch.Tensor) -> torch.Tensor:
+    def to_working(self, image: torch.Tensor) -> torch.Tensor:
         """An image of the box [z, y, x], float32, on the working grid."""
         return self.frame.pad(_resampled(image, self.working))
 
-    def take_mask(self, mask: torch.Tensor) -> torch.Tensor:
+    def mask_to_working(self, mask: torch.Tensor) -> torch.Tensor:
         """A mask of the box on the working grid: where at least half of a voxel was in it."""
-        return self.take(mask.float()) > 0.5
+        return self.to_working(mask.float()) > 0.5
 
-    def give(self, image: torch.Tensor) -> torch.Tensor:
+    def from_working(self, image: torch.Tensor) -> torch.Tensor:
         """An image of the working grid in the box again."""
-        return _resampled(self.frame.trim(image), self.shape)
+        return _resampled(self.frame.unpad(image), self.shape)
 
 
 def wanted_voxels(

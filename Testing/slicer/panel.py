@@ -11,7 +11,6 @@ import pytest
 MODULE = "MAPDiff/MAPDiff.py"
 SPACING, ORIGIN = (8.1, 7.9, 25 / 3), (1 / 3, 2 / 7, -100 / 11)
 SECONDS = 300  # at most; a machine that is busy with other things takes long to load torch
-LONG = {"steps": 900, "samples": 64, "inputDose": 0.05}  # long enough to be cancelled
 
 
 def scan_voxels() -> np.ndarray:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from Testing.slicer import standin
 from Testing.slicer.panel import (
-    LONG,
     SECONDS,
     body_voxels,
     geometry_of,
@@ -24,18 +27,26 @@ from Testing.slicer.panel import (
     not_measurable_when_busy,
     result_nodes,
 )
+from Testing.waiting import WaitingJob
 from Testing.workers import alive
 
 pytest_plugins = ["Testing.slicer.fixtures"]
 
 
 def press_long(panel):
-    """Presses Denoise for a run of minutes; returns the worker's process id once it works."""
-    parameters = panel._parameterNode
-    parameters.steps, parameters.samples, parameters.inputDose = LONG["steps"], LONG["samples"], "1/20"
-    panel.ui.denoiseButton.click()
-    assert standin.pump(lambda: "left" in panel.ui.statusLabel.text, SECONDS), panel.ui.statusLabel.text
+    """Presses Denoise for a run that waits, once it works, until it is ended; returns the worker's process id then."""
+    panel._parameterNode.inputDose = "1/20"
+    with waiting_run():
+        panel.ui.denoiseButton.click()
+        assert standin.pump(lambda: "left" in panel.ui.statusLabel.text, SECONDS), panel.ui.statusLabel.text
     return panel.logic.run.processID
+
+
+@contextmanager
+def waiting_run():
+    """Runs that are started meanwhile wait after their first progress message."""
+    with TemporaryDirectory() as folder, mock.patch.dict(os.environ, WaitingJob("progress", folder).environment):
+        yield
 
 
 def test_a_press_gives_each_dose_as_a_volume_with_all_that_the_scan_has(panel, application):
@@ -153,14 +164,14 @@ def test_a_closed_scene_stops_the_run_at_once_and_nothing_is_added_to_the_next(p
 
 def test_every_choice_reaches_the_worker(panel):
     ui = panel.ui
-    ui.samplesSpinBox.value, ui.stepsSpinBox.value, ui.seedSpinBox.value, ui.dosesEdit.text = 3, 9, 77, "1/4, full"
+    ui.samplesSpinBox.value, ui.seedSpinBox.value, ui.dosesEdit.text = 3, 77, "1/4, full"
     ui.deviceSelector.setCurrentIndex(1)
     ui.inputDoseSelector.setCurrentIndex(ui.inputDoseSelector.findText("1/20"))
     ui.denoiseButton.click()
     written = Path(panel.logic.run._folder) / "job.json"
     assert standin.pump(written.exists, 10)
     job = json.loads(written.read_text(encoding="utf-8"))
-    chosen = {"bundle": "tiny", "doses": [0.25, 1.0], "input_dose": 0.05, "device": "cpu", "steps": 9, "samples": 3}
+    chosen = {"bundle": "tiny", "doses": [0.25, 1.0], "input_dose": 0.05, "device": "cpu", "samples": 3}
     assert chosen.items() <= job.items() and job["seed"] == 77
     assert standin.pump(lambda: not panel.logic.running, SECONDS)
     assert sorted(panel.logic.run.nodes) == [0.25, 1.0] and panel.logic.run.report["sampling"]["seed"] == 77
@@ -191,13 +202,14 @@ def test_the_console_does_not_wait_when_told_so_and_can_cancel(application, monk
     scan, told = make_scan(application.scene), []
     began = time.monotonic()
     logic.denoise(
-        scan, bundle="tiny", waitForCompletion=False, **LONG,
+        scan, bundle="tiny", inputDose=0.05, waitForCompletion=False,
         onProgress=lambda fraction, text: told.append(fraction), onFinished=lambda *what: told.append(what),
     )  # fmt: skip
     assert time.monotonic() - began < 1 and logic.running
     with pytest.raises(RuntimeError, match="under way"):
         logic.denoise(scan, bundle="tiny")
-    assert standin.pump(lambda: any(told), SECONDS)
+    with waiting_run():
+        assert standin.pump(lambda: any(told), SECONDS)
     logic.cancel()
     assert standin.pump(lambda: not logic.running, 10)
     assert told[-1][0] == "cancelled" and leftovers(application) == []
@@ -279,7 +291,6 @@ def test_reloading_while_a_run_goes_on_ends_it_and_the_new_panel_works(panel, ap
     fresh = slicer.modules.mapdiff.widgetRepresentation().self()
     assert fresh is not panel and not fresh.logic.running
     assert type(fresh.options) is not type(panel.options), "the parts are loaded anew as well"
-    fresh._parameterNode.steps, fresh._parameterNode.samples = 0, 0
     assert fresh.ui.denoiseButton.enabled, fresh.ui.denoiseButton.toolTip
     fresh.ui.denoiseButton.click()
     assert standin.pump(lambda: not fresh.logic.running, SECONDS)

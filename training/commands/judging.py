@@ -146,7 +146,7 @@ def _submit_udpet(options: argparse.Namespace) -> None:
     from training.udpet.submit import RESTORED, submit_udpet
 
     same = {name: getattr(options, name) for name in ("bundle", "device", "samples")}
-    common = Job(str(options.root), str(options.output / RESTORED), **same)
+    common = Job(input=str(options.root), output=str(options.output / RESTORED), **same)
     with BatchConsole(None) as console:
         files = submit_udpet(options.root, options.output, common, options.scheduler, console.ended)
     print(f"{len(files)} files in {files[0].parent}")

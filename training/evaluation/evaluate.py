@@ -23,6 +23,7 @@ from training.evaluation.command import Command
 from training.evaluation.figures import draw_figures
 from training.evaluation.method import Method, Unprocessed
 from training.evaluation.networks import Bundled, Sampled, is_rival
+from training.evaluation.record import record_scores
 from training.evaluation.report import format_comparison, format_table, write_table
 from training.evaluation.run import run_table
 from training.evaluation.summary import OURS
@@ -42,8 +43,6 @@ def evaluate(options: argparse.Namespace) -> None:
     print(format_table(table["means"]))
     print(format_comparison(table["against_best"]))
     if options.record:
-        from training.export.bundle import record_scores  # which needs all that training needs
-
         for name, folder in bundles.items():
             record_scores(folder, table, name)
     if options.challenge:
@@ -78,7 +77,7 @@ def choose_methods(options: argparse.Namespace) -> tuple[dict[str, Method], dict
     bundles = {}
     for bundle in options.bundle or [DEFAULT_BUNDLE]:
         folder = find_bundle(bundle)
-        name = load_bundle(folder).name
+        name = load_bundle(folder).manifest.name
         bundles[f"{OURS} ({name})"] = folder
         for n in options.passes:  # what the path adds to as many evaluations without it
             methods[f"no path ({name}) x {n}"] = Bundled(folder, samples=n, path=False, **where)

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.job import RestoreOptions
 from MAPDiffLib.model.bundle import Bundle, load_bundle
 from MAPDiffLib.model.diffusion import Diffusion, ancestral_sampler, deterministic_sampler
 from MAPDiffLib.restoration.box import BodyBox
 from MAPDiffLib.restoration.device import choose_compute
 from MAPDiffLib.restoration.doses import ANCHOR_DOSES
 from MAPDiffLib.restoration.intensity import Intensity
-from MAPDiffLib.restoration.restore import Restoration, RestoreOptions, restore
+from MAPDiffLib.restoration.restore import restore
 from MAPDiffLib.restoration.sampling import MIRRORS, draw_noise
 from MAPDiffLib.restoration.tiles import TiledNetwork
 from MAPDiffLib.scan.volume import Volume, body_mask
 from training.baselines.saved import FACTS, load_rival
 from training.evaluation.method import Result, with_mixes
+from training.export.variants import without_path
 
 # Network units: no activity, and about SUV 240. Beyond them no body lies.
 LOWEST, HIGHEST = -4.0, 12.5
@@ -37,7 +38,6 @@ class Bundled:
 
     folder: Path
     samples: int | None = None
-    steps: int | None = None
     path: bool = True
     device: str = "auto"
     precision: str = "auto"
@@ -46,25 +46,12 @@ class Bundled:
         bundle = _bundle(self.folder) if self.path else without_path(_bundle(self.folder))
         doses = tuple(d for d in ANCHOR_DOSES if d > dose)
         options = RestoreOptions(
-            doses=doses, input_dose=dose, samples=self.samples, steps=self.steps, device=self.device,
-            precision=self.precision,
+            doses=doses, input_dose=dose, samples=self.samples, device=self.device, precision=self.precision
         )  # fmt: skip
-        images, ending = restored_images(scan, bundle, options)
-        spread = None if ending.uncertainty is None else ending.uncertainty.voxels
-        return Result(images, spread, ending.report["sampling"]["evaluations"])
-
-
-def restored_images(
-    scan: Volume, bundle: Bundle, options: RestoreOptions
-) -> tuple[dict[float, np.ndarray], Restoration]:
-    """({dose: the restored voxels}, what the restoration ended with)."""
-    steps, images = restore(scan, bundle, options), {}
-    while True:
-        try:
-            restored = next(steps)
-        except StopIteration as end:
-            return images, end.value
-        images[restored.dose] = restored.volume.voxels
+        restoration = restore(scan, bundle, options)
+        images = {restored.dose: restored.volume.voxels for restored in restoration}
+        spread = None if restoration.uncertainty is None else restoration.uncertainty.voxels
+        return Result(images, spread, restoration.report["sampling"]["evaluations"])
 
 
 @dataclass(frozen=True)
@@ -89,15 +76,15 @@ class Sampled:
         network, diffusion, tile = _network(self.folder)
         body = body_mask(scan.voxels, scan.spacing_mm)
         box = BodyBox.around(body, network.config.stride)
-        tiled = TiledNetwork(network, box.cut(body), choose_compute(self.device, self.precision), tile)
+        tiled = TiledNetwork(network, box.crop(body), choose_compute(self.device, self.precision), tile)
         intensity = Intensity.of_scan(scan.voxels, body)
-        condition = intensity.to_network(box.cut(scan.voxels).to(tiled.home))
+        condition = intensity.to_network(box.crop(scan.voxels).to(tiled.volume_device))
         total = sum(
             intensity.to_physical(self._sample(number, tiled, diffusion, condition, dose))
             for number in range(self.samples)
         )
         full, inside = scan.voxels.copy(), body[box.slices]
-        full[box.slices][inside] = box.trim((total / self.samples).cpu()).numpy()[inside]
+        full[box.slices][inside] = box.unpad((total / self.samples).cpu()).numpy()[inside]
         return Result(with_mixes(scan.voxels, dose, full), None, len(self.path(diffusion.timesteps)) * self.samples)
 
     def path(self, total: int) -> list[int]:
@@ -117,7 +104,7 @@ class Sampled:
             return torch.where(tiled.body, x0_hat, condition)
 
         timesteps = self.path(diffusion.timesteps)
-        noise = draw_noise(condition.shape, seed=0, number=number).to(tiled.home)
+        noise = draw_noise(condition.shape, seed=0, number=number).to(tiled.volume_device)
         state = diffusion.noised(condition, timesteps[0], noise)
         if self.stochastic:
             generator = torch.Generator().manual_seed(number)
@@ -143,14 +130,6 @@ def is_rival(folder: Path) -> bool:
 @lru_cache(maxsize=2)
 def _bundle(folder: Path) -> Bundle:
     return load_bundle(folder)
-
-
-def without_path(bundle: Bundle) -> Bundle:
-    """The same weights with one timestep, the noisiest, and full dose as the only anchor."""
-    sampling, first = bundle.manifest["sampling"], bundle.manifest["sampling"]["timesteps"][0]
-    fits = [fit | {"combine": {"1": {"estimate": {str(first): 1.0}}}} for fit in sampling["fits"]]
-    changed = {"anchors": [{"dose": 1.0, "tau": 0}], "sampling": sampling | {"timesteps": [first], "fits": fits}}
-    return replace(bundle, manifest=bundle.manifest | changed)
 
 
 @lru_cache(maxsize=2)

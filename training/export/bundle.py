@@ -13,13 +13,13 @@ from safetensors.torch import load_file
 
 from MAPDiffLib.model.bundle import CARD_FILE, WEIGHTS_FILE, check_is_new, load_bundle, save_bundle
 from MAPDiffLib.model.diffusion import Diffusion
+from MAPDiffLib.model.manifest import Anchor, fit_to_dict
 from MAPDiffLib.model.network import NetworkConfig
 from MAPDiffLib.model.quantisation import pack
 from MAPDiffLib.restoration.doses import ANCHOR_DOSES
 from MAPDiffLib.restoration.intensity import BODY_MEAN_SUV
 from training.cases.augmentation import COARSEST_ZOOM, FINEST_ZOOM
 from training.cases.case_file import check_doses, read_facts
-from training.config import Anchor
 from training.export.paths import fit_paths
 from training.train import load_run
 
@@ -37,9 +37,9 @@ def export_bundle(
 ) -> Path:
     """Fit on the validation cases and write the bundle into `folder` (its name is the bundle's); returns the folder.
 
-    unlike: validation cases of scanners unlike those of training, where an anchor must help too to keep its share.
-    A run trained at the noisiest timestep alone is a one-pass regression and becomes a bundle with full dose as its
-    only anchor. InputError, before anything is fitted, for a case that lacks a dose.
+    unlike: validation cases of scanners unlike those of training (fit_paths). A run trained at the noisiest timestep
+    alone is a one-pass regression and becomes a bundle with full dose as its only anchor. InputError, before anything
+    is fitted, for a case that lacks a dose.
     """
     check_is_new(folder)
     network, config = load_run(run)
@@ -73,9 +73,9 @@ def refit_bundle(bundle: str | Path, validation: list[Path], folder: Path, unlik
     """
     check_is_new(folder)
     loaded = load_bundle(bundle)
-    _check_cases(loaded.manifest["input_doses"], validation, unlike)
+    _check_cases(loaded.manifest.input_doses, validation, unlike)
     weights = load_file(loaded.folder / WEIGHTS_FILE)
-    _save_fitted(folder, loaded.network.config, weights, loaded.manifest, validation, unlike)
+    _save_fitted(folder, loaded.network.config, weights, loaded.manifest.to_dict(), validation, unlike)
     if (card := loaded.folder / CARD_FILE).exists():
         shutil.copyfile(card, folder / CARD_FILE)
     return folder
@@ -96,7 +96,7 @@ def _save_fitted(
     folder: Path, network: NetworkConfig, weights: dict, fields: dict, validation: list[Path], unlike: Sequence[Path]
 ) -> Path:
     """Saves a bundle whose sampling is fitted with the network as it will be used: from the file of its weights."""
-    unfitted = {"samples": 1, "combine": {}, "uncertainty_scale": 1.0}
+    unfitted = {"samples": 1, "ensemble_weights": {}, "uncertainty_scale": 1.0}
     data = fields["training_data"] | {"validation_cases": len(validation), "unlike_cases": len(unlike)}
     fields = fields | {
         "name": folder.name,
@@ -106,15 +106,5 @@ def _save_fitted(
     }
     with TemporaryDirectory() as temporary:
         bundle = load_bundle(save_bundle(Path(temporary) / folder.name, network, weights, fields))
-        fields["sampling"]["fits"] = fit_paths(bundle, validation, unlike)
+        fields["sampling"]["fits"] = [fit_to_dict(fit) for fit in fit_paths(bundle, validation, unlike)]
     return save_bundle(folder, network, weights, fields)
-
-
-def record_scores(folder: Path, table: dict, method: str) -> None:
-    """Copy the figures of one method of a table (training/table) into the scores of its bundle."""
-    path = folder / "bundle.json"
-    manifest = json.loads(path.read_text())
-    means = {scanner: {dose: m[method] for dose, m in doses.items()} for scanner, doses in table["means"].items()}
-    manifest["scores"] = {"version": table["version"], "facts": table["facts"], "means": means}
-    path.write_text(json.dumps(manifest, indent=2) + "\n")
-    load_bundle(folder)  # the check of what was just written
