@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+import MAPDiffLib.__main__ as mapdiff
+import training.__main__ as mapdiff_train
 from MAPDiffLib import __version__
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.jobs.command_line import every_parser
 from MAPDiffLib.model.bundle import BUILT_IN
 from Testing import tiny
 from training.evaluation.results import (
@@ -200,6 +203,14 @@ def test_every_extra_that_a_page_names_can_be_installed():
         for extras in re.findall(r'"(?:\.|mapdiff)\[([\w,]+)\]"', text_of(page)):
             for extra in extras.split(","):
                 assert re.search(rf"^{extra} = \[", project, re.M), f"{page.name}: {extra}"
+
+
+@pytest.mark.parametrize("program", [mapdiff, mapdiff_train])
+def test_every_command_has_a_place_on_its_page(program):
+    text = text_of(PROJECT / "docs" / "command-line.md")
+    for parser in every_parser(program.command_line().parser):
+        name = parser.prog.split()[1:2]
+        assert not name or f"{parser.prog.split()[0]} {name[0]}" in text or f"`{name[0]}`" in text, parser.prog
 
 
 def test_every_file_that_a_page_names_is_there():
