@@ -103,6 +103,10 @@ def seeds() -> dict[str, bytes]:
         for suffix in (".nrrd", ".nii", ".mha"):
             write_volume(scan, FOLDER / f"whole{suffix}")
             _seeds[suffix.strip(".")] = (FOLDER / f"whole{suffix}").read_bytes()
+        # Fields that only other programs write: lengths in another unit, a slope.
+        _seeds["nrrd"] = _seeds["nrrd"].replace(b"encoding:", b'space units: "cm" "cm" "cm"\nencoding:')
+        slope = b"DistanceUnits = cm\nElementToIntensityFunctionSlope = 2\nElementToIntensityFunctionOffset = 1\n"
+        _seeds["mha"] = _seeds["mha"].replace(b"ElementType =", slope + b"ElementType =")
         bundle = tiny.tiny_bundle(FOLDER / "made")
         _seeds.update(
             {

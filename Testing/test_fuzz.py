@@ -18,6 +18,17 @@ from Testing.fuzz_targets import TARGETS, seeds
 PROJECT = Path(__file__).parent.parent
 TEXT = [b"0", b"-1", b"99999999999", b"1e400", b"nan", b"null", b"[]", b"{}", b'"', b"\n", b"\n\n", b"../", b"\xff\xfe"]
 TEXT += [b"x" * 300, b"9" * 2000]  # longer than a C library may have room for
+TEXT += [
+    b"\r",
+    b"%s%n",
+    b"%09999d",
+    b"(",
+    b'"cm"',
+    b" LIST",
+    b"\nfield: " + b"y" * 1100 + b"\n",
+    b"\n" + b"z" * 3000 + b"\n",
+]
+TEXT += [b"\n#" + b"c" * 5000 + b"\n", b"\nkey:=" + b"v" * 5000 + b"\n", b"\nkey = " + b"w" * 1500 + b"\n"]
 NUMBERS = [bytes(8), b"\xff" * 8, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00\x00\xc0\x7f", b"\x00\x00\x80\xff"]
 
 
