@@ -32,6 +32,7 @@ from MAPDiffLib.job import (
     parse_doses,
 )
 from MAPDiffLib.jobs.command_line import CommandLine
+from MAPDiffLib.jobs.libraries import check_python
 
 FIGURE_FILE, DEMO_FIGURE_FILE, PAGE_FILE = "figure.png", "demo.png", "report.html"
 
@@ -42,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a name that the console has no letters for must not end what succeeded
             stream.reconfigure(errors="backslashreplace")
     try:
+        check_python()
         options = command_line().parser.parse_args(arguments)
         return options.run(options)
     except InputError as error:
@@ -50,9 +52,15 @@ def main(arguments: list[str] | None = None) -> int:
     except (Cancelled, KeyboardInterrupt):
         print("mapdiff: cancelled; the doses already written stay", file=sys.stderr)
         _leave(EXIT_CANCELLED)
-    except (OSError, MemoryError, ImportError) as error:
-        print(f"mapdiff: failed: {type(error).__name__}: {error}", file=sys.stderr)
+    except (OSError, MemoryError, ImportError, RuntimeError) as error:  # RuntimeError: whatever torch meets
+        print(f"mapdiff: failed: {type(error).__name__}: {_first_line(error)}", file=sys.stderr)
         return EXIT_FAILED
+
+
+def _first_line(error: Exception) -> str:
+    """What happened, and what may help where it happened on a GPU; torch adds lines for its own developers."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    return first + (" Try again, with --device cpu if it comes back." if "CUDA" in first or "cuDNN" in first else "")
 
 
 def _restore(options: argparse.Namespace) -> int:

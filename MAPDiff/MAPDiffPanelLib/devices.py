@@ -44,7 +44,7 @@ def choices(facts: dict) -> list[tuple[str, str]]:
     """(device, label) for the list: auto and CPU always, then each GPU."""
     found = [(AUTO, _("auto (a GPU if there is one)")), (CPU, _("CPU"))]
     for device in facts.get("devices") or []:
-        if str(device.get("device", "")).startswith("cuda"):
+        if str(device.get("device", "")).startswith("cuda") and not device.get("problem"):
             memory = float(device.get("memory_bytes") or 0) / 1e9
             found.append((device["device"], f"{device.get('name') or device['device']} ({memory:.0f} GB)"))
     return found

@@ -6,7 +6,6 @@ Nothing heavy is imported before it is needed: a job that cannot work is refused
 from __future__ import annotations
 
 import csv
-import importlib
 import json
 import os
 import shutil
@@ -29,6 +28,7 @@ from MAPDiffLib.job import (
     to_plain,
     uncertainty_file,
 )
+from MAPDiffLib.jobs.libraries import load_libraries
 from MAPDiffLib.jobs.output_folder import check_still_there, earlier_results, make_output, sole_writer
 from MAPDiffLib.jobs.reader import READER
 
@@ -56,7 +56,7 @@ def _run(
 ) -> Path:
     READER.begin()
     report({"type": "status", "message": "Loading the model libraries"})
-    _waiting(cancelled, importlib.import_module, "MAPDiffLib.restoration.restore")
+    _waiting(cancelled, load_libraries)
     from MAPDiffLib.model.bundle import load_bundle
     from MAPDiffLib.restoration.restore import restore
     from MAPDiffLib.scan.volume import check_volume

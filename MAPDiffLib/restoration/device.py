@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ LARGEST_ON_CPU = 32_000_000  # voxels of a tile, about 65 bytes each: most bodie
 LARGEST_TILE = 100_000_000  # voxels: the widest activation keeps under the 2^31 elements that cuDNN can index
 BYTES_PER_VOXEL = 500  # of a tile on a GPU, float32, with cuDNN's workspace
 CONTEXT_BYTES = 600_000_000  # CUDA's own, outside torch's allocator
+OTHER_TORCH = "Another build of torch may know this GPU: https://pytorch.org/get-started/locally"
 WORTH_IT = 1.25  # how much faster than channels last the other layout must be
 
 
@@ -35,11 +37,15 @@ class Memory:
     tile_voxels: int
 
 
-def choose_compute(device: str, precision: str) -> Compute:
+def choose_compute(device: str, precision: str, warn: Callable[[str], None] = lambda message: None) -> Compute:
     """The device and number format. "auto": the first GPU, else the CPU (never a Mac's MPS, where 3-D convolutions
-    fail); bfloat16 on a GPU, float32 on a CPU. InputError for a device that is not there."""
+    fail); bfloat16 on a GPU, float32 on a CPU. InputError for a device that is not there or does not compute; with
+    "auto" that is a warning, and the CPU computes."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cuda" and (problem := trial(torch.device("cuda", 0), DTYPES.get(precision, torch.bfloat16))):
+            warn(f"The GPU cannot be used ({problem}): the CPU computes, which takes longer. {OTHER_TORCH}")
+            device = "cpu"
     kind, _, number = device.partition(":")
     if kind == "cuda":
         device = f"cuda:{number or 0}"  # some of torch.cuda's functions want a number
@@ -52,9 +58,25 @@ def choose_compute(device: str, precision: str) -> Compute:
         raise InputError(f"precision is {precision!r}; auto, float32 or bfloat16 is needed")
     # Some CPUs are twice as fast in bfloat16, but it is off by thousandths: every CPU shall give the same answer.
     dtype = DTYPES.get(precision, torch.bfloat16 if kind == "cuda" else torch.float32)
+    if kind == "cuda" and (problem := trial(torch.device(device), dtype)):
+        raise InputError(f"device {device} cannot be used ({problem}): choose cpu. {OTHER_TORCH}")
     if kind == "cuda" or dtype != torch.float32:
         return Compute(torch.device(device), dtype)
     return Compute(torch.device(device), dtype, fastest_layout())
+
+
+@torch.inference_mode()
+def trial(device: torch.device, dtype: torch.dtype) -> str:
+    """Why a tiny convolution fails on the device, in torch's words; "" where it works.
+
+    A GPU may be there, and torch know of it, and no kernel of this build be made for it (sm_50 to sm_120).
+    """
+    try:
+        ones = torch.full((1, 1, 4, 4, 4), 1.0, device=device, dtype=dtype)
+        total = float(torch.nn.functional.conv3d(ones, ones).cpu().float())
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
+        return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return "" if total == 64 else f"4 x 4 x 4 ones add up to {total:g} on it"
 
 
 def fastest_layout() -> torch.memory_format:

@@ -158,7 +158,7 @@ class _Workplace:
     def of(
         cls, volume: Volume, bundle: Bundle, plan: Plan, options: RestoreOptions, warn: Callable[[str], None]
     ) -> _Workplace:
-        compute = choose_compute(options.device, options.precision)
+        compute = choose_compute(options.device, options.precision, warn)
         box = BodyBox.around(volume.body, 1)
         scan, inside = (torch.from_numpy(array[box.slices].copy()) for array in (volume.voxels, volume.body))
         grid = WorkingGrid.of(scan.shape, volume.spacing_mm, plan.working_mm, bundle.network.config.stride)
