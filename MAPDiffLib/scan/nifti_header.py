@@ -123,8 +123,8 @@ def _check_numbers(header: NiftiHeader, path: Path) -> None:
             f"{path} says two voxel sizes: {_listed(pixdim)} by pixdim and {_listed(sizes)} by its sform (in units of "
             f"{header.unit_mm:g} mm). Which is right cannot be told from it: correct the header, or export it again."
         )
-    if not sizes.all():
-        return
+    if not 1e-6 < sizes.min() <= sizes.max() < 1e9:
+        return  # no voxel size either, and no numbers to compute with
     off = shear_mm(header)
     if off > min(header.spacing_mm) / 2:
         raise InputError(
