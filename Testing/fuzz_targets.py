@@ -10,8 +10,10 @@ import gzip
 import hashlib
 import inspect
 import json
+import math
 import os
 import shutil
+import struct
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +21,8 @@ from pathlib import Path
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.job import MESSAGE_TYPES, decode_message, read_job
 from MAPDiffLib.model.bundle import load_bundle
+from MAPDiffLib.scan.dicom_header import read_planes
+from MAPDiffLib.scan.dicom_reader import suv_metadata
 from MAPDiffLib.scan.volume import check_volume, read_volume, write_volume
 from Testing import tiny
 
@@ -55,6 +59,29 @@ def dicom(content: bytes) -> str | None:
     return refusal(read_volume, _dicom_folder())
 
 
+def dicom_values(content: bytes) -> str | None:
+    """A folder of three slices of which one has these values: in each line an attribute's name, "=" and any bytes."""
+    import pydicom
+
+    whole, first, item = seeds()["dicom"], b"", b""
+    for line in content.split(b"\n"):
+        name, _, value = line.partition(b"=")
+        tag = pydicom.datadict.tag_for_keyword(name.decode("latin-1"))
+        if tag is None or not value:
+            continue
+        kind = pydicom.datadict.dictionary_VR(tag).encode()[:2]
+        element = struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, kind, len(value[:60000])) + value[:60000]
+        first, item = (first, item + element) if name.startswith(b"Radio") else (first + element, item)
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, len(item)) + item
+    dose = struct.pack("<HH2sHI", 0x0054, 0x0016, b"SQ", 0, len(item)) + item
+    at = whole.rindex(struct.pack("<HH2s", 0x7FE0, 0x0010, b"OW"))
+    words = dicom(whole[:at] + first + dose + whole[at:])
+    found: dict[str, str] = {}
+    alone = refusal(lambda: found.update(suv_metadata(read_planes(_dicom_folder() / "slice-1.dcm"))))
+    assert alone or found.get("suv_refused") or math.isfinite(float(found["suv_factor"]))
+    return words
+
+
 def job(content: bytes) -> str | None:
     """A job.json."""
     path = FOLDER / "job.json"
@@ -88,11 +115,39 @@ def message(content: bytes) -> str | None:
 TARGETS = {
     **{suffix.strip(".").replace(".", "-"): scan_in(suffix) for suffix in (".nrrd", ".nii", ".nii.gz", ".mha")},
     "dicom": dicom,
+    "dicom-values": dicom_values,
     "job": job,
     "manifest": manifest,
     "weights": weights,
     "message": message,
 }
+# What a slice may say, and what its series' SUV is computed from; texts in Latin-1, a number of 16 bits.
+VALUES = b"""RescaleSlope=0.75
+RescaleIntercept=0
+ImagePositionPatient=-99.24\\18.57\\9.8
+ImageOrientationPatient=0.8\\0.6\\0\\-0.48\\0.64\\0.6
+PixelSpacing=4.0\\2.5
+SpecificCharacterSet=ISO_IR 100
+SeriesDescription=Ganzk\xf6rper
+NumberOfFrames=1
+InstanceNumber=12
+NumberOfSlices=\x03\x00
+BitsStored=\x10\x00
+HighBit=\x0f\x00
+Units=BQML
+DecayCorrection=START
+CorrectedImage=ATTN\\DECY
+PatientWeight=71
+SeriesDate=20200301
+SeriesTime=110000
+AcquisitionDate=20200301
+AcquisitionTime=110000.00
+FrameReferenceTime=0
+TimezoneOffsetFromUTC=+0100
+RadionuclideTotalDose=350000000
+RadionuclideHalfLife=6588
+RadiopharmaceuticalStartTime=100000
+RadiopharmaceuticalStartDateTime=20200301100000.00+0100"""
 _seeds: dict[str, bytes] = {}
 
 
@@ -112,6 +167,7 @@ def seeds() -> dict[str, bytes]:
             {
                 "nii-gz": _seeds["nii"],  # compressed by the target, so that the fuzzer reaches what is inside
                 "dicom": (_dicom_folder() / "slice-1.dcm").read_bytes(),
+                "dicom-values": VALUES,
                 "job": json.dumps({"input": "a.nrrd", "output": "b", "doses": [0.1, 1], "samples": 8}).encode(),
                 "manifest": (bundle / "bundle.json").read_bytes(),
                 "weights": (bundle / "weights.safetensors").read_bytes(),

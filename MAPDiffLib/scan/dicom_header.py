@@ -110,15 +110,9 @@ def read_planes(path: Path) -> list[Plane]:
     try:
         marked = dicom_lengths.has_mark(path)
         holds = dicom_lengths.pixel_bytes(path)
-        data = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=[*NAMES, *SEQUENCES])
-        found = attributes(data)
-        found.setdefault("SOPClassUID", str(getattr(data.file_meta, "MediaStorageSOPClassUID", "")))
-        if not (found["SOPClassUID"] or found.get("Modality")):
-            raise ValueError("it does not say what it is")
-        if holds == 0 and found["SOPClassUID"] in PET_CLASSES:
-            raise ValueError("it is cut short: its pixels are missing")
-        found |= _dose(data)
-        frames = _frames(data) if "PerFrameFunctionalGroupsSequence" in data else [{}]
+        with quiet_pydicom():
+            data = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=[*NAMES, *SEQUENCES])
+            found, frames = _contents(data, holds)
     except OSError as error:
         raise InputError(f"{path} cannot be opened ({error.strerror or error}): check that you may read it.") from None
     except UNSOUND as error:
@@ -134,6 +128,18 @@ def read_planes(path: Path) -> list[Plane]:
             "slice, or an Enhanced PET image with a position for each frame, is needed."
         )
     return planes
+
+
+def _contents(data: Dataset, holds: int) -> tuple[dict[str, str], list[dict[str, str]]]:
+    """What the file says once, and for each frame. ValueError for what is no DICOM, or PET that lost its pixels."""
+    found = attributes(data)
+    found.setdefault("SOPClassUID", str(getattr(data.file_meta, "MediaStorageSOPClassUID", "")))
+    if not (found["SOPClassUID"] or found.get("Modality")):
+        raise ValueError("it does not say what it is")
+    if holds == 0 and found["SOPClassUID"] in PET_CLASSES:
+        raise ValueError("it is cut short: its pixels are missing")
+    frames = _frames(data) if "PerFrameFunctionalGroupsSequence" in data else [{}]
+    return found | _dose(data), frames
 
 
 def attributes(data: Dataset, charsets: list[str] | None = None) -> dict[str, str]:
@@ -172,6 +178,8 @@ def _raw_text(data: Dataset, name: str, charsets: list[str]) -> str:
     kind = {"US": "H", "UL": "I", "FD": "d"}.get(dictionary_VR(name).partition(" ")[0])
     if kind is None:
         return decoded(element.value, charsets)
+    if len(element.value) % struct.calcsize(kind):
+        raise ValueError(f"{name} has {len(element.value)} bytes")
     order, size = "<" if element.is_little_endian else ">", struct.calcsize(kind)
     numbers = struct.unpack(f"{order}{len(element.value) // size}{kind}", element.value)
     return "\\".join(map(str, numbers))

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.scan import file_checks
-from MAPDiffLib.scan.dicom_header import UNSOUND, Plane
+from MAPDiffLib.scan.dicom_header import UNSOUND, Plane, quiet_pydicom
 from MAPDiffLib.scan.plain_paths import plain_folder
 
 CAPTURE, MULTIFRAME_CAPTURE = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.7.3"
@@ -33,7 +33,8 @@ class PlaneReader:
                 self._kept.pop(next(iter(self._kept)))
             self._kept[plane.path] = stored_values(plane)
         slope, intercept = rescale(plane)
-        return (self._kept[plane.path][plane.frame] * slope + intercept).astype(np.float32)
+        with np.errstate(over="ignore"):  # infinite ones are found where a volume is checked
+            return (self._kept[plane.path][plane.frame] * slope + intercept).astype(np.float32)
 
 
 def rescale(plane: Plane) -> tuple[float, float]:
@@ -66,7 +67,8 @@ def stored_values(plane: Plane) -> np.ndarray:
     import pydicom
 
     try:
-        data = pydicom.dcmread(plane.path, force=True, specific_tags=["PixelData"])
+        with quiet_pydicom():
+            data = pydicom.dcmread(plane.path, force=True, specific_tags=["PixelData"])
         compressed = _syntax(data).is_compressed
         content = data.get_item("PixelData")
         if content is None:
