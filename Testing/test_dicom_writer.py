@@ -222,8 +222,8 @@ def resaved(folder, change):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("SOPClassUID", "SOPClassUID"), ("SOPInstanceUID", "SOPInstanceUID")]
-)  # fmt: skip
+    ("name", "words"), [("SOPClassUID", "SOPClassUID missing"), ("SOPInstanceUID", "SOPInstanceUID missing")]
+)
 def test_a_header_that_cannot_be_carried_over_is_refused_before_the_work(bundle, tmp_path, capsys, name, words):
     source = resaved(pet.write_series(tmp_path / "scan", "GE", body()), lambda data: delattr(data, name))
     arguments = ["--bundle", bundle, "--input-dose", "1/20", "--format", "dicom", "--output", str(tmp_path / "out")]

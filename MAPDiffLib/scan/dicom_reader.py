@@ -60,7 +60,7 @@ def read_series(folder: Path) -> Series:
     first = planes[0]
     metadata = {name: first.text(keyword) for name, keyword in METADATA.items() if first.text(keyword)}
     warnings = (*warnings, *uneven, *_count_warnings(planes))
-    return Series(voxels, *_values_of(grid), _units(first), metadata | suv_metadata(planes), warnings)
+    return Series(voxels, *grid, _units(first), metadata | suv_metadata(planes), warnings)
 
 
 def series_files(folder: Path) -> list[Path]:
@@ -225,10 +225,6 @@ def _count_warnings(planes: Sequence[Plane]) -> list[str]:
         f"The instance numbers of the {len(planes)} slices go from {low} to {high}. Is the series complete? "
         "If slices are missing at an end, copy it again."
     ]
-
-
-def _values_of(grid) -> tuple:
-    return grid.spacing_mm, grid.origin_mm, grid.direction
 
 
 def _units(plane: Plane) -> str:

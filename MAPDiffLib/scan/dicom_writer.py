@@ -115,6 +115,8 @@ def _derived(path: Path, series: str, derivation: Derivation) -> Dataset:
     import pydicom
 
     header = pydicom.dcmread(path, force=True, stop_before_pixels=True)
+    if missing := [name for name in ("SOPClassUID", "SOPInstanceUID") if not header.get(name)]:
+        raise ValueError(f"{' and '.join(missing)} missing: nothing can refer to it")
     _keep_what_stays_true(header)
     _set_identity(header, series, derivation)
     _set_derivation(header, derivation)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,8 +34,7 @@ class Axes:
     normal: np.ndarray
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(NamedTuple):
     """Spacing and origin in mm and 3 x 3 direction, row by row, as a Volume has them."""
 
     spacing_mm: tuple[float, float, float]
