@@ -53,7 +53,7 @@ def test_the_readme_is_short_and_installs_and_restores_before_line_45():
     lines = text_of(README).splitlines()
     assert len(lines) <= 130
     top = "\n".join(lines[:45])
-    assert "pip install" in top and "mapdiff restore" in top and "restore(scan" in top and "make demo" in top
+    assert "pip install" in top and "mapdiff restore" in top and "restoration.uncertainty" in top and "make demo" in top
     assert "make test" in text_of(README)
 
 
@@ -230,4 +230,4 @@ def test_the_python_of_the_readme_restores_a_scan(tmp_path):
         env={**os.environ, "PYTHONPATH": str(PROJECT), "MAPDIFF_BUNDLES": str(tmp_path / "bundles")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "dose-1.000.nii.gz").exists() and (tmp_path / "dose-0.100.nii.gz").exists()
+    assert (tmp_path / "dose-1.000.nii.gz").exists() and (tmp_path / "uncertainty.nii.gz").exists()
