@@ -15,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError, NotAScan
-from MAPDiffLib.scan import dicom_reader, file_checks, plain_paths
+from MAPDiffLib.scan import bids_sidecar, dicom_reader, file_checks, plain_paths
 from MAPDiffLib.scan.body import body_mask, signed_shares
 from MAPDiffLib.scan.kinds import SMALLEST_BODY_MM, body_size_mm, is_label_map
 from MAPDiffLib.scan.nifti_header import not_finite
@@ -209,7 +209,16 @@ def _read_file(path: Path) -> Volume:
         volume = replace(volume, spacing_mm=tuple(spacing_mm), origin_mm=tuple(origin_mm))
     if (header.slope, header.intercept) != (1, 0):
         volume = volume.with_voxels(volume.voxels * np.float32(header.slope) + np.float32(header.intercept))
-    return replace(volume, warnings=header.warnings)
+    return _with_sidecar(replace(volume, warnings=header.warnings), path, suffix)
+
+
+def _with_sidecar(volume: Volume, path: Path, suffix: str) -> Volume:
+    """With what the JSON file beside a NIfTI says, where the file itself does not say its units."""
+    found = bids_sidecar.read_sidecar(path) if suffix.startswith(".nii") and volume.units == "unknown" else None
+    if found is None:
+        return volume
+    units, metadata, warnings = found
+    return replace(volume, units=units, metadata=volume.metadata | metadata, warnings=volume.warnings + warnings)
 
 
 def _claimed_bytes(reader: sitk.ImageFileReader) -> int:
