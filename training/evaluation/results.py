@@ -140,8 +140,8 @@ def results_page(results: dict) -> str:
         "## Restored full dose, by the dose of the input",
         *(_by_input(GROUPS[group], doses) for group, doses in groups.items()),
         f"## The doses on the way, from {SHOWN_DOSE}",
-        "NMAE against the real scan of that dose: restored, and as the closed-form mix of the scan with the restored"
-        " full dose.",
+        "NMAE / PSNR against the real scan of that dose. A dose below full is the closed-form mix of the scan with\n"
+        "the restored full dose.",
         _on_the_way(groups),
         "## Lesions and uncertainty",
         "Median size of a lesion's bias against the full-dose scan: restored (in the low-dose scan).\n"
@@ -184,11 +184,12 @@ def _by_input(title: str, doses: dict) -> str:
 
 
 def _on_the_way(groups: dict) -> str:
-    rows = []
-    for group, doses in groups.items():
-        for dose, figures in best(doses[SHOWN_DOSE], OURS).get("doses", {}).items():
-            rows.append([GROUPS[group], dose, f"{figures['nmae']:.5f}", f"{figures['mix_nmae']:.5f}"])
-    return table(["scanners", "dose", "restored", "mix"], rows)
+    restored = [best(doses[SHOWN_DOSE], OURS).get("doses", {}) for doses in groups.values()]
+    rows = [
+        [dose, *(f"{d[dose]['mix_nmae']:.4f} / {d[dose]['mix_psnr']:.2f}" if dose in d else "-" for d in restored)]
+        for dose in dict.fromkeys(dose for doses in restored for dose in doses)
+    ]
+    return table(["dose", *(GROUPS[group] for group in groups)], rows)
 
 
 def _lesions(groups: dict) -> str:
