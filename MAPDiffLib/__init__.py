@@ -13,6 +13,7 @@ _PLACES = {
     "load_bundle": "model.bundle",
     "restore": "restoration.restore",
     "RestoreOptions": "job",
+    "region_statistics": "report.region_statistics",
 }
 __all__ = [*_PLACES, "__version__"]
 

@@ -1,4 +1,4 @@
-"""Command line: mapdiff restore | batch | worker | probe | suv | bundles | demo.
+"""Command line: mapdiff restore | batch | measure | demo | suv | worker | probe | bundles.
 
 Exit codes: 0 done, 1 failed, 2 bad job or input, 3 cancelled. torch is not loaded before a command needs it.
 """
@@ -120,6 +120,26 @@ def _batch(options: argparse.Namespace) -> int:
     return EXIT_FAILED if counts["failed"] else EXIT_DONE
 
 
+def _measure(options: argparse.Namespace) -> int:
+    from MAPDiffLib.report.region_statistics import (
+        JSON_FILE,
+        TABLE_FILE,
+        format_statistics,
+        region_statistics,
+        write_statistics,
+    )
+
+    folder = Path(options.output or options.results)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder: give the folder of a restoration, or an --output that exists.")
+    for name in (TABLE_FILE, JSON_FILE):
+        _claim(folder / name, options.overwrite)
+    rows = region_statistics(options.results, options.mask)
+    print(format_statistics(rows))
+    print(*write_statistics(rows, folder), RESEARCH_USE, sep="\n")
+    return EXIT_DONE
+
+
 def _demo(options: argparse.Namespace) -> int:
     from MAPDiffLib.jobs.console import Console
     from MAPDiffLib.jobs.run_job import cancel_on_signals
@@ -220,6 +240,17 @@ def command_line() -> CommandLine:
     many.add_argument(
         "--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do the work, or its file (default: none)"
     )
+
+    measure = command_line.add(
+        restoring, "measure", "measure regions of a restored scan: SUVmean, max, peak, with a best estimate", _measure,
+        "measure restored --mask lesions.nii.gz",
+    )  # fmt: skip
+    measure.add_argument("results", metavar="DIR", help="folder of a restoration, with its full dose")
+    measure.add_argument(
+        "--mask", required=True, metavar="FILE", help="labels, a Slicer .seg.nrrd or a DICOM SEG file, of this scan"
+    )
+    measure.add_argument("--output", metavar="DIR", help="folder for regions.csv and regions.json (default: DIR)")
+    measure.add_argument("--overwrite", action="store_true", help="replace those of an earlier time")
 
     demo = command_line.add(
         restoring, "demo", "restore a simulated case and compare it with its real doses", _demo,

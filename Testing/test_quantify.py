@@ -82,9 +82,9 @@ def test_the_interval_holds_what_the_scan_was_drawn_from():
 def test_the_statistics_know_no_units_and_name_the_images_in_order():
     scan, full, body = scene()
     mask = ball(2.1)
-    once = Quantifier(scan, full, body, SPACING).region(mask, {1.0: full, 0.25: 0.5 * (scan + full)})
-    many = Quantifier(1024 * scan, 1024 * full, body, SPACING).region(mask, {1.0: 1024 * full})
-    assert list(once.readings) == ["input", 0.25, 1.0]
+    once = Quantifier(scan, full, body, SPACING).region(mask, {"1/4": 0.5 * (scan + full), "full": full})
+    many = Quantifier(1024 * scan, 1024 * full, body, SPACING).region(mask, {"full": 1024 * full})
+    assert list(once.readings) == ["input", "1/4", "full"]
     assert many.mean.value == pytest.approx(1024 * once.mean.value) and many.mean.t == pytest.approx(once.mean.t)
     assert many.peak.value == pytest.approx(1024 * once.peak.value)
 

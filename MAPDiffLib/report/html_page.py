@@ -23,6 +23,7 @@ import SimpleITK as sitk
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.job import counts_label, input_dose_label
 from MAPDiffLib.report.figure import window_top
+from MAPDiffLib.report.region_statistics import scan_scale
 from MAPDiffLib.scan.file_checks import alone_with_itk
 from MAPDiffLib.scan.volume import Volume, read_volume
 
@@ -40,7 +41,7 @@ def write_html(report_path: Path, path: Path) -> Path:
     """
     report = json.loads(report_path.read_text(encoding="utf-8"))
     scan = read_volume(report["job"]["input"])
-    factor, unit = _scale(scan)
+    factor, unit = scan_scale(scan)
     top = window_top(scan) * factor
     shrink = math.ceil((scan.voxels.size / MOST_VOXELS) ** (1 / 3))
     names = [entry["file"] for entry in report["files"]]
@@ -76,14 +77,6 @@ def write_html(report_path: Path, path: Path) -> Path:
 
 def _file(name: str) -> str:
     return (WEB / name).read_text(encoding="utf-8")
-
-
-def _scale(scan: Volume) -> tuple[float, str]:
-    """The factor and the unit of the page: SUV where the scan says it, else the scan's own."""
-    try:
-        return scan.suv_factor, "SUV"
-    except InputError:
-        return 1.0, "input units" if scan.units == "unknown" else scan.units
 
 
 def _upright(volume: Volume, factor: float, shrink: int) -> sitk.Image:

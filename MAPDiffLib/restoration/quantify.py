@@ -65,9 +65,9 @@ class BestEstimate:
 
 @dataclass(frozen=True)
 class RegionStatistics:
-    """Readings by image ("input", then the doses, ascending), and the best estimates of the mean and of the peak."""
+    """Readings by image, "input" first, and the best estimates of the mean and of the peak."""
 
-    readings: dict[str | float, Readings]
+    readings: dict[str, Readings]
     mean: BestEstimate
     peak: BestEstimate
 
@@ -96,13 +96,13 @@ class Quantifier:
     body: np.ndarray
     spacing_mm: Sequence[float]
 
-    def region(self, mask: np.ndarray, doses: Mapping[float, np.ndarray]) -> RegionStatistics:
-        """All numbers of a mask, bool [z, y, x], in the input and in `doses`. InputError for an impossible mask."""
+    def region(self, mask: np.ndarray, images: Mapping[str, np.ndarray]) -> RegionStatistics:
+        """All numbers of a mask, bool [z, y, x], in the input and in `images`. InputError for an impossible mask."""
         if mask.shape != self.scan.shape:
             raise InputError(f"the mask has the shape {mask.shape}; that of the scan, {self.scan.shape}, is needed.")
         if not mask.any():
             raise InputError("the mask is empty: at least one voxel is needed.")
-        images = {"input": self.scan, **dict(sorted(doses.items()))}
+        images = {"input": self.scan, **images}
         readings = {name: read_region(image, mask, self.spacing_mm) for name, image in images.items()}
         return RegionStatistics(readings, self.best_mean(mask), self.best_mean(self._peak_sphere(mask)))
 
