@@ -20,12 +20,15 @@ from MAPDiffLib import __version__
 from MAPDiffLib.errors import Cancelled, InputError
 from MAPDiffLib.job import (
     DEFAULT_BUNDLE,
+    DOSES_AS,
     EXIT_BAD_INPUT,
     EXIT_CANCELLED,
     EXIT_DONE,
     EXIT_FAILED,
     FORMATS,
+    GUARDS,
     PRECISIONS,
+    REPORT_FILE,
     RESEARCH_USE,
     Job,
     parse_dose,
@@ -132,11 +135,16 @@ def _measure(options: argparse.Namespace) -> int:
     folder = Path(options.output or options.results)
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder: give the folder of a restoration, or an --output that exists.")
-    for name in (TABLE_FILE, JSON_FILE):
+    for name in (TABLE_FILE, JSON_FILE, *([PAGE_FILE] if options.report else [])):
         _claim(folder / name, options.overwrite)
     rows = region_statistics(options.results, options.mask)
     print(format_statistics(rows))
-    print(*write_statistics(rows, folder), RESEARCH_USE, sep="\n")
+    print(*write_statistics(rows, folder), sep="\n")
+    if options.report:
+        from MAPDiffLib.report.html_page import write_html
+
+        print(write_html(Path(options.results) / REPORT_FILE, folder / PAGE_FILE))
+    print(RESEARCH_USE)
     return EXIT_DONE
 
 
@@ -202,7 +210,9 @@ def _bundles(options: argparse.Namespace) -> int:
 def _job(options: argparse.Namespace) -> Job:
     doses = parse_doses(options.doses) if options.doses is not None else None
     input_dose = parse_dose(options.input_dose) if options.input_dose is not None else None
-    same = "input output bundle device precision samples seed tile gpu_memory_gb format overwrite".split()
+    same = (
+        "input output bundle device precision samples seed tile gpu_memory_gb guard doses_as format overwrite".split()
+    )
     return Job(doses=doses, input_dose=input_dose, **{name: getattr(options, name) for name in same})
 
 
@@ -250,6 +260,7 @@ def command_line() -> CommandLine:
         "--mask", required=True, metavar="FILE", help="labels, a Slicer .seg.nrrd or a DICOM SEG file, of this scan"
     )
     measure.add_argument("--output", metavar="DIR", help="folder for regions.csv and regions.json (default: DIR)")
+    measure.add_argument("--report", action="store_true", help=f"also write {PAGE_FILE}, with the regions in it")
     measure.add_argument("--overwrite", action="store_true", help="replace those of an earlier time")
 
     demo = command_line.add(
@@ -286,9 +297,14 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         "--doses", metavar="DOSES",
         help="doses to restore, as 1/10,1/4,full or 0.1,0.25,1 (default: every anchor above the input's)",
     )  # fmt: skip
+    add(
+        "--doses-as", default="mean", choices=DOSES_AS,
+        help="each dose as the mean of its scans (least error), as one scan with its noise (synthetic), or as both",
+    )  # fmt: skip
     add = parser.add_argument_group("model").add_argument
     add("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="name or folder of a model bundle")
     add("--samples", type=int, metavar="N", help="samples to average (default: the bundle's)")
+    add("--guard", default="normal", choices=GUARDS, help="how readily lost local activity is put back")
     add("--seed", type=int, default=0, metavar="N", help="same seed, same result")
     add = parser.add_argument_group("computation").add_argument
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:0")

@@ -20,6 +20,8 @@ EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_CANCELLED = 0, 1, 2, 3
 MESSAGE_TYPES = ("status", "input", "progress", "dose", "warning", "error", "done")
 FORMATS = ("nii.gz", "nrrd", "mha", "dicom")
 PRECISIONS = ("auto", "float32", "bfloat16")
+GUARDS = ("off", "normal", "strong")
+DOSES_AS = ("mean", "scan", "both")
 DEFAULT_BUNDLE = "mapdiff-base"
 REPORT_FILE = "report.json"
 RESEARCH_USE = "Research use only. Not for diagnosis."
@@ -33,6 +35,8 @@ class RestoreOptions:
     for anything impossible.
 
     Doses are fractions of full dose. An `input_dose` of None is assumed to be 1/20 or near it, as every result says.
+    `guard`: how readily lost local activity is put back. `doses_as`: each dose as the mean of its scans (the least
+    error), as one scan with that dose's noise, drawn, or as both.
     """
 
     doses: tuple[float, ...] | None = None
@@ -43,6 +47,8 @@ class RestoreOptions:
     seed: int = 0
     tile: int | None = None
     gpu_memory_gb: float | None = None
+    guard: str = "normal"
+    doses_as: str = "mean"
 
     def __post_init__(self):
         if self.doses is not None:
@@ -53,6 +59,8 @@ class RestoreOptions:
         if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device):
             raise InputError(f"device is {self.device!r}; auto, cpu, cuda or cuda:0 (its number) is needed")
         _check_choice("precision", self.precision, PRECISIONS)
+        _check_choice("guard", self.guard, GUARDS)
+        _check_choice("doses_as", self.doses_as, DOSES_AS)
         _check_memory("gpu_memory_gb", self.gpu_memory_gb)
         _check_whole("samples", self.samples, 1, 64)
         _check_whole("tile", self.tile, 16, 1024)
@@ -156,9 +164,19 @@ def own_extension(path: str | os.PathLike) -> str:
     return {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}.get(suffix, ".nii.gz")
 
 
-def dose_file(dose: float, extension: str) -> str:
-    """0.1, ".nrrd" -> "dose-0.100.nrrd"."""
-    return f"dose-{dose:.3f}{extension}"
+def dose_file(dose: float, extension: str, drawn: bool = False) -> str:
+    """0.1, ".nrrd" -> "dose-0.100.nrrd"; drawn as a scan "dose-0.100-scan.nrrd"."""
+    return f"dose-{dose:.3f}{'-scan' if drawn else ''}{extension}"
+
+
+def dose_key(dose: float, drawn: bool = False) -> str:
+    """Of a dose's figures in report.json: "0.25", "0.25 scan"."""
+    return f"{dose:g}{' scan' if drawn else ''}"
+
+
+def dose_title(dose: float, drawn: bool = False) -> str:
+    """ "1/4 dose", "1/4 dose scan": what a result shows, for people."""
+    return f"{dose_label(dose)} dose{' scan' if drawn else ''}"
 
 
 def uncertainty_file(extension: str) -> str:
@@ -166,10 +184,15 @@ def uncertainty_file(extension: str) -> str:
     return f"uncertainty{extension}"
 
 
+def consistency_file(extension: str) -> str:
+    """The map of z beside the doses; NIfTI beside DICOM, which has no word for it."""
+    return f"consistency{extension or '.nii.gz'}"
+
+
 def is_result_file(name: str, extension: str) -> bool:
     """Whether a job with this extension could write a file of this name."""
-    dose = re.fullmatch(r"dose-[01]\.\d{3}" + re.escape(extension), name)
-    return bool(dose) or name in (uncertainty_file(extension), REPORT_FILE)
+    dose = re.fullmatch(r"dose-[01]\.\d{3}(-scan)?" + re.escape(extension), name)
+    return bool(dose) or name in (uncertainty_file(extension), consistency_file(extension), REPORT_FILE)
 
 
 def dose_label(dose: float) -> str:

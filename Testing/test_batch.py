@@ -141,7 +141,7 @@ def test_fifty_scans_five_of_them_broken_and_two_kills_on_the_way(bundle, tmp_pa
     assert len(rows) == 50 and set(failed) == {f"broken-{number}" for number in range(5)}
     assert all(f"{name}.nii.gz" in reason for name, reason in failed.items())
     assert all(f"failed: {name}: " in done.stderr for name in failed)
-    files = {"dose-0.250.nii.gz", "dose-1.000.nii.gz", "uncertainty.nii.gz", "report.json"}
+    files = {"dose-0.250.nii.gz", "dose-1.000.nii.gz", "uncertainty.nii.gz", "consistency.nii.gz", "report.json"}
     for path in output.glob("scan-*"):
         assert {file.name for file in path.iterdir()} == files
         assert read_volume(path / "dose-1.000.nii.gz").voxels.shape == (24, 20, 20)

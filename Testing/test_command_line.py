@@ -42,7 +42,7 @@ def test_restore_writes_each_dose_in_the_inputs_format_and_geometry(scan, bundle
     out = tmp_path / "new" / "folder"
     options = ["--bundle", bundle, "--doses", "1/4,full", "--input-dose", "1/20"]
     assert main(["restore", scan, "--output", str(out), *options]) == 0
-    assert names_in(out) == ["dose-0.250.mha", "dose-1.000.mha", "report.json", "uncertainty.mha"]
+    assert names_in(out) == ["consistency.mha", "dose-0.250.mha", "dose-1.000.mha", "report.json", "uncertainty.mha"]
     given, restored = read_volume(scan), read_volume(out / "dose-1.000.mha")
     for name in ("spacing_mm", "origin_mm", "direction", "units"):
         assert getattr(restored, name) == getattr(given, name)
@@ -58,7 +58,13 @@ def test_the_same_seed_gives_the_same_voxels_and_overwrite_replaces_the_old_resu
     assert main([*arguments, "nrrd", "--doses", "0.01", "--overwrite"]) == 2
     assert "dose-0.500.nrrd" in names_in(tmp_path)  # a job that is refused replaces nothing
     assert main([*arguments, "nrrd", "--doses", "1", "--overwrite", "--figure"]) == 0
-    assert names_in(tmp_path) == ["dose-1.000.nrrd", "figure.png", "report.json", "uncertainty.nrrd"]
+    assert names_in(tmp_path) == [
+        "consistency.nrrd",
+        "dose-1.000.nrrd",
+        "figure.png",
+        "report.json",
+        "uncertainty.nrrd",
+    ]
     assert np.array_equal(read_volume(tmp_path / "dose-1.000.nrrd").voxels, first)
 
 

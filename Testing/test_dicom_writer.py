@@ -178,7 +178,9 @@ def test_restore_writes_every_dose_and_the_uncertainty_as_series_with_the_values
     assert main([*arguments, "dicom", "--output", str(tmp_path / "dicom")]) == 0
     assert main([*arguments, "nrrd", "--output", str(tmp_path / "nrrd")]) == 0
     names = ["dose-0.250", "dose-1.000", "uncertainty"]
-    assert sorted(path.name for path in (tmp_path / "dicom").iterdir()) == sorted([*names, "report.json"])
+    assert sorted(path.name for path in (tmp_path / "dicom").iterdir()) == sorted(
+        [*names, "consistency.nii.gz", "report.json"]
+    )
     report = json.loads((tmp_path / "dicom" / "report.json").read_text())
     assert [entry["file"] for entry in report["files"]] == names[:2] and report["uncertainty_file"] == "uncertainty"
     assert report["input"]["metadata"]["suv_factor"] == repr(read_volume(scan).suv_factor)

@@ -63,7 +63,15 @@ def names_in(folder):
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-WHOLE = ["dose-0.100.nrrd", "dose-0.250.nrrd", "dose-0.500.nrrd", "dose-1.000.nrrd", "report.json", "uncertainty.nrrd"]
+WHOLE = [
+    "consistency.nrrd",
+    "dose-0.100.nrrd",
+    "dose-0.250.nrrd",
+    "dose-0.500.nrrd",
+    "dose-1.000.nrrd",
+    "report.json",
+    "uncertainty.nrrd",
+]
 
 
 def check_a_second_run_works(start, folder):

@@ -79,8 +79,10 @@ def fake_results(folder, shape, voxels):
     report = {
         "notice": "Research use only. </script>",
         "job": {"input": str(folder / "scan.nrrd"), "input_dose": None},
-        "files": [{"dose": dose, "label": label, "file": "scan.nrrd"} for dose, label in doses.items()],
+        "files": [{"dose": dose, "as": "mean", "label": label, "file": "scan.nrrd"} for dose, label in doses.items()],
         "uncertainty_file": "scan.nrrd",
+        "places_z": 4.0,
+        "places": [{"position_mm_lps": [40.0, 80.0, 60.0], "z": 5.5, "scan": 4000.0, "restored": 2000.0}],
         "input": {
             "shape_zyx": shape, "spacing_mm": [4.0, 4.0, 3.0], "units": "BQML", "mean_in_body": 2000.0,
             "dose_used": 0.05, "dose_assumed": True, "dose_hint": "the noise looks like 1/3",
@@ -115,6 +117,14 @@ def test_a_scan_of_128_by_128_by_256_stays_under_25_mb_and_says_its_precision_an
     assert "1/20 dose (assumed); the noise looks like 1/3" in page
     assert "<td>1/4 (5 x the scan&#x27;s counts)</td>" in page
     assert "&lt;/script&gt;" in page and "&lt;Model&gt;" in page and "40 slices are announced." in page
+
+
+def test_the_places_to_check_stand_in_a_table_in_suv_with_the_crosshair_that_shows_them(large):
+    page = large.read_text(encoding="utf-8")
+    assert "<td>40 80 60</td><td>+5.5</td><td>2</td><td>1</td>" in page
+    right, front, head = setting_of(page)["places"][0]  # of 128 x 128 x 256 voxels of 4 x 4 x 3 mm from the origin
+    assert (1 - right) * 128 == pytest.approx(10.5) and (1 - front) * 128 == pytest.approx(20.5)
+    assert head * 256 == pytest.approx(20.5)
 
 
 def test_a_larger_scan_is_shown_in_larger_voxels(tmp_path, monkeypatch):
@@ -268,6 +278,14 @@ def test_a_click_on_the_mip_takes_the_crosshair_to_the_brightest_voxel_and_shows
     full = read_volume(results / "out" / "dose-1.000.mha").voxels[HOT_Z, int(ray.argmax()), HOT_X]
     wait_until(lambda: opened.here()[2] == pytest.approx(full, abs=step / 2 + 0.005))
     assert opened.said == []
+
+
+def test_a_click_on_a_place_to_check_takes_the_crosshair_there(browser, large):
+    opened = Opened(browser, large)
+    opened.page.click("#places tbody tr")
+    wait_until(lambda: opened.page.evaluate("document.querySelector('#places').dataset.at === '0'"))
+    assert opened.said == []
+    opened.page.close()
 
 
 def test_the_first_picture_of_a_large_scan_says_when_it_came(browser, large):

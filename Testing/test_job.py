@@ -161,7 +161,10 @@ def test_results_are_written_in_the_inputs_own_format(name, extension):
 
 
 def test_only_what_a_job_writes_counts_as_a_result():
-    assert all(is_result_file(name, ".nrrd") for name in ("dose-0.100.nrrd", "uncertainty.nrrd", "report.json"))
+    assert all(
+        is_result_file(name, ".nrrd")
+        for name in ("dose-0.100.nrrd", "dose-0.100-scan.nrrd", "consistency.nrrd", "uncertainty.nrrd", "report.json")
+    )
     others = ("dose-0.1.nrrd", "dose-0.100.mha", "my dose-0.100.nrrd", "dose-0.100.nrrd.bak", "input.nrrd")
     assert not any(is_result_file(name, ".nrrd") for name in others)
 

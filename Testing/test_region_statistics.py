@@ -39,7 +39,8 @@ def results(tmp_path):
     full[LESION] = 2.0
     for name, voxels in (("scan", scan), ("dose-1.000", full), ("dose-0.250", 0.2 * scan + 0.8 * full)):
         write_volume(Volume(voxels, SPACING, ORIGIN, units="SUVbw"), tmp_path / f"{name}.nrrd")
-    files = [{"dose": d, "label": name, "file": f"dose-{d:.3f}.nrrd"} for d, name in ((0.25, "1/4"), (1.0, "full"))]
+    doses = ((0.25, "1/4"), (1.0, "full"))
+    files = [{"dose": dose, "as": "mean", "label": label, "file": f"dose-{dose:.3f}.nrrd"} for dose, label in doses]
     report = {"job": {"input": str(tmp_path / "scan.nrrd")}, "files": files}
     (tmp_path / "report.json").write_text(json.dumps(report))
     return tmp_path

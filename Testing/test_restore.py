@@ -345,3 +345,38 @@ def test_a_dose_that_the_path_does_not_stop_for_is_made_all_the_same(bundle, vol
     doses, ending = run(volume, saying(bundle, fits=(Fit(0.05, 2, {999: 0.0, 25: 1.0}, 1.0),)))
     assert ending.report["sampling"] == {"timesteps": [999, 25], "samples": 2, "evaluations": 3, "seed": 3}
     assert [dose.dose for dose in doses] == [0.1, 0.25, 0.5, 1.0]
+
+
+def test_each_dose_can_be_had_as_its_mean_as_a_scan_or_as_both(bundle, volume):
+    doses, _ = run(volume, bundle, replace(GIVEN, doses=(0.25, 1.0), doses_as="both"))
+    assert [(dose.dose, dose.drawn) for dose in doses] == [(0.25, False), (0.25, True), (1.0, False), (1.0, True)]
+    mean, scan, _, full_scan = (dose.volume.voxels for dose in doses)
+    assert (scan - mean)[volume.body].std() > 0.02 * mean[volume.body].mean()
+    lower, higher = 0.05 * volume.voxels[volume.body], 0.25 * scan[volume.body]
+    assert (higher - lower).min() > -1e-4 and (full_scan[volume.body] - higher).min() > -1e-4  # nested counts
+    alone, ending = run(volume, bundle, replace(GIVEN, doses=(0.25, 1.0), doses_as="scan"))
+    assert all(np.array_equal(one.volume.voxels, same) for one, same in zip(alone, (scan, full_scan), strict=True))
+    assert list(ending.report["doses"]) == ["0.25 scan", "1 scan"]
+
+
+def test_the_guard_is_an_option_and_its_effect_is_in_the_report_per_dose(bundle, volume):
+    lost = ndimage.gaussian_filter(volume.voxels, 2)
+    lost[30:34, 28:32, 28:32] += 60  # a place that an untrained network cannot keep
+    marked = volume.with_voxels(np.where(volume.body, lost, volume.voxels))
+    reports = {
+        guard: run(marked, bundle, replace(GIVEN, doses=(0.25, 1.0), guard=guard))[1].report
+        for guard in ("off", "normal", "strong")
+    }
+    back = {guard: report["doses"]["1"]["guard_put_back"] for guard, report in reports.items()}
+    assert back["off"] == 0 <= back["normal"] <= back["strong"]
+    quarter, full = (reports["strong"]["doses"][dose]["guard_put_back"] for dose in ("0.25", "1"))
+    assert quarter == pytest.approx(full * (1 - (4 - 1) / (20 - 1)))
+    assert reports["normal"]["guard"] == "normal"
+
+
+def test_consistency_lies_on_the_scans_grid_in_units_of_its_noise_and_knows_the_places(bundle, volume):
+    _, ending = run(volume, bundle, replace(GIVEN, doses=(1.0,)))
+    z = ending.consistency
+    assert z.units == "z" and z.voxels.shape == volume.voxels.shape and z.direction == volume.direction
+    assert not z.voxels[~volume.body].any() and 0.5 < z.voxels[volume.body].std() < 2
+    assert z.metadata == {} and all(abs(place["z"]) > ending.report["places_z"] for place in ending.report["places"])

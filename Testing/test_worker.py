@@ -77,7 +77,14 @@ def test_a_job_ends_with_code_0_and_each_dose_is_announced_when_it_is_whole(star
     assert (taken["dose_used"], taken["dose_assumed"]) == (0.05, False)
     assert so_far.index(taken) < so_far.index(progress[0])
     assert messages[-1] == {"type": "done", "status": "done", "report": str(tmp_path / "out" / "report.json")}
-    whole = ["dose-0.100.nrrd", "dose-0.250.nrrd", "dose-1.000.nrrd", "report.json", "uncertainty.nrrd"]
+    whole = [
+        "consistency.nrrd",
+        "dose-0.100.nrrd",
+        "dose-0.250.nrrd",
+        "dose-1.000.nrrd",
+        "report.json",
+        "uncertainty.nrrd",
+    ]
     assert left_in(tmp_path / "out") == whole
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["notice"] == "Research use only. Not for diagnosis."

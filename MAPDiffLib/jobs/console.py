@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from MAPDiffLib.job import counts_label, dose_label
+from MAPDiffLib.job import counts_label, dose_title
 
 
 class Console:
@@ -25,7 +25,7 @@ class Console:
             self._progress(message)
         elif kind == "dose":
             counts = counts_label(message["dose"], message["input_dose"])
-            self._line(f"{dose_label(message['dose']):>5} dose ({counts})  {message['file']}")
+            self._line(f"{dose_title(message['dose'], message['as'] == 'scan'):>10} ({counts})  {message['file']}")
         else:
             self._line(("warning: " if kind == "warning" else "") + message["message"])
 

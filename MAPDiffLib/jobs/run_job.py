@@ -22,8 +22,10 @@ from MAPDiffLib.job import (
     REPORT_FILE,
     RESEARCH_USE,
     Job,
+    consistency_file,
     dose_file,
     dose_label,
+    dose_title,
     input_dose_label,
     to_plain,
     uncertainty_file,
@@ -67,9 +69,9 @@ def _run(
     bundle = _waiting(cancelled, load_bundle, job.bundle)
     write = _writer(job, f"{bundle.manifest.name} (weights sha256 {bundle.manifest.weights_sha256[:12]})")
     restoration = restore(volume, bundle, job, report, cancelled)
-    files, uncertainty = _write_results(job, stale, write, restoration, report, turn)
-    content = {"notice": RESEARCH_USE, "job": job.to_dict(), "files": files, "uncertainty_file": uncertainty}
-    return write_json({**content, **restoration.report}, Path(job.output) / REPORT_FILE)
+    written = _write_results(job, stale, write, restoration, report, turn)
+    content = {"notice": RESEARCH_USE, "job": job.to_dict(), **written, **restoration.report}
+    return write_json(content, Path(job.output) / REPORT_FILE)
 
 
 @contextmanager
@@ -101,52 +103,61 @@ def _in_turn(doses: Iterator, turn: AbstractContextManager) -> Iterator:
 
 
 def _writer(job: Job, model: str) -> Callable:
-    """write(volume, path, dose, input_dose) in the job's format; a dose of None is the uncertainty."""
+    """write(volume, path, dose, input_dose, drawn) in the job's format; a dose of None is the uncertainty."""
     from MAPDiffLib.scan.volume import write_volume
 
     if job.format != "dicom":
-        return lambda volume, path, dose, input_dose: write_volume(volume, path)
+        return lambda volume, path, *_: write_volume(volume, path)
     from MAPDiffLib.scan.dicom_reader import series_files
     from MAPDiffLib.scan.dicom_writer import Derivation, check_headers, write_series
 
     source = series_files(Path(job.input))
     check_headers(source)
 
-    def write(volume, path: Path, dose: float | None, input_dose: float) -> None:
-        shows = "uncertainty" if dose is None else f"{dose_label(dose)} dose"
+    def write(volume, path: Path, dose: float | None, input_dose: float, drawn: bool = False) -> None:
+        shows = "uncertainty" if dose is None else dose_title(dose, drawn)
         what = "One standard deviation of the restored full dose" if dose is None else f"Restored to {shows}"
+        if drawn:
+            shows += ", synthetic noise, research use"
+            what = f"A scan of {dose_label(dose)} dose as it might have been: synthetic noise, research use; drawn"
         taken_for = input_dose_label(input_dose, job.input_dose is None)
         text = f"{what}, from a scan of {taken_for}, by MAPDiff {__version__}, model {model}, seed {job.seed}."
-        write_series(volume, source, Derivation(shows, text, round(1000 * (dose or 0))), path)
+        number = round(1000 * (dose or 0)) - drawn  # beside the mean of the dose, in a study's list
+        write_series(volume, source, Derivation(shows, text, number), path)
 
     return write
 
 
 def _write_results(
     job: Job, stale: list[Path], write: Callable, restoration, report: Report, turn: AbstractContextManager
-) -> tuple[list[dict], str | None]:
-    """Writes each dose as it is made, then the uncertainty: what report.json says of both files.
+) -> dict:
+    """Writes each dose as it is made, then the uncertainty and the consistency: what report.json says of the files.
 
     Earlier results go only when there is a first dose to replace them: a job refused late costs nothing.
     """
+    from MAPDiffLib.scan.volume import write_volume
+
     folder, files, uncertainty = Path(job.output), [], None
     for restored in _in_turn(restoration, turn):
         while stale:
             _discard(stale.pop())
-        path = folder / dose_file(restored.dose, job.extension)
+        path = folder / dose_file(restored.dose, job.extension, restored.drawn)
         check_still_there(folder)
-        write(restored.volume, path, restored.dose, restored.input_dose)
-        told = {"dose": restored.dose, "times_counts": restored.dose / restored.input_dose}
+        write(restored.volume, path, restored.dose, restored.input_dose, restored.drawn)
+        told = {"dose": restored.dose, "as": "scan" if restored.drawn else "mean"}
+        told["times_counts"] = restored.dose / restored.input_dose
         files.append({**told, "label": dose_label(restored.dose), "file": path.name})
         taken_for = {"input_dose": restored.input_dose, "dose_assumed": restored.dose_assumed}
         report({"type": "dose", "file": str(path), **told, **taken_for, "figures": restored.figures})
         input_dose = restored.input_dose
         del restored
+    check_still_there(folder)
     if restoration.uncertainty is not None:
         uncertainty = uncertainty_file(job.extension)
-        check_still_there(folder)
         write(restoration.uncertainty, folder / uncertainty, None, input_dose)
-    return files, uncertainty
+    consistency = consistency_file(job.extension)
+    write_volume(restoration.consistency, folder / consistency)
+    return {"files": files, "uncertainty_file": uncertainty, "consistency_file": consistency}
 
 
 def _discard(path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.job import RESEARCH_USE
+from MAPDiffLib.job import RESEARCH_USE, dose_title
 from MAPDiffLib.restoration.intensity import BODY_MEAN_SUV
 from MAPDiffLib.scan.volume import Volume, body_mask, read_volume
 
@@ -57,7 +57,7 @@ def draw_restoration(report_path: Path, path: Path) -> Path:
     panels = [projection(scan, f"input\n0 to {_short(top)} {scan.units}", top)]
     for entry in report["files"]:
         restored = read_volume(report_path.parent / entry["file"])
-        panels.append(projection(restored, f"restored\n{entry['label']} dose", top))
+        panels.append(projection(restored, f"restored\n{dose_title(entry['dose'], entry['as'] == 'scan')}", top))
     if report["uncertainty_file"]:
         spread = read_volume(report_path.parent / report["uncertainty_file"])
         panels.append(projection(spread, f"uncertainty\n0 to {_short(top / 8)}", top / 8))

@@ -21,8 +21,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.job import counts_label, input_dose_label
+from MAPDiffLib.job import counts_label, dose_key, dose_title, input_dose_label
 from MAPDiffLib.report.figure import window_top
+from MAPDiffLib.report.page_tables import crosshairs, place_rows, region_rows
 from MAPDiffLib.report.region_statistics import scan_scale
 from MAPDiffLib.scan.file_checks import alone_with_itk
 from MAPDiffLib.scan.volume import Volume, read_volume
@@ -44,7 +45,7 @@ def write_html(report_path: Path, path: Path) -> Path:
     factor, unit = scan_scale(scan)
     top = window_top(scan) * factor
     shrink = math.ceil((scan.voxels.size / MOST_VOXELS) ** (1 / 3))
-    names = [entry["file"] for entry in report["files"]]
+    names = [entry["file"] for entry in shown_files(report)]
     names += [report["uncertainty_file"]] if report["uncertainty_file"] else []
     images = [_upright(scan, factor, shrink)]
     images += [_upright(read_volume(report_path.parent / name), factor, shrink) for name in names]
@@ -53,6 +54,8 @@ def write_html(report_path: Path, path: Path) -> Path:
         "notice": html.escape(report["notice"]),
         "unit": html.escape(unit),
         "rows": _rows(report, factor),
+        "places": place_rows(report, factor, html.escape(unit)),
+        "regions": region_rows(report_path.parent),
         "facts": _facts(report),
         "json": html.escape(json.dumps(report, indent=2)),
         "niivue": _file("niivue.umd.js"),
@@ -60,7 +63,7 @@ def write_html(report_path: Path, path: Path) -> Path:
     }
     room = SIZE_LIMIT - sum(map(len, parts.values()))
     step, volumes = _encoded([sitk.GetArrayViewFromImage(image) for image in images], top, room, path)
-    parts["about"] = html.escape(_about(images[0], shrink, step, unit))
+    parts["about"] = html.escape(_about(report, images[0], shrink, step, unit))
     parts["setting"] = _inside_script(json.dumps(_setting(report, images, top, step)))
     parts["volumes"] = "\n".join(
         f'<script type="text/plain" id="volume-{index}">{text}</script>' for index, text in enumerate(volumes)
@@ -113,7 +116,8 @@ def _encoded(arrays: list[np.ndarray], top: float, room: int, path: Path) -> tup
 def _setting(report: dict, images: list[sitk.Image], top: float, step: float) -> dict:
     """What viewer.js needs to know of the volumes."""
     first, doses = images[0], [{"label": "input", "dose": report["input"]["dose_used"]}]
-    doses += [{"label": f"{entry['label']} dose", "dose": entry["dose"]} for entry in report["files"]]
+    for entry in shown_files(report):
+        doses.append({"label": dose_title(entry["dose"], entry["as"] == "scan"), "dose": entry["dose"]})
     return {
         "size": list(first.GetSize()),
         "spacing": list(first.GetSpacing()),
@@ -123,7 +127,14 @@ def _setting(report: dict, images: list[sitk.Image], top: float, step: float) ->
         "stops": doses,
         "volumes": len(images),
         "uncertainty": bool(report["uncertainty_file"]),
+        "places": crosshairs(report, first),
     }
+
+
+def shown_files(report: dict) -> list[dict]:
+    """The entries of the files that a page shows: the means, where there are both means and drawn scans."""
+    means = [entry for entry in report["files"] if entry["as"] == "mean"]
+    return means or report["files"]
 
 
 def _nifti_header(image: sitk.Image, step: float) -> str:
@@ -140,9 +151,11 @@ def _nifti_header(image: sitk.Image, step: float) -> str:
 def _rows(report: dict, factor: float) -> str:
     """The table of the doses; the column of the crosshair is filled in by viewer.js."""
     rows = [["input", report["input"]["mean_in_body"], None, None, None]]
-    for entry in report["files"]:
-        figures = report["doses"][f"{entry['dose']:g}"]
-        label = f"{entry['label']} ({counts_label(entry['dose'], report['input']['dose_used'])})"
+    for entry in shown_files(report):
+        dose, drawn = entry["dose"], entry["as"] == "scan"
+        figures = report["doses"][dose_key(dose, drawn)]
+        counts = counts_label(dose, report["input"]["dose_used"])
+        label = f"{entry['label']}{' scan' if drawn else ''} ({counts})"
         rows.append([label, *(figures[name] for name in ("mean_in_body", "noise", "guard_drift", "seconds"))])
     lines = []
     for label, mean, noise, drift, seconds in rows:
@@ -180,12 +193,13 @@ def _facts(report: dict) -> str:
     return "\n".join(f"<tr><td>{name}</td><td>{html.escape(text)}</td></tr>" for name, text in filled.items())
 
 
-def _about(image: sitk.Image, shrink: int, step: float, unit: str) -> str:
+def _about(report: dict, image: sitk.Image, shrink: int, step: float, unit: str) -> str:
     size = " x ".join(map(str, image.GetSize()))
     grid = f"means of {shrink} x {shrink} x {shrink} voxels, {size} in all" if shrink > 1 else f"all {size} voxels"
     return (
         f"The pictures show {grid}, in steps of {step:.2g} {unit}; the file is kept under {SIZE_LIMIT / 1e6:.0f} MB. "
         "The means, the noise and the drift are of the run itself, at full precision."
+        + (" The drawn scans lie beside this page." if len(shown_files(report)) < len(report["files"]) else "")
     )
 
 

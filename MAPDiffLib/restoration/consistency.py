@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from MAPDiffLib.restoration.local_noise import gaussian_mean, mean_in_body, noise_deviation
+from MAPDiffLib.restoration.local_noise import gaussian_mean, noise_deviation
 from MAPDiffLib.scan.volume import Volume
 
 WIDTH_MM = 12.0  # FWHM of the means: about a lesion that a reader must not lose
 FLOOR = 0.05  # of the body's mean: added to both means, so that cold places do not divide by nothing
 APART_MM = 20.0  # between two places in a list
+PLACE_Z = 4.0  # |z| of a place to check (`mapdiff-train judge-numbers`: three a scan where nothing was lost)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Consistency:
         return (self._scan_mean / self._mean(image)).log_().mul_(self._weight.sqrt())
 
     def _mean(self, image: torch.Tensor) -> torch.Tensor:
-        return mean_in_body(image, self.body, WIDTH_MM, self.spacing_mm).clamp_(min=0).add_(FLOOR * self._level)
+        means = gaussian_mean(image * self.body, WIDTH_MM, self.spacing_mm).div_(self._weight)
+        return means.clamp_(min=0).add_(FLOOR * self._level)
 
     @cached_property
     def _level(self) -> float:
@@ -74,7 +76,9 @@ class Place:
     restored: float
 
 
-def places_to_check(scan: Volume, restored: Volume, z: Volume, threshold: float, most: int = 20) -> list[Place]:
+def places_to_check(
+    scan: Volume, restored: Volume, z: Volume, threshold: float = PLACE_Z, most: int = 20
+) -> list[Place]:
     """The peaks of |z| beyond the threshold, the furthest first, at least APART_MM from each other, at most `most`."""
     size = [2 * max(1, round(0.5 * APART_MM / spacing)) + 1 for spacing in reversed(scan.spacing_mm)]
     beyond = np.abs(z.voxels)

@@ -1,8 +1,8 @@
 """Volume -> each dose, one after another.
 
 facts -> plan -> body's box -> working grid -> mean of samples -> down the timesteps of the path -> the box's own grid
--> full dose: the estimates on the way, weighted as validation decided -> mean-activity guard -> each dose: closed-form
-mix of scan and full dose -> the scan's units and geometry
+-> full dose: the estimates on the way, weighted as validation decided -> activity guard -> each dose: closed-form mix
+of scan and full dose, or a scan of that dose, drawn -> the scan's units and geometry -> where scan and full dose differ
 
 Every dose waits for the last evaluation. The lower ones could be had earlier, but only from an estimate of full dose
 that is not yet as good: they would be worse than arithmetic with the final one, and not consistent with it.
@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
 from MAPDiffLib.errors import Cancelled
-from MAPDiffLib.job import RestoreOptions
+from MAPDiffLib.job import RestoreOptions, dose_key, dose_title
 from MAPDiffLib.model.bundle import Bundle
 from MAPDiffLib.restoration.activity_guard import GuardReport, guard_activity
 from MAPDiffLib.restoration.box import BodyBox
+from MAPDiffLib.restoration.consistency import PLACE_Z, Consistency, Place, places_to_check, position_mm
 from MAPDiffLib.restoration.device import choose_compute
-from MAPDiffLib.restoration.doses import dose_label, mix
+from MAPDiffLib.restoration.dose_scans import dose_scans
+from MAPDiffLib.restoration.doses import mix, mix_share
 from MAPDiffLib.restoration.facts import measure
 from MAPDiffLib.restoration.intensity import Intensity
 from MAPDiffLib.restoration.noise import relative_noise
@@ -32,6 +34,7 @@ from MAPDiffLib.restoration.run_report import Record, run_report
 from MAPDiffLib.restoration.sampling import ScanDenoiser, descend, evaluations_of, first_estimate
 from MAPDiffLib.restoration.tiles import TiledNetwork
 from MAPDiffLib.restoration.working_grid import WorkingGrid
+from MAPDiffLib.scan.file_checks import SOURCE_GEOMETRY
 from MAPDiffLib.scan.volume import Volume
 
 Report = Callable[[dict], None]
@@ -43,23 +46,32 @@ VOLUMES_HELD = 18  # by the sampler and the estimates, of the working grid, with
 @dataclass(frozen=True)
 class RestoredDose:
     """One restored dose, with its guard and quality figures and the dose that the input was taken for, by assumption
-    alone where `dose_assumed`."""
+    alone where `dose_assumed`. `drawn`: one scan of that dose, with synthetic noise, and not the mean of all."""
 
     dose: float
     volume: Volume
     figures: dict[str, float]
     input_dose: float
     dose_assumed: bool
+    drawn: bool = False
+
+
+@dataclass(frozen=True)
+class _Ending:
+    uncertainty: Volume | None
+    consistency: Volume
+    report: dict
 
 
 class Restoration(Iterator[RestoredDose]):
     """A restoration under way: iterate for its doses, ascending, each made when it is asked for.
 
-    After the last one `uncertainty` is one standard deviation of full dose (a Volume; None for one sample) and `report`
-    what report.json says of the run.
+    After the last one `uncertainty` is one standard deviation of full dose (a Volume; None for one sample),
+    `consistency` the scan against full dose in units of its noise (z, a Volume) and `report` what report.json says of
+    the run.
     """
 
-    def __init__(self, doses: Generator[RestoredDose, None, tuple[Volume | None, dict]]):
+    def __init__(self, doses: Generator[RestoredDose, None, _Ending]):
         self._doses, self._ending = doses, None
 
     def __next__(self) -> RestoredDose:
@@ -72,14 +84,19 @@ class Restoration(Iterator[RestoredDose]):
     @property
     def uncertainty(self) -> Volume | None:
         """RuntimeError before the last dose was taken."""
-        return self._ended()[0]
+        return self._ended().uncertainty
+
+    @property
+    def consistency(self) -> Volume:
+        """RuntimeError before the last dose was taken."""
+        return self._ended().consistency
 
     @property
     def report(self) -> dict:
         """RuntimeError before the last dose was taken."""
-        return self._ended()[1]
+        return self._ended().report
 
-    def _ended(self) -> tuple[Volume | None, dict]:
+    def _ended(self) -> _Ending:
         if self._ending is None:
             raise RuntimeError("the restoration has not ended: iterate over its doses first")
         return self._ending
@@ -103,7 +120,7 @@ def restore(
 
 def _restored_doses(
     volume: Volume, bundle: Bundle, options: RestoreOptions, report: Report, cancelled: Callable[[], bool]
-) -> Generator[RestoredDose, None, tuple[Volume | None, dict]]:
+) -> Generator[RestoredDose, None, _Ending]:
     record = Record(report)
     facts = measure(volume)
     plan = make_plan(facts, bundle.manifest, options)
@@ -112,9 +129,10 @@ def _restored_doses(
         record.warn(message)
     place = _Workplace.of(volume, bundle, plan, options, record.warn)
     record.lap("prepare")
-    results = len(plan.doses) + (plan.samples > 1)  # the doses and the uncertainty
+    kinds = {"mean": (False,), "scan": (True,), "both": (False, True)}[options.doses_as]
+    results = len(plan.doses) * len(kinds) + (plan.samples > 1) + 1  # the doses, the uncertainty, the consistency
     progress = Progress(
-        report, evaluations_of(plan.timesteps, plan.samples), f"{dose_label(plan.doses[0])} dose",
+        report, evaluations_of(plan.timesteps, plan.samples), dose_title(plan.doses[0]),
         RESULT_S_PER_VOXEL * volume.voxels.size * results,
     )  # fmt: skip
     intensity = Intensity(facts.mean_in_body / bundle.manifest.body_mean_suv)
@@ -123,23 +141,29 @@ def _restored_doses(
         place.network, bundle.manifest.diffusion, condition, plan.conditioning_dose, progress, cancelled
     )  # fmt: skip
     full, spread = _full_dose(denoise, intensity, plan, place)
-    full, guard = place.guarded(full)
+    full, guard = place.guarded(full, options.guard)
     record.lap("evaluations")
+    drawn_scans = place.scans_of(full, plan) if True in kinds else iter(())
     for dose in plan.doses:
-        if cancelled():
-            raise Cancelled("cancelled")
-        image = full if dose == 1.0 else mix(place.scan, full, plan.input_dose, dose)
-        figures = record.figures[dose] = _figures(image, place, guard)
-        restored = place.into(torch.from_numpy(volume.voxels), torch.where(place.inside, image, place.scan))
-        figures["seconds"] = record.lap(f"{dose_label(dose)} dose")
-        yield RestoredDose(dose, restored, figures, plan.input_dose, plan.dose_assumed)
-        del restored  # a whole volume, which may be half a gigabyte, is not kept while the next is made
+        for drawn in kinds:
+            if cancelled():
+                raise Cancelled("cancelled")
+            image = next(drawn_scans) if drawn else place.mean_of(full, plan.input_dose, dose)
+            figures = record.figures[dose_key(dose, drawn)] = _figures(image, place, guard, plan.input_dose, dose)
+            restored = place.into(torch.from_numpy(volume.voxels), torch.where(place.inside, image, place.scan))
+            figures["seconds"] = record.lap(dose_title(dose, drawn))
+            yield RestoredDose(dose, restored, figures, plan.input_dose, plan.dose_assumed, drawn)
+            del restored  # a whole volume, which may be half a gigabyte, is not kept while the next is made
+    consistency, places = place.checked(full)
+    record.lap("consistency")
     uncertainty = None
     if spread is not None:
         scaled = place.grid.from_working(spread) * plan.uncertainty_scale * place.inside
         uncertainty = place.into(torch.zeros(volume.voxels.shape), scaled)
     record.lap("uncertainty")
-    return uncertainty, run_report(volume, bundle.manifest, facts, plan, record, place.facts())
+    checked = {"guard": options.guard, "places_z": PLACE_Z, "places": [asdict(each) for each in places]}
+    report = run_report(volume, bundle.manifest, facts, plan, record, place.facts() | checked)
+    return _Ending(uncertainty, consistency, report)
 
 
 @dataclass(frozen=True)
@@ -175,9 +199,28 @@ class _Workplace:
         voxels[self.box.slices].copy_(image)
         return self.volume.with_voxels(voxels.numpy())
 
-    def guarded(self, image: torch.Tensor) -> tuple[torch.Tensor, GuardReport]:
+    def guarded(self, image: torch.Tensor, strength: str) -> tuple[torch.Tensor, GuardReport]:
         """An image of the box with the scan's own activity."""
-        return guard_activity(image, self.scan, self.inside, self.volume.spacing_mm)
+        return guard_activity(image, self.scan, self.inside, self.volume.spacing_mm, strength)
+
+    def mean_of(self, full: torch.Tensor, input_dose: float, dose: float) -> torch.Tensor:
+        """What scans of a dose are on average."""
+        return full if dose == 1.0 else mix(self.scan, full, input_dose, dose)
+
+    def scans_of(self, full: torch.Tensor, plan: Plan) -> Iterator[torch.Tensor]:
+        """One scan of each dose, ascending."""
+        spacing_mm, seed = self.volume.spacing_mm, plan.seed
+        drawn = dose_scans(self.scan, full, self.inside, spacing_mm, plan.input_dose, plan.doses, seed)
+        return (image for _, image in drawn)
+
+    def checked(self, full: torch.Tensor) -> tuple[Volume, list[Place]]:
+        """(z of the scan against full dose, the places to check)."""
+        z = Consistency(self.scan, full, self.inside, self.volume.spacing_mm).z(full)
+        corner = position_mm(self.volume, [part.start for part in self.box.slices])
+        boxes = [replace(self.volume, voxels=image.cpu().numpy(), origin_mm=corner) for image in (self.scan, full, z)]
+        whole = self.into(torch.zeros(self.volume.voxels.shape), z)
+        geometry = {name: text for name, text in whole.metadata.items() if name == SOURCE_GEOMETRY}
+        return replace(whole, units="z", metadata=geometry), places_to_check(*boxes)
 
     def facts(self) -> dict:
         """What report.json says of it."""
@@ -202,10 +245,14 @@ def _full_dose(
     return full, first.spread
 
 
-def _figures(image: torch.Tensor, place: _Workplace, guard: GuardReport) -> dict[str, float | None]:
-    inside = place.inside
+def _figures(
+    image: torch.Tensor, place: _Workplace, guard: GuardReport, input_dose: float, dose: float
+) -> dict[str, float | None]:
+    """What was put back is in a dose by the share of full dose in it."""
+    inside, share = place.inside, 1 - mix_share(input_dose, dose)
+    guarded = asdict(replace(guard, put_back=share * guard.put_back))
     return {
-        **{f"guard_{name}": value for name, value in asdict(guard).items()},
+        **{f"guard_{name}": value for name, value in guarded.items()},
         "noise": relative_noise(image, inside, place.volume.spacing_mm),
         "mean_in_body": float((image * inside).sum(dtype=torch.float64) / inside.sum()),
     }

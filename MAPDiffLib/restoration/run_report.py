@@ -22,7 +22,7 @@ class Record:
 
     def __init__(self, report: Callable[[dict], None]):
         self.seconds: dict[str, float] = {}
-        self.figures: dict[float, dict[str, float]] = {}
+        self.figures: dict[str, dict[str, float]] = {}
         self.warnings: list[str] = []
         self._report, self._mark = report, time.monotonic()
 
@@ -58,7 +58,7 @@ def run_report(
         "conditioning_dose": plan.conditioning_dose,
         "warnings": record.warnings,
         "seconds": record.seconds,
-        "doses": {f"{dose:g}": values for dose, values in record.figures.items()},
+        "doses": record.figures,
         "notice": RESEARCH_USE,
     }
 

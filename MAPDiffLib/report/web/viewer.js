@@ -135,6 +135,18 @@
     moved();
   }
 
+  function goToPlace(index) {
+    view.scene.crosshairPos = setting.places[index];
+    byId("places").dataset.at = index;
+    view.drawScene();
+    moved();
+  }
+
+  document.querySelectorAll("#places tbody tr").forEach((row, index) => {
+    row.addEventListener("click", () => goToPlace(index));
+    row.addEventListener("keydown", (event) => { if (event.key === "Enter") goToPlace(index); });
+  });
+
   // ---- controls ------------------------------------------------------------------------------------------------
   const shown = { low: setting.window[0], high: setting.window[1], values: null };
   let drawing = Promise.resolve();
