@@ -43,6 +43,16 @@ def test_a_text_is_decoded_by_its_character_set_and_never_stops_anybody(value, c
     found.encode("utf-8")
 
 
+@pytest.mark.parametrize(
+    ("charsets", "text"), [(["", "ISO 2022 IR 87"], "全身 AC"), ("ISO_IR 192", "Ganzkörper"), ("ISO_IR 144", "Тело")]
+)
+def test_a_series_description_is_read_as_it_was_written(tmp_path, charsets, text):
+    for index in range(COUNT):
+        data = dicom_slice(index, SpecificCharacterSet=charsets, SeriesDescription=text)
+        save(data, tmp_path / f"{index}.dcm")
+    assert read_volume(tmp_path).metadata["series_description"] == text
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     return str(tiny.tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny"))

@@ -44,13 +44,32 @@ def capture(series, **changes):
         (lambda: no_image(uid.BasicTextSRStorage, "SR"), '"the SR" (SR, 1 file, Z)'),
         (lambda: capture("1.2.3.4"), '"PT series" (PT, 1 slice, Z)'),
         (lambda: capture("1.2.3.9", modality="PT", SamplesPerPixel=1), '"PT series" (PT, 1 slice, Z)'),
+        (lambda: [capture("1.2.3.4") for _ in range(COUNT + 3)], f'"PT series" (PT, {COUNT + 3} slices, Z0...)'),
+        (
+            lambda: [dicom_slice(0, series=f"1.2.3.{10 + index}", modality="CT") for index in range(10)],
+            '"CT series" (CT, 1 slice, Z7) and 2 more',
+        ),
     ],
-    ids=["CT", "CT under the PET's UID", "RTSTRUCT", "directory", "report", "screenshot", "series of screenshots"],
+    ids=[
+        "CT",
+        "CT under the PET's UID",
+        "RTSTRUCT",
+        "directory",
+        "report",
+        "screenshot",
+        "series of screenshots",
+        "more screenshots than slices",
+        "ten CT series",
+    ],
 )
 def test_the_one_pet_series_is_taken_and_what_is_left_out_is_said(folder, extra, words):
     alone = read_volume(folder)
     assert alone.warnings == ()
-    save(extra(), folder / "Z")
+    found = extra()
+    for index, data in enumerate(found if isinstance(found, list) else ()):
+        save(data, folder / f"Z{index}")
+    if not isinstance(found, list):
+        save(found, folder / "Z")
     mixed = read_volume(folder)
     assert (mixed.voxels == alone.voxels).all() and mixed.metadata == alone.metadata
     (warning,) = mixed.warnings

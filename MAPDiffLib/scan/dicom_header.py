@@ -10,7 +10,7 @@ import math
 import re
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +119,8 @@ def read_planes(path: Path) -> list[Plane]:
         if not marked:
             return []
         raise InputError(
-            f"{path} is DICOM and cannot be read ({error}): copy it again or take it out of the folder."
+            f"{path} is DICOM and cannot be read ({error}). If it is a slice of the series, copy or export it again; "
+            "else take it out of the folder."
         ) from None
     planes = [Plane(path, found | frame, holds, index) for index, frame in enumerate(frames)]
     if "Rows" in found and planes[0].frames != len(planes):
@@ -173,8 +174,10 @@ def _raw_text(data: Dataset, name: str, charsets: list[str]) -> str:
     from pydicom.datadict import dictionary_VR
 
     element = data.get_item(name)
-    if element is None or not isinstance(element.value, bytes):
-        return "" if element is None or element.value is None else str(element.value)
+    if element is None or element.value is None:
+        return ""
+    if not isinstance(element.value, bytes):  # pydicom has had to look at it
+        return element.value if isinstance(element.value, str) else "\\".join(map(str, _listed(element.value)))
     kind = {"US": "H", "UL": "I", "FD": "d"}.get(dictionary_VR(name).partition(" ")[0])
     if kind is None:
         return decoded(element.value, charsets)
@@ -183,6 +186,10 @@ def _raw_text(data: Dataset, name: str, charsets: list[str]) -> str:
     order, size = "<" if element.is_little_endian else ">", struct.calcsize(kind)
     numbers = struct.unpack(f"{order}{len(element.value) // size}{kind}", element.value)
     return "\\".join(map(str, numbers))
+
+
+def _listed(value: object) -> list:
+    return list(value) if isinstance(value, Sequence) else [value]
 
 
 def _dose(data: Dataset) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from MAPDiffLib.errors import InputError
@@ -25,26 +25,25 @@ def choose_series(planes: Sequence[Plane], folder: Path) -> tuple[list[Plane], l
     pet = [found for (_, modality), found in series.items() if modality == "PT" and any(map(_is_image, found))]
     pet = [found for found in pet if any(plane.text("SOPClassUID") in PET_CLASSES for plane in found)] or pet
     if not pet:
-        seen = "; ".join(map(_described, _largest(series.values()))) or "nothing"
+        seen = _listed(series.values())
         raise InputError(f"{folder} holds {seen}, not PET (PT): give the folder of a PET series.")
     if len(pet) > 1:
-        listed = "; ".join(map(_described, _largest(pet)))
         raise InputError(
-            f"{folder} holds {len(pet)} PET series: {listed}. Put the one to be restored in a folder of its own."
+            f"{folder} holds {len(pet)} PET series: {_listed(pet)}. Put the one to be restored in a folder of its own."
         )
     chosen = _alike(pet[0])
     kept = set(map(id, chosen))
     left = [rest for found in series.values() if (rest := [plane for plane in found if id(plane) not in kept])]
     if not left:
         return chosen, []
-    listed = "; ".join(map(_described, _largest(left)))
-    return chosen, [f"Of the folder's files {_described(chosen)} is read. Left out: {listed}."]
+    return chosen, [f"Of the folder's files {_described(chosen)} is read. Left out: {_listed(left)}."]
 
 
 def _alike(series: list[Plane]) -> list[Plane]:
-    """The images of the kind that most of the series are: a screenshot filed under it is of another class."""
+    """The series' PET images, else those of the kind that most are: a screenshot filed under it is of another class."""
     images = [plane for plane in series if _is_image(plane)]
-    (main, _), *_ = Counter(plane.text("SOPClassUID") for plane in images).most_common(1)
+    kinds = Counter(plane.text("SOPClassUID") for plane in images)
+    main = max(kinds, key=lambda kind: (kind in PET_CLASSES, kinds[kind]))
     return [plane for plane in images if plane.text("SOPClassUID") in (main, "")]
 
 
@@ -52,8 +51,10 @@ def _is_image(plane: Plane) -> bool:
     return bool(plane.text("Rows") and plane.text("Columns"))
 
 
-def _largest(series) -> list[list[Plane]]:
-    return sorted(series, key=len, reverse=True)[:MOST_LISTED]
+def _listed(series: Collection[list[Plane]]) -> str:
+    largest = sorted(series, key=len, reverse=True)
+    rest = f" and {len(largest) - MOST_LISTED} more" if len(largest) > MOST_LISTED else ""
+    return "; ".join(map(_described, largest[:MOST_LISTED])) + rest
 
 
 def _described(series: list[Plane]) -> str:
