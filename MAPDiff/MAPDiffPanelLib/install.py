@@ -178,9 +178,7 @@ def torchArguments(requirement: str) -> list[str]:
 
     try:
         return list(
-            PyTorchUtils.PyTorchUtilsLogic._getPipInstallArguments(
-                torchVersionRequirement=requirement[len("torch") :]
-            )
+            PyTorchUtils.PyTorchUtilsLogic._getPipInstallArguments(torchVersionRequirement=requirement[len("torch") :])
         )
     except (AttributeError, TypeError):
         return ["install", requirement, "torchvision"]

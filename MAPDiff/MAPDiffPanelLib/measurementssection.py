@@ -25,7 +25,10 @@ class MeasurementsSection:
         self.ui, self._parameters, self.result = ui, None, None
         self.tasks, self.rows, self._filling, self._default = IdleTasks(), [], False, {}
         self._watch, self._stale, self._row = NodeWatch(self._changed, FOLLOW_MS), False, 0
-        ui.numbersTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        header = ui.numbersTable.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.Stretch)
+        header.setHighlightSections(False)  # bold, the words would not fit
+        self._header = header
         ui.numbersTable.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         ui.regionSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._regionChosen)
         ui.segmentSelector.connect("currentIndexChanged(int)", self._segmentChosen)
@@ -160,6 +163,7 @@ class MeasurementsSection:
         table, head = self.ui.numbersTable, self._head()
         table.setColumnCount(len(head))
         table.setHorizontalHeaderLabels(head)
+        self._header.setSectionResizeMode(0, qt.QHeaderView.ResizeToContents)
         table.setRowCount(len(self.rows))
         for row, values in enumerate(self.rows):
             for column, text in enumerate(measurements.formatRow(values)):

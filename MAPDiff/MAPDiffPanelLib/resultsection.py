@@ -296,5 +296,3 @@ class ResultSection:
     def _colourChosen(self, index: int) -> None:
         if self.result is not None:
             applyPreset(self.result, colorNodeID=list(COLOURS.values())[index])
-
-

@@ -276,5 +276,3 @@ def progressText(message: dict) -> str:
         return stage
     left = _("{minutes} min left").format(minutes=round(seconds / 60)) if seconds >= 90 else _("{seconds} s left")
     return f"{stage}, " + left.format(seconds=max(1, round(seconds)))
-
-

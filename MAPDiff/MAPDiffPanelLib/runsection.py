@@ -133,5 +133,3 @@ class RunSection(Listener):
             self.ui.progressBar.value = 0
         self.say(message, details)
         self._onEnded()
-
-

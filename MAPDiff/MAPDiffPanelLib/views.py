@@ -249,7 +249,8 @@ class ComparisonViews:
     def _fit(self) -> None:
         """The whole body in each view, at the slice the user looked at, else in the middle of the scan."""
         for _number, _orientation, logic in self._logics():
-            logic.FitSliceToBackground()
+            width, height, _depth = logic.GetSliceNode().GetDimensions()
+            logic.FitSliceToVolume(self._result.nodes[0], width, height)  # a view may be waiting for its difference
             place = self._places.get(logic.GetSliceNode().GetOrientation())
             if place is not None:
                 logic.SetSliceOffset(place)

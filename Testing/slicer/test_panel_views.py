@@ -278,7 +278,7 @@ def test_the_difference_is_made_on_demand_in_the_scans_units_and_symmetric_colou
     table = display.GetColorNode().GetLookupTable()
     low, zero, high = (np.round(table.GetTableValue(index)[:3], 2).tolist() for index in (0, 127, 254))
     assert (low, zero, high) == ([0, 0, 1], [1, 1, 1], [1, 0, 0])
-    assert backgrounds(3, 6) == [node.GetID()] * 2
+    assert backgrounds(3, 6) == [node.GetID()] * 2 and fitted(application, 3) and fitted(application, 6)
     assert corners(3) == ["Input minus 1/4 dose\nred: taken away, blue: added"]
     panel.ui.doseSlider.value = 400
     assert standin.pump(lambda: 1.0 in made, 60) and backgrounds(3) == [made[1.0].GetID()]

@@ -183,6 +183,7 @@ class StandIn:
     # taking it away
 
     def remove(self):
+        unwrap(self.main_window).hide()  # what is going is not painted any more
         leave_all()
         self._layout.close()
         self.scene.Clear(True)
