@@ -45,6 +45,7 @@ class CommandLine:
             dest="command", required=True, metavar="COMMAND", prog=prog, help=argparse.SUPPRESS
         )
         self._groups: dict[str, list[str]] = {}
+        self._first = ""
 
     def add(
         self, group: str, name: str, help: str, run: Callable[[argparse.Namespace], object], example: str
@@ -58,7 +59,8 @@ class CommandLine:
         command.set_defaults(run=run)
         self._groups.setdefault(group, []).append(f"  {name:15}{help}")
         listed = "\n\n".join("\n".join([f"{title}:", *lines]) for title, lines in self._groups.items())
-        self.parser.epilog = f"{listed}\n\n{prog} COMMAND --help says each command's options, with an example."
+        self._first = self._first or f"example:\n  {prog} {example}"
+        self.parser.epilog = f"{listed}\n\n{prog} COMMAND --help says each command's options.\n\n{self._first}"
         return command
 
 
