@@ -149,6 +149,14 @@ def test_only_the_workers_top_catches_everything():
     assert broad == ["worker.py"]
 
 
+def test_files_are_renamed_in_one_place_only():
+    """What appears whole or not at all does so by files.written_whole."""
+    for path in [*sources("MAPDiffLib"), *sources("training"), *sources("bench")]:
+        if path != PROJECT / "MAPDiffLib" / "files.py":
+            used = re.search(r"os\.(replace|rename)\(|\.rename\(|shutil\.move\(", path.read_text(encoding="utf-8"))
+            assert not used, f"{path}: {used}"
+
+
 def test_the_library_prints_only_where_a_person_reads():
     printing = {
         path.name

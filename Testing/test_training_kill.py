@@ -101,11 +101,12 @@ def test_a_killed_process_ends_the_run_and_the_next_one_goes_on_from_the_last_ch
     assert ended(process) not in (0, -signal.SIGKILL)  # the others do not wait for the dead one for ever
     assert iteration(output) == 6
     # What a kill in the middle of saving leaves beside the last whole checkpoint.
-    (output / CHECKPOINT).with_suffix(".partial").write_bytes((output / CHECKPOINT).read_bytes()[:1000])
+    half = output / f".{CHECKPOINT}.0123456789ab.partial.ckpt"
+    half.write_bytes((output / CHECKPOINT).read_bytes()[:1000])
     # What two processes can lose to another program, a port say, torchrun tries again.
     again = start(run_folder, output, options=("--max-restarts", "3"))
     assert ended(again) == 0, said(output).read_text(errors="replace")[-4000:]
-    assert iteration(output) == CONFIG.iterations
+    assert iteration(output) == CONFIG.iterations and not half.exists()
     hurt = averaged_weights(output / CHECKPOINT)
     for name, value in unhurt.items():
         assert torch.allclose(hurt[name], value, atol=1e-5), name

@@ -280,7 +280,7 @@ def test_what_a_killed_run_left_half_done_is_done_again_whole(tmp_path):
     output = tmp_path / "out"
     prepare_udpet(tmp_path / "root", output)
     (case,) = find_cases(output)
-    half = case.with_name(".one.4711.partial")
+    half = case.with_name(".one.0123456789ab.partial")
     half.mkdir()
     (half / "dose-1.000.nii.gz").write_bytes(b"half")
     (output / "outcomes" / "one.json").unlink()

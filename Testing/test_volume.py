@@ -255,7 +255,7 @@ def test_a_failed_rename_leaves_nothing_behind(tmp_path, monkeypatch):
     def fails(source, target):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("MAPDiffLib.scan.volume.os.replace", fails)
+    monkeypatch.setattr("MAPDiffLib.files.os.replace", fails)
     with pytest.raises(OSError, match="Input/output error"):
         write_volume(volume(), tmp_path / "out.nrrd")
     assert list(tmp_path.iterdir()) == []

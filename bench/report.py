@@ -6,11 +6,13 @@ import importlib.util
 import json
 from pathlib import Path
 
+from MAPDiffLib.files import write_text
+
 
 def write(results: dict, folder: Path) -> None:
     """speed.json, speed.md and, where matplotlib is there, growth.png."""
-    (folder / "speed.json").write_text(json.dumps(results, indent=1))
-    (folder / "speed.md").write_text(table(results) + "\n")
+    write_text(json.dumps(results, indent=1), folder / "speed.json")
+    write_text(table(results) + "\n", folder / "speed.md")
     points = next((size["growth"]["points"] for size in _sizes(results).values() if "growth" in size), None)
     if points and importlib.util.find_spec("matplotlib"):
         _plot(points, folder / "growth.png")

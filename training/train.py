@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 from torch.utils.tensorboard import SummaryWriter
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.files import clear_partials, write_text, written_whole
 from MAPDiffLib.model.bundle import load_bundle
 from MAPDiffLib.model.network import DenoisingUNet
 from MAPDiffLib.model.quantisation import is_rounded, rounded
@@ -245,11 +246,9 @@ def _check_path(config: TrainConfig, processes: int) -> None:
 
 
 def _save(fabric: Fabric, checkpoint: Path, state: dict) -> None:
-    """Whole under another name first: a kill in the middle leaves the previous checkpoint."""
-    partial = checkpoint.with_suffix(".partial")
-    fabric.save(partial, state)
-    if fabric.is_global_zero:
-        os.replace(partial, checkpoint)
+    """A kill in the middle leaves the previous checkpoint. Every process calls it, the first one writes."""
+    with written_whole(checkpoint) if fabric.is_global_zero else nullcontext(checkpoint) as partial:
+        fabric.save(partial, state)
     fabric.barrier()
 
 
@@ -258,11 +257,11 @@ def _claim_folder(fabric: Fabric, config: TrainConfig, output: Path) -> None:
     path = output / CONFIG
     if path.exists() and TrainConfig.from_json(path.read_text()) != config:
         raise InputError(f"{path}: holds another configuration than the one asked for; choose another --output")
-    if fabric.is_global_zero and not path.exists():
+    if fabric.is_global_zero:
         output.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")  # the other processes may look for it at any moment
-        partial.write_text(config.to_json())
-        os.replace(partial, path)
+        clear_partials(output)
+        if not path.exists():
+            write_text(config.to_json(), path)  # whole: the other processes may look for it at any moment
     fabric.barrier()
 
 

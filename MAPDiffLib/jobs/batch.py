@@ -16,10 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from MAPDiffLib.errors import Cancelled, InputError, NotAScan
+from MAPDiffLib.files import clear_partials, write_csv, write_json
 from MAPDiffLib.job import REPORT_FILE, Job, dose_label
 from MAPDiffLib.jobs.batch_inputs import PassedOver
 from MAPDiffLib.jobs.output_folder import make_folder, sole_writer
-from MAPDiffLib.jobs.run_job import run_job, write_csv, write_json
+from MAPDiffLib.jobs.run_job import run_job
 
 FAILURE_FILE, SUMMARY_FILE = "failure.json", "summary.csv"
 COLUMNS = (
@@ -111,9 +112,9 @@ def _is_waiting(job: Job, retry: bool) -> bool:
 def _clear(folder: Path) -> None:
     """Takes away what says that the scan is done or has failed, and the unfinished files of a run that was killed."""
     if folder.is_dir():
-        for path in (folder / REPORT_FILE, folder / FAILURE_FILE, *folder.glob(".*partial*")):
-            if path.is_file():
-                path.unlink()
+        for path in (folder / REPORT_FILE, folder / FAILURE_FILE):
+            path.unlink(missing_ok=True)
+        clear_partials(folder)
 
 
 def _note_failure(job: Job, error: BaseException) -> None:

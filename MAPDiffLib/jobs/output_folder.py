@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.files import clear_partials
 from MAPDiffLib.job import Job, is_result_file
 from MAPDiffLib.jobs.batch_inputs import is_clutter
 
@@ -19,7 +18,6 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-PARTIAL = re.compile(r"\.([0-9a-f]{12}|report\.json)\.partial(\..+)?")  # the names under which files are written
 
 
 def make_output(job: Job) -> Path:
@@ -80,12 +78,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
     except OSError:
         pass  # cannot be locked
     try:
-        for path in folder.iterdir():
-            if PARTIAL.fullmatch(path.name) and path.is_dir():  # a DICOM series
-                shutil.rmtree(path, ignore_errors=True)
-            elif PARTIAL.fullmatch(path.name):
-                with suppress(OSError):
-                    path.unlink()
+        clear_partials(folder)
         yield
     finally:
         if handle is not None:

@@ -5,19 +5,17 @@ Nothing heavy is imported before it is needed: a job that cannot work is refused
 
 from __future__ import annotations
 
-import csv
-import json
-import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from MAPDiffLib import __version__
 from MAPDiffLib.errors import Cancelled
+from MAPDiffLib.files import write_json
 from MAPDiffLib.job import (
     REPORT_FILE,
     RESEARCH_USE,
@@ -27,7 +25,6 @@ from MAPDiffLib.job import (
     dose_label,
     dose_title,
     input_dose_label,
-    to_plain,
     uncertainty_file,
 )
 from MAPDiffLib.jobs.libraries import load_libraries
@@ -165,30 +162,6 @@ def _discard(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def write_json(content: dict, path: Path) -> Path:
-    """Writes JSON whole under a temporary name, then renames it."""
-    partial = path.parent / f".{path.name}.partial"
-    try:
-        partial.write_text(json.dumps(to_plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
-
-
-def write_csv(rows: list[dict], columns: Sequence[str], path: Path) -> None:
-    """Writes a table whole under a temporary name, then renames it; what is no text (a name in Latin-1) is escaped."""
-    partial = path.parent / f".{path.name}.partial"
-    try:
-        with partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _waiting(cancelled: Callable[[], bool], function: Callable, *arguments):

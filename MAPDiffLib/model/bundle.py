@@ -9,8 +9,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from MAPDiffLib.errors import BundleError
+from MAPDiffLib.files import write_json, written_whole
 from MAPDiffLib.job import to_plain
 from MAPDiffLib.model.manifest import FORMAT_VERSION, MANIFEST_FILE, NAME, Manifest, parse_manifest, read_manifest
 from MAPDiffLib.model.network import DenoisingUNet, NetworkConfig
@@ -75,15 +74,11 @@ def save_bundle(
     manifest = to_plain({**manifest_fields, **made})
     parse_manifest(manifest, folder / MANIFEST_FILE)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.part-", dir=folder.parent))
-    try:
-        (temporary / WEIGHTS_FILE).write_bytes(weights)
-        (temporary / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        load_bundle(temporary)
-        temporary.chmod(0o755)  # mkdtemp made it private
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with written_whole(folder) as partial:
+        partial.mkdir()
+        (partial / WEIGHTS_FILE).write_bytes(weights)
+        write_json(manifest, partial / MANIFEST_FILE)
+        load_bundle(partial)
     return folder
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.files import written_whole
 from MAPDiffLib.job import RESEARCH_USE, dose_title
 from MAPDiffLib.restoration.intensity import BODY_MEAN_SUV
 from MAPDiffLib.scan.volume import Volume, body_mask, read_volume
@@ -85,10 +86,6 @@ def draw(panels: list[Panel], title: str, path: Path) -> Path:
         axes.set_axis_off()
     figure.suptitle(title, fontsize=13)
     figure.supxlabel(RESEARCH_USE, fontsize=10)
-    partial = path.with_name(f".{path.stem}.partial.png")
-    try:
+    with written_whole(path) as partial:
         canvas.print_png(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path

@@ -11,16 +11,15 @@ import gzip
 import html
 import json
 import math
-import os
 import re
 import tempfile
-import uuid
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.files import write_text
 from MAPDiffLib.job import counts_label, dose_key, dose_title, input_dose_label
 from MAPDiffLib.report.figure import window_top
 from MAPDiffLib.report.page_tables import crosshairs, place_rows, region_rows
@@ -69,13 +68,7 @@ def write_html(report_path: Path, path: Path) -> Path:
         f'<script type="text/plain" id="volume-{index}">{text}</script>' for index, text in enumerate(volumes)
     )
     page = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _file("report.html"))
-    partial = path.with_name(f".{uuid.uuid4().hex[:12]}.partial.html")
-    try:
-        partial.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return write_text(page, path, errors="backslashreplace")
 
 
 def _file(name: str) -> str:

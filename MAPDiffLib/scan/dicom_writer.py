@@ -7,8 +7,6 @@ weight, radiopharmaceutical and units stay, and with them SUV: the series time t
 from __future__ import annotations
 
 import io
-import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ import numpy as np
 
 from MAPDiffLib import __version__
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.files import written_whole
 from MAPDiffLib.job import RESEARCH_USE
 from MAPDiffLib.scan import file_checks, suv_header
 from MAPDiffLib.scan.dicom_header import UNSOUND, quiet_pydicom
@@ -59,20 +58,17 @@ def write_series(volume: Volume, source: Sequence[Path], derivation: Derivation,
     import pydicom
 
     assert len(source) == len(volume.voxels), f"{len(source)} source slices for a volume of {volume.voxels.shape}"
-    partial = folder.parent / f".{uuid.uuid4().hex[:12]}.partial"
     series, largest = pydicom.uid.generate_uid(prefix=None), float(np.abs(volume.voxels).max())
     try:
-        partial.mkdir()
-        for index, (path, voxels) in enumerate(zip(source, volume.voxels, strict=True)):
-            with _carried_over(path):
-                header = _derived(path, series, derivation)
-                _set_pixels(header, voxels, largest)
-                pydicom.dcmwrite(partial / f"{index + 1:04d}.dcm", header, enforce_file_format=True)
-        partial.rename(folder)
+        with written_whole(folder) as partial:
+            partial.mkdir()
+            for index, (path, voxels) in enumerate(zip(source, volume.voxels, strict=True)):
+                with _carried_over(path):
+                    header = _derived(path, series, derivation)
+                    _set_pixels(header, voxels, largest)
+                    pydicom.dcmwrite(partial / f"{index + 1:04d}.dcm", header, enforce_file_format=True)
     except OSError as error:
         raise OSError(f"{folder} was not written: {file_checks.reason(error)}. Is the disk full?") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_headers(source: Sequence[Path]) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import uuid
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,6 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError, NotAScan
+from MAPDiffLib.files import written_whole
 from MAPDiffLib.scan import bids_sidecar, dicom_reader, file_checks, plain_paths
 from MAPDiffLib.scan.body import body_mask, signed_shares
 from MAPDiffLib.scan.kinds import SMALLEST_BODY_MM, body_size_mm, is_label_map
@@ -144,21 +143,22 @@ def write_volume(volume: Volume, path: str | Path) -> None:
     suffix = _suffix(path, WRITABLE, "written")
     if not path.parent.is_dir():
         raise InputError(f"{path} cannot be written: there is no folder {path.parent}. Create it first.")
-    partial = path.parent / f".{uuid.uuid4().hex[:12]}.partial{suffix}"
+    try:
+        with written_whole(path) as partial:
+            _begin(partial, path)
+            _write_file(volume, partial, suffix)
+    except (OSError, RuntimeError) as error:
+        raise OSError(
+            f"{path} was not written: {file_checks.reason(error)}. Is the disk full or the file open?"
+        ) from error
+
+
+def _begin(partial: Path, path: Path) -> None:
     try:
         with partial.open("wb"):
             pass
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}): choose a folder that you may write.") from None
-    try:
-        _write_file(volume, partial, suffix)
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:
-        raise OSError(
-            f"{path} was not written: {file_checks.reason(error)}. Is the disk full or the file open?"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _volume(image: sitk.Image, units: str, metadata: dict[str, str]) -> Volume:

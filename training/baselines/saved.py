@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.files import written_whole
 from training.baselines.config import RivalConfig
 from training.baselines.models import OnePass, parameters
 
@@ -33,9 +33,8 @@ def save_rival(folder: Path, network: OnePass, iteration: int, cases: int, secon
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in ((WEIGHTS, weights), (FACTS, json.dumps(facts, indent=1).encode())):
-        partial = folder / f".{name}.{os.getpid()}"
-        partial.write_bytes(content)
-        os.replace(partial, folder / name)
+        with written_whole(folder / name) as partial:
+            partial.write_bytes(content)
     return folder
 
 

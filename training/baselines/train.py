@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from contextlib import nullcontext
 from functools import partial
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.files import clear_partials, write_text, written_whole
 from MAPDiffLib.restoration.device import choose_compute
 from training.baselines.config import RivalConfig
 from training.baselines.models import OnePass, parameters
@@ -78,11 +78,10 @@ class _State:
         }
 
     def save(self) -> None:
-        """Whole under another name first: a kill in the middle leaves the previous checkpoint."""
-        partial_file = self.path.with_suffix(".partial")
+        """A kill in the middle leaves the previous checkpoint."""
         counts = {"iteration": self.iteration, "seconds": self.seconds}
-        torch.save({name: part.state_dict() for name, part in self._parts().items()} | counts, partial_file)
-        os.replace(partial_file, self.path)
+        with written_whole(self.path) as partial_file:
+            torch.save({name: part.state_dict() for name, part in self._parts().items()} | counts, partial_file)
 
     def load(self, device: torch.device) -> None:
         """Continue from the checkpoint where there is one."""
@@ -132,8 +131,9 @@ def _claim_folder(config: RivalConfig, output: Path) -> None:
     """Keep the configuration beside the checkpoint; refuse to continue a different one."""
     path = output / CONFIG
     if path.exists():
+        clear_partials(output)
         if RivalConfig.from_json(path.read_text()) != config:
             raise InputError(f"{path}: holds another configuration than the one asked for; choose another --output")
         return
     output.mkdir(parents=True, exist_ok=True)
-    path.write_text(config.to_json())
+    write_text(config.to_json(), path)

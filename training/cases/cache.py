@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from MAPDiffLib.files import written_whole
 from MAPDiffLib.scan.volume import body_mask
 from training.cases.case_file import ALL_DOSES, read_dose, read_facts
 from training.process_pool import process_pool
@@ -118,11 +119,9 @@ def _thinned(mask: np.ndarray, step: int) -> np.ndarray:
 
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Under a name of this process first: several processes may open the same new case at once."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("wb") as file:
+    """Several processes may open the same new case at once."""
+    with written_whole(path) as partial, partial.open("wb") as file:
         write(file)
-    os.replace(partial, path)
 
 
 def open_caches(cases: Sequence[Path]) -> list[CachedCase]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from MAPDiffLib.files import write_csv, write_text
 from MAPDiffLib.scan.volume import Volume
 from training.cases.case_file import read_dose
 from training.cases.regions import ORGANS, Regions, lesion_regions, organ_regions
@@ -84,15 +84,15 @@ def write_scores(rows: list[ScoreRow], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     names = ["method", "case", "drf", "score", *GROUP_WEIGHTS, "nrmse", "psnr_db", "ssim"]
     names += [f"{group} {part}" for group in ("organs", "lesions") for part in REGION_WEIGHTS]
-    with (folder / "challenge.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        for row in rows:
-            score = row.score
-            flat = {"method": row.method, "case": row.case, "drf": row.drf, "score": score.value, **score.groups}
-            flat |= {"nrmse": score.nrmse, "psnr_db": score.psnr_db, "ssim": score.ssim}
-            for group in ("organs", "lesions"):
-                flat |= {f"{group} {part}": error for part, error in score.errors.get(group, {}).items()}
-            writer.writerow(flat)
+    write_csv(map(_flat, rows), names, folder / "challenge.csv")
     text = json.dumps({"weights": DRF_WEIGHTS, "means": summarise_scores(rows)}, indent=1)
-    (folder / "challenge.json").write_text(text)
+    write_text(text, folder / "challenge.json")
+
+
+def _flat(row: ScoreRow) -> dict:
+    score = row.score
+    flat = {"method": row.method, "case": row.case, "drf": row.drf, "score": score.value, **score.groups}
+    flat |= {"nrmse": score.nrmse, "psnr_db": score.psnr_db, "ssim": score.ssim}
+    for group in ("organs", "lesions"):
+        flat |= {f"{group} {part}": error for part, error in score.errors.get(group, {}).items()}
+    return flat

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from MAPDiffLib.files import write_json
 from MAPDiffLib.model.bundle import load_bundle
 from MAPDiffLib.model.manifest import MANIFEST_FILE
 
@@ -15,5 +16,5 @@ def record_scores(folder: Path, table: dict, method: str) -> None:
     manifest = json.loads(path.read_text())
     means = {scanner: {dose: m[method] for dose, m in doses.items()} for scanner, doses in table["means"].items()}
     manifest["scores"] = {"version": table["version"], "facts": table["facts"], "means": means}
-    path.write_text(json.dumps(manifest, indent=2) + "\n")
+    write_json(manifest, path)
     load_bundle(folder)  # the check of what was just written

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from MAPDiffLib.files import write_csv, write_text
 from training.evaluation.run import VERSION
 from training.evaluation.summary import best_rivals, summarise
 
@@ -29,7 +29,7 @@ def write_table(records: list[dict], folder: Path, facts: dict) -> dict:
         _write_csv(folder / f"{part}.csv", _part_rows(records, part))
     table = {"version": VERSION, "facts": facts, "means": summarise(records), "against_best": best_rivals(records)}
     table = _finite(table)
-    (folder / "table.json").write_text(json.dumps(table, indent=1))
+    write_text(json.dumps(table, indent=1), folder / "table.json")
     return table
 
 
@@ -84,10 +84,7 @@ def _part_rows(records: list[dict], part: str) -> Iterator[dict]:
 def _write_csv(path: Path, rows) -> None:
     rows = list(rows)
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names or KEYS)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(rows, names or KEYS, path)
 
 
 def _finite(value):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.files import write_text
 from MAPDiffLib.restoration.doses import dose_label, parse_dose
 from training.evaluation.summary import OURS
 
@@ -221,13 +222,13 @@ def write_results(root: Path, bundle: Path, fresh: Path | None = None) -> list[P
 
     source, card = root / "docs" / "results.json", bundle / "MODEL_CARD.md"
     if fresh:
-        source.write_text(json.dumps(reduced(json.loads(fresh.read_text())), indent=1) + "\n", encoding="utf-8")
+        write_text(json.dumps(reduced(json.loads(fresh.read_text())), indent=1) + "\n", source)
     results = json.loads(source.read_text(encoding="utf-8"))
     manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
     page, readme, figure = root / "docs/results.md", root / "README.md", root / FIGURE
-    page.write_text(results_page(results), encoding="utf-8")
+    write_text(results_page(results), page)
     for path, block in ((readme, short_table(results)), (card, card_table(manifest))):
         text = path.read_text(encoding="utf-8")
-        path.write_text(between_markers(text, block, str(path)), encoding="utf-8")
+        write_text(between_markers(text, block, str(path)), path)
     draw_results(results, figure)
     return [page, readme, card, figure]

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
 
 from tqdm import tqdm
 
+from MAPDiffLib.files import write_text
 from MAPDiffLib.model.manifest import MANIFEST_FILE
 from training.evaluation.case import TestCase
 from training.evaluation.method import Method
@@ -76,7 +76,5 @@ def _kept(parts: Path, what: tuple, case: TestCase, dose: float | None, name: st
     else:
         record = make()
         parts.mkdir(parents=True, exist_ok=True)
-        partial = parts / f".{key}.{os.getpid()}"
-        partial.write_text(json.dumps(record))
-        os.replace(partial, path)
+        write_text(json.dumps(record), path)
     return {"method": name, "case": case.name, "scanner": case.scanner, "input_dose": dose} | record

@@ -6,7 +6,6 @@ the body; d_sim(t) of the noised full-dose scan x_t against x_0, d_j of the real
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from MAPDiffLib.files import write_json
 from MAPDiffLib.model.diffusion import Diffusion
 from MAPDiffLib.report.metrics import nmae, ssim
 from MAPDiffLib.restoration.doses import match_degradation
@@ -42,7 +42,7 @@ class Calibration:
             "dose_estimate": {"doses": list(self.noise), "noise": list(self.noise.values()), "scatter": self.scatter},
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(text, indent=1))
+        write_json(text, path)
 
 
 def calibrate(cases: list[Path], diffusion: Diffusion, matched: int = 4) -> Calibration:

@@ -15,6 +15,7 @@ import SimpleITK as sitk
 import torch
 from tqdm import tqdm
 
+from MAPDiffLib.files import written_whole
 from training.process_pool import process_pool
 from training.simulate.phantom import LESIONS, make_phantom
 from training.simulate.scanner import Reconstruction, ScannerSetup, acquire, thin
@@ -94,15 +95,13 @@ def make_cases(
 
 def write_case(folder: Path, volumes: dict[str, np.ndarray], facts: dict) -> None:
     """One NIfTI per volume and case.json, whole under a hidden name first, then renamed."""
-    # Named after the process: two runs into one folder do the work twice, but do not mix their files.
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, voxels in volumes.items():
-        write_nifti(voxels, facts["spacing_mm"], partial / f"{name}.nii.gz")
-    (partial / "case.json").write_text(json.dumps(facts, indent=1), encoding="ascii")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(folder) as partial:  # two runs into one folder do the work twice, but do not mix their files
+        partial.mkdir()
+        for name, voxels in volumes.items():
+            write_nifti(voxels, facts["spacing_mm"], partial / f"{name}.nii.gz")
+        (partial / "case.json").write_text(json.dumps(facts, indent=1), encoding="ascii")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def simulate_case(

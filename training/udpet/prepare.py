@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import Counter
 from concurrent.futures import as_completed
@@ -15,8 +14,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.files import clear_partials, write_csv, write_json, written_whole
 from MAPDiffLib.jobs.output_folder import make_folder, sole_writer
-from MAPDiffLib.jobs.run_job import write_csv, write_json
 from MAPDiffLib.restoration.doses import dose_label, mix
 from MAPDiffLib.scan.volume import read_volume, write_volume
 from training.cases.case_file import CASE_FILE, dose_file
@@ -115,17 +114,13 @@ def _write_case(subject: Subject, output: Path) -> dict:
         raise Excluded(*subject.problem)
     _check_headers(subject)
     folder = output / subject.split / subject.scanner / subject.name
-    for stale in folder.parent.glob(f".{folder.name}.*.partial"):
-        shutil.rmtree(stale)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
-    try:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    clear_partials(folder.parent, of=f"{folder.name}.")
+    with written_whole(folder) as partial:
+        partial.mkdir()
         facts = _write_doses(subject, partial)
         (partial / CASE_FILE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return facts
 
 
