@@ -81,7 +81,9 @@ def test_the_axes_of_an_nrrd_without_a_space_and_a_metaimage_may_be_in_cm_too(tm
     assert "converted to mm" in found.warnings[0]
 
 
-@pytest.mark.parametrize("size", [(1, 1, 1), (4, 4, 4), (0.006, 0.006, 0.005), (0, 0, 0), (np.nan, 6, 5)])
+@pytest.mark.parametrize(
+    "size", [(1, 1, 1), (4, 4, 4), (0.006, 0.006, 0.005), (0, 0, 0), (np.nan, 6, 5), (6, np.inf, 5)]
+)
 def test_a_nifti_with_two_voxel_sizes_is_refused_naming_both(tmp_path, size):
     said = refusal(nifti(tmp_path / "scan.nii.gz", sform=diagonal(*size)))
     assert "6 x 6 x 5 by pixdim" in said and " x ".join(f"{value:.4g}" for value in size) + " by its sform" in said

@@ -130,19 +130,26 @@ class DenoiseRun:
         if kind == "dose":
             self.tasks.add(self._receive(message), self._receiveFailed)
         elif kind == "error":
-            self._error = (str(message.get("message")), str(message.get("details") or ""))
+            self._error = (self._named(message.get("message")), str(message.get("details") or ""))
         elif self._ending is None:  # what comes after a cancel is late
             self._tell(kind, message)
 
     def _tell(self, kind: str, message: dict) -> None:
         self.inputDose = message.get("input_dose") or self.inputDose
         if kind == "status":
-            self.listener.onProgress(0.0, str(message.get("message")))
+            self.listener.onProgress(0.0, self._named(message.get("message")))
         elif kind == "warning":
-            self.listener.onWarning(str(message.get("message")))
+            self.listener.onWarning(self._named(message.get("message")))
         elif kind == "progress":
             fraction = min(1.0, max(0.0, float(message.get("fraction") or 0)))
             self.listener.onProgress(fraction, progressText(message))
+
+    def _named(self, words: object) -> str:
+        """The worker's words with the scan's own name in place of the file that was written for the worker."""
+        text = str(words)
+        for written in (self._job.input, os.path.basename(self._job.input)):
+            text = text.replace(written, self.facts.name)
+        return text
 
     def _receive(self, message: dict) -> Iterator[None]:
         """One dose from its file into the scene."""

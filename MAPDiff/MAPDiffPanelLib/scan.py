@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import vtk
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
@@ -9,7 +10,8 @@ from vtk.util import numpy_support
 from MAPDiffLib.job import InputError
 from MAPDiffPanelLib.units import codeOf, isSuv, suvFactor, suvFacts, unitsOf
 
-SMALLEST_CT = -500.0  # PET after correction may dip below zero, but never like air in a CT
+# A CT is deeply negative wherever there is air; in PET only a few voxels of noise come near the lowest one.
+DEEP, DEEP_IN_CT, CT_DEPTH = 0.4, 0.1, 0.1  # of the lowest value; share of the voxels; lowest over highest value
 
 
 def checkScan(volumeNode) -> None:
@@ -32,7 +34,7 @@ def checkScan(volumeNode) -> None:
     low, high = image.GetScalarRange()
     if not low < high:
         raise InputError(_("Every voxel of this volume has the same value: there is no image to restore."))
-    if low < SMALLEST_CT and -low > 0.1 * high:
+    if -low > CT_DEPTH * high and np.mean(voxelsOf(volumeNode) < DEEP * low) > DEEP_IN_CT:
         raise InputError(_("This looks like a CT (values down to {low:g}). Choose the PET volume.").format(low=low))
 
 

@@ -118,7 +118,7 @@ def _check_numbers(header: NiftiHeader, path: Path) -> None:
         return  # a spacing that is no number is refused with all formats
     sizes = np.linalg.norm(header.axes, axis=0)
     pixdim = np.abs(header.pixdim[1:4])
-    if not (np.abs(sizes - pixdim) <= SAME_SIZE * np.maximum(sizes, pixdim)).all():
+    if not np.allclose(sizes, pixdim, rtol=SAME_SIZE, atol=0):  # nor where a number is infinite
         raise InputError(
             f"{path} says two voxel sizes: {_listed(pixdim)} by pixdim and {_listed(sizes)} by its sform (in units of "
             f"{header.unit_mm:g} mm). Which is right cannot be told from it: correct the header, or export it again."

@@ -93,6 +93,16 @@ def test_a_bad_job_is_one_sentence_with_folded_details(panel, application):
     assert not panel.ui.detailsText.visible and leftovers(application) == []
 
 
+def test_the_scan_is_named_by_its_own_name_not_by_the_file_of_the_worker(panel, application):
+    voxels = body_voxels()[::8, ::8, ::8].copy()
+    voxels[1, 2, 3] = np.nan
+    panel._parameterNode.inputVolume = make_volume(application.scene, voxels, "PET of Tuesday")
+    panel.ui.denoiseButton.click()
+    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert "PET of Tuesday has 1 voxels that are not finite" in panel.ui.statusLabel.text
+    assert "input.nrrd" not in panel.ui.statusLabel.text
+
+
 def test_a_broken_model_is_named_and_nothing_is_left(panel, application, bundles, tmp_path, monkeypatch):
     import shutil
 

@@ -42,6 +42,18 @@ def test_a_scan_that_cannot_work_is_refused_under_the_selector(panel, applicatio
     assert application.dialogs.shown == []
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-3, 3e-4], ids=["Bq/mL", "kBq/mL", "SUV"])
+def test_a_low_dose_whose_noise_is_negative_is_no_ct_in_any_unit(panel, application, unit):
+    noise = np.random.default_rng(0).normal(0, 900, (24, 22, 20))
+    body = (scan_voxels() > 0) * 3000.0
+    panel._parameterNode.inputVolume = make_volume(application.scene, ((body + noise) * unit).astype(np.float32))
+    assert panel.ui.denoiseButton.enabled
+    for air in (-1000, -1024, -3024):  # Hounsfield units, shrunk alike
+        ct = ((body > 0) * (40.0 - air) + air + noise / 50) * unit
+        panel._parameterNode.inputVolume = make_volume(application.scene, ct.astype(np.float32))
+        assert "looks like a CT" in panel.ui.scanLabel.text and not panel.ui.denoiseButton.enabled
+
+
 def test_doses_that_are_none_are_refused_before_the_press(panel):
     panel.ui.dosesEdit.text = "1/4, seven"
     assert not panel.ui.denoiseButton.enabled and "seven" in panel.ui.denoiseButton.toolTip
