@@ -118,7 +118,7 @@ class MeasurementsSection:
             if not segment:
                 raise regions.RegionError(_("This segmentation has no segment to measure in."))
             return (yield from regions.insideSegment(node, segment, scan))
-        return regions.insideRoi(node, scan)
+        return (yield from regions.insideRoi(node, scan))
 
     def _liverLike(self, scan):
         """Found once per scan: every dose is measured in the same place."""

@@ -13,7 +13,9 @@ import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
+from vtk.util import numpy_support
 
+COARSE = 32  # places along each axis at which the whole volume is looked through for an ROI
 RADIUS_MM = 15.0  # of the default sphere: 14 ml, the usual size for noise in the liver
 SEGMENTATION_EVENTS = [  # of vtkSegmentation: what changes a segment's voxels, and which segments there are
     slicer.vtkSegmentation.SourceRepresentationModified,
@@ -103,25 +105,78 @@ def sphere(shape, centre, spacing_mm, name: str) -> Region:
     return _region(name, low, high, distance <= RADIUS_MM**2)
 
 
-def insideRoi(roiNode, volumeNode) -> Region:
-    """The voxels whose centres lie in a markups ROI (box), wherever transforms put the two."""
-    half = np.array(roiNode.GetSize()) / 2
+def insideRoi(roiNode, volumeNode) -> Generator[None, None, Region]:
+    """Returns the voxels whose centres lie in a markups ROI (box), wherever transforms put the two."""
+    parent = roiNode.GetParentTransformNode()
+    if parent is not None and not parent.IsTransformToWorldLinear():
+        raise RegionError(
+            _("{name} is under a non-linear transform and no box any more. Harden the transform, or draw another ROI.")
+            .format(name=roiNode.GetName())
+        )  # fmt: skip
+    half = np.array(roiNode.GetSize()) / 2 + 1e-9
     worldToObject = np.linalg.inv(_matrix(roiNode.GetObjectToWorldMatrix()))
-    voxelToObject = worldToObject @ voxelToWorld(volumeNode)
-    corners = np.array([[(n >> axis & 1) * 2 - 1 for axis in range(3)] for n in range(8)]) * half
-    toVoxel = np.linalg.inv(voxelToObject)
-    box = corners @ toVoxel[:3, :3].T + toVoxel[:3, 3]  # in i, j, k
-    dimensions = volumeNode.GetImageData().GetDimensions()
-    low = [max(0, int(np.floor(box[:, axis].min()))) for axis in (2, 1, 0)]
-    high = [min(dimensions[axis], int(np.ceil(box[:, axis].max())) + 1) for axis in (2, 1, 0)]
+    low, high = yield from _boxAround(volumeNode, worldToObject, half)
     if any(a >= b for a, b in zip(low, high)):
         raise RegionError(_("The ROI lies outside this volume. Move it onto the body."))
-    k, j, i = np.ogrid[tuple(slice(a, b) for a, b in zip(low, high))]
-    mask = np.ones(np.broadcast_shapes(k.shape, j.shape, i.shape), bool)
-    for axis in range(3):
-        row = voxelToObject[axis]
-        mask &= np.abs(row[0] * i + row[1] * j + row[2] * k + row[3]) <= half[axis] + 1e-9
+    mask = np.empty([b - a for a, b in zip(low, high)], bool)
+    for layer in range(low[0], high[0]):
+        ijk = _indices(range(layer, layer + 1), range(low[1], high[1]), range(low[2], high[2]))
+        inside = np.abs(_moved(worldToObject, worldOf(volumeNode, ijk))) <= half
+        mask[layer - low[0]] = inside.all(axis=1).reshape(mask.shape[1:])
+        yield
     return _region(roiNode.GetName(), low, high, mask)
+
+
+def _boxAround(volumeNode, worldToObject: np.ndarray, half: np.ndarray) -> Generator[None, None, tuple]:
+    """Returns low and high [z, y, x] of a part that holds the ROI, found on every few voxels of the volume.
+
+    Where the volume is bent, nobody knows where the ROI's corners lie in it without going through the volume.
+    """
+    steps = [max(1, size // COARSE) for size in reversed(volumeNode.GetImageData().GetDimensions())]
+    sizes = list(reversed(volumeNode.GetImageData().GetDimensions()))
+    axes = [sorted({*range(0, size, step), size - 1}) for size, step in zip(sizes, steps)]
+    world = []
+    for layer in axes[0]:
+        world.append(_moved(worldToObject, worldOf(volumeNode, _indices([layer], axes[1], axes[2]))))
+        yield
+    places = np.stack(world).reshape(len(axes[0]), len(axes[1]), len(axes[2]), 3)
+    # No voxel between two coarse ones is farther from the nearer one than the longest way between neighbours.
+    ways = [np.linalg.norm(np.diff(places, axis=axis), axis=-1) for axis in range(3)]
+    reach = sum(float(way.max()) for way in ways if way.size)
+    near = (np.abs(places) <= half + reach).all(axis=-1)
+    if not near.any():
+        return [0, 0, 0], [0, 0, 0]
+    found = [np.flatnonzero(near.any(axis=tuple(a for a in range(3) if a != axis)))[[0, -1]] for axis in range(3)]
+    low = [max(0, axes[axis][first] - steps[axis]) for axis, (first, _last) in enumerate(found)]
+    high = [min(sizes[axis], axes[axis][last] + steps[axis] + 1) for axis, (_first, last) in enumerate(found)]
+    return low, high
+
+
+def worldOf(volumeNode, ijk: np.ndarray) -> np.ndarray:
+    """World RAS [n, 3] of voxel indices [n, 3], through every transform, bent ones as well."""
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    places = _moved(_matrix(matrix), ijk)
+    parent = volumeNode.GetParentTransformNode()
+    if parent is None:
+        return places
+    toWorld, points, moved = vtk.vtkGeneralTransform(), vtk.vtkPoints(), vtk.vtkPoints()
+    parent.GetTransformToWorld(toWorld)
+    points.SetDataTypeToDouble()
+    moved.SetDataTypeToDouble()
+    points.SetData(numpy_support.numpy_to_vtk(np.ascontiguousarray(places, np.float64), deep=True))
+    toWorld.TransformPoints(points, moved)
+    return numpy_support.vtk_to_numpy(moved.GetData()).copy()
+
+
+def _indices(layers, rows, columns) -> np.ndarray:
+    """i, j, k [n, 3] of all voxels of these layers, rows and columns; columns run fastest."""
+    k, j, i = np.meshgrid(layers, rows, columns, indexing="ij")
+    return np.stack([i, j, k], axis=-1).reshape(-1, 3)
+
+
+def _moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 def insideSegment(segmentationNode, segmentID: str, volumeNode) -> Generator[None, None, Region]:
@@ -137,18 +192,6 @@ def insideSegment(segmentationNode, segmentID: str, volumeNode) -> Generator[Non
     bounds = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))[[0, -1]] for axis in range(3)]
     low, high = [int(first) for first, _last in bounds], [int(last) + 1 for _first, last in bounds]
     return _region(name, low, high, mask[tuple(slice(a, b) for a, b in zip(low, high))])
-
-
-def voxelToWorld(volumeNode) -> np.ndarray:
-    """4 x 4 from i, j, k to world RAS, through the parent transform if that is linear; else without it."""
-    matrix = vtk.vtkMatrix4x4()
-    volumeNode.GetIJKToRASMatrix(matrix)
-    parent = volumeNode.GetParentTransformNode()
-    if parent is None or not parent.IsTransformToWorldLinear():
-        return _matrix(matrix)
-    toWorld = vtk.vtkMatrix4x4()
-    parent.GetMatrixTransformToWorld(toWorld)
-    return _matrix(toWorld) @ _matrix(matrix)
 
 
 def _matrix(matrix) -> np.ndarray:

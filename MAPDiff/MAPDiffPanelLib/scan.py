@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import vtk
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
@@ -10,8 +9,10 @@ from vtk.util import numpy_support
 from MAPDiffLib.job import InputError
 from MAPDiffPanelLib.units import codeOf, isSuv, suvFactor, suvFacts, unitsOf
 
+HOUNSFIELD = ("[hnsf'U]", "HU")
 # A CT is deeply negative wherever there is air; in PET only a few voxels of noise come near the lowest one.
 DEEP, DEEP_IN_CT, CT_DEPTH = 0.4, 0.1, 0.1  # of the lowest value; share of the voxels; lowest over highest value
+SAMPLED = 48  # voxels along each axis that are looked at for air: a whole body in one go would be felt
 
 
 def checkScan(volumeNode) -> None:
@@ -34,8 +35,19 @@ def checkScan(volumeNode) -> None:
     low, high = image.GetScalarRange()
     if not low < high:
         raise InputError(_("Every voxel of this volume has the same value: there is no image to restore."))
-    if -low > CT_DEPTH * high and np.mean(voxelsOf(volumeNode) < DEEP * low) > DEEP_IN_CT:
+    if codeOf(volumeNode) in HOUNSFIELD or looksLikeCt(voxelsOf(volumeNode), low, high):
         raise InputError(_("This looks like a CT (values down to {low:g}). Choose the PET volume.").format(low=low))
+
+
+def looksLikeCt(voxels, low: float, high: float) -> bool:
+    """Whether many voxels lie far below zero, as air does in a CT; in any unit.
+
+    PET dips below zero by its noise alone.
+    """
+    if -low <= CT_DEPTH * high:
+        return False
+    sample = voxels[tuple(slice(None, None, max(1, size // SAMPLED)) for size in voxels.shape)]
+    return float((sample < DEEP * low).mean()) > DEEP_IN_CT
 
 
 def voxelsOf(volumeNode):

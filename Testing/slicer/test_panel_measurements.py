@@ -11,6 +11,19 @@ from Testing.slicer.panel import body_voxels, finished, held_under, make_result,
 pytest_plugins = ["Testing.slicer.fixtures"]
 
 
+def voxel_to_world(node, i, j, k):
+    """World RAS [..., 3] of voxels, by the matrices of the node and of its linear transform, if it has one."""
+    import slicer
+    import vtk
+
+    matrix, to_world = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    if node.GetParentTransformNode() is not None:
+        node.GetParentTransformNode().GetMatrixTransformToWorld(to_world)
+    whole = slicer.util.arrayFromVTKMatrix(to_world) @ slicer.util.arrayFromVTKMatrix(matrix)
+    return (np.stack([i, j, k, np.ones_like(i)], -1) @ whole.T)[..., :3]
+
+
 def rows_of(panel):
     """The table as it is read, once it is whole."""
     assert standin.pump(lambda: panel.results.measurements.rows or panel.ui.numbersLabel.text, 30)
@@ -62,14 +75,13 @@ def test_an_roi_counts_the_voxels_whose_centres_it_holds(panel, application):
 
     scan = panel._parameterNode.inputVolume
     roi = application.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "lesion")
-    toWorld = regions.voxelToWorld(scan)
-    centre = toWorld @ [9, 10, 12, 1]
-    roi.SetCenter(*centre[:3])
+    (centre,) = regions.worldOf(scan, np.array([[9, 10, 12]]))
+    roi.SetCenter(*centre)
     roi.SetSize(40, 50, 60)
-    region = regions.insideRoi(roi, scan)
+    region = finished(regions.insideRoi(roi, scan))
     k, j, i = np.mgrid[:24, :22, :20]
-    world = np.stack([i, j, k, np.ones_like(i)], -1) @ toWorld.T
-    byHand = (np.abs(world[..., :3] - centre[:3]) <= [20, 25, 30]).all(-1)
+    world = voxel_to_world(scan, i, j, k)
+    byHand = (np.abs(world - centre) <= [20, 25, 30]).all(-1)
     mask = np.zeros((24, 22, 20), bool)
     mask[region.slices] = region.mask
     assert byHand.sum() > 50 and np.array_equal(mask, byHand)
@@ -110,14 +122,13 @@ def test_a_segment_of_other_geometry_is_measured_where_it_lies_in_space(panel, a
     from MAPDiffPanelLib import regions
 
     scan = panel._parameterNode.inputVolume
-    toWorld = regions.voxelToWorld(scan)
-    centre = (toWorld @ [9, 10, 12, 1])[:3]
+    centre = voxel_to_world(scan, 9, 10, 12)
     segmentation = make_segmentation(application.scene, {"spleen": ([900, 0, 0], 1), "lesion": (centre, 31.0)})
     region = finished(regions.insideSegment(segmentation, "lesion", scan))
     mask = np.zeros((24, 22, 20), bool)
     mask[region.slices] = region.mask
     k, j, i = np.mgrid[:24, :22, :20]
-    distance = np.abs((np.stack([i, j, k, np.ones_like(i)], -1) @ toWorld.T)[..., :3] - centre).max(-1)
+    distance = np.abs(voxel_to_world(scan, i, j, k) - centre).max(-1)
     assert region.name == "lesion" and mask[distance < 29].all() and not mask[distance > 33].any()
     assert mask.sum() > 300
 
@@ -192,12 +203,10 @@ def highest(panel, row=0):
 
 
 def test_the_numbers_follow_an_roi_that_is_moved(panel, application):
-    from MAPDiffPanelLib import regions
+    import slicer
 
     scan = make_volume(application.scene, np.ones((24, 22, 20), np.float32), "even with a spot")
     scan.SetSpacing(8, 8, 8)
-    import slicer
-
     slicer.util.arrayFromVolume(scan)[12, 11, 10] = 7
     slicer.util.arrayFromVolumeModified(scan)
     make_result(application.scene, scan, doses=(1.0,), factor=lambda dose: 1)
@@ -207,7 +216,7 @@ def test_the_numbers_follow_an_roi_that_is_moved(panel, application):
     panel.results.refresh()
     panel.ui.regionSelector.setCurrentNode(roi)
     assert standin.pump(lambda: highest(panel) == 1, 60)
-    roi.SetCenter(*(regions.voxelToWorld(scan) @ [10, 11, 12, 1])[:3])
+    roi.SetCenter(*voxel_to_world(scan, 10, 11, 12))
     assert standin.pump(lambda: highest(panel) == 7, 60)
     slicer.util.arrayFromVolume(scan)[12, 11, 10] = 9
     slicer.util.arrayFromVolumeModified(scan)
@@ -250,3 +259,67 @@ def test_copy_and_table_node_give_a_sign(panel, application):
     assert panel.ui.numbersLabel.text == "Copied, for a spreadsheet."
     panel.ui.tableButton.click()
     assert panel.ui.numbersLabel.text == "Added to the scene as PET MAPDiff numbers."
+
+
+def bent(scene, node, displacement_mm):
+    """Puts a volume under a grid transform, as Slicer does with an irregular DICOM series: every voxel moves so far."""
+    import slicer
+    import vtk
+    from vtk.util import numpy_support
+
+    grid = vtk.vtkImageData()
+    grid.SetDimensions(2, 2, 2)
+    grid.SetOrigin(-500, -500, -500)
+    grid.SetSpacing(1000, 1000, 1000)
+    grid.AllocateScalars(vtk.VTK_DOUBLE, 3)
+    numpy_support.vtk_to_numpy(grid.GetPointData().GetScalars())[:] = displacement_mm
+    transform = slicer.vtkOrientedGridTransform()
+    transform.SetDisplacementGridData(grid)
+    transform.SetInterpolationModeToCubic()
+    parent = scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "acquisition")
+    parent.SetAndObserveTransformToParent(transform)
+    node.SetAndObserveTransformNodeID(parent.GetID())
+
+
+def spot(scene):
+    """[24, 22, 20] voxels of 8 mm, one of them hot (7) at i 10, j 11, k 12; all 40 mm higher than that by a bend."""
+    voxels = np.zeros((24, 22, 20), np.float32)
+    voxels[12, 11, 10] = 7
+    node = make_volume(scene, voxels, "irregular")
+    node.SetSpacing(8, 8, 8)
+    bent(scene, node, (0, 0, 40))
+    return node
+
+
+def test_an_roi_over_a_bent_volume_holds_what_lies_there_in_space(panel, application):
+    import slicer
+    from MAPDiffPanelLib import regions
+
+    node = spot(application.scene)
+    roi = application.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "lesion")
+    roi.SetSize(20, 20, 20)
+    roi.SetCenter(80, 88, 96 + 40)
+    voxels = slicer.util.arrayFromVolume(node)
+    assert finished(regions.insideRoi(roi, node)).values(voxels).max() == 7
+    roi.SetCenter(80, 88, 96)  # where the voxel would lie if nothing were bent
+    assert finished(regions.insideRoi(roi, node)).values(voxels).max() == 0
+
+
+def test_a_segment_over_a_bent_volume_holds_what_lies_there_in_space(panel, application):
+    import slicer
+    from MAPDiffPanelLib import regions
+
+    node = spot(application.scene)
+    segmentation = make_segmentation(application.scene, {"there": ([80, 88, 136], 12.0), "below": ([80, 88, 96], 12.0)})
+    voxels = slicer.util.arrayFromVolume(node)
+    assert finished(regions.insideSegment(segmentation, "there", node)).values(voxels).max() == 7
+    assert finished(regions.insideSegment(segmentation, "below", node)).values(voxels).max() == 0
+
+
+def test_an_roi_that_is_bent_itself_is_refused_with_a_sentence(panel, application):
+    from MAPDiffPanelLib import regions
+
+    roi = application.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "lesion")
+    bent(application.scene, roi, (0, 0, 40))
+    with pytest.raises(regions.RegionError, match="lesion is under a non-linear transform.*Harden"):
+        finished(regions.insideRoi(roi, panel._parameterNode.inputVolume))
