@@ -25,7 +25,7 @@ class OptionsSection:
     def __init__(self, ui, onChange: Callable[[], None]):
         self.ui, self._onChange, self._parameters, self._filling = ui, onChange, None, False
         self._bundles: list = []
-        self._autoDose, self._assumedFor = _("assumed: 1/20"), None
+        self._autoDose, self._assumedFor = _("taken as 1/20; set it if you know it"), None
         self.probe = devices.DeviceProbe(self._devicesKnown)
         self._facts: dict = {}
         for selector, slot in (
@@ -73,7 +73,7 @@ class OptionsSection:
         """What the worker took this scan for when nobody said its dose, and what its noise looks like; {}: nothing."""
         self._assumedFor = scan
         dose = dose_label(facts["dose_used"]) if facts.get("dose_assumed") else dose_label(ASSUMED_DOSE)
-        self._autoDose = _("assumed: {dose}").format(dose=dose)
+        self._autoDose = _("taken as {dose}; set it if you know it").format(dose=dose)
         if facts.get("dose_hint"):
             self._autoDose += f" ({facts['dose_hint']})"
         self.ui.inputDoseSelector.setItemText(0, self._autoDose)

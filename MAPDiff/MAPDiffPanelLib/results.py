@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from MAPDiffLib.job import dose_label
 from MAPDiffPanelLib import outputs
-from MAPDiffPanelLib.outputs import COMPLETE, DOSE, FIGURES, INPUT_DOSE, INPUT_ROLE, KIND, RESULT, TITLE
+from MAPDiffPanelLib.outputs import COMPLETE, DOSE, FIGURES, INPUT_DOSE, INPUT_ROLE, KIND, PLACES, RESULT, TITLE
 
 ASSUMED_INPUT_DOSE = 0.05  # only for the labels between the scan and the first dose of a result that lacks its own
 
@@ -55,11 +55,14 @@ class Result:
 
     def figuresOf(self, node) -> dict:
         """The worker's figures for one dose (guard, noise), {} where there are none."""
-        try:
-            figures = json.loads(node.GetAttribute(FIGURES) or "{}")
-        except ValueError:
-            return {}
+        figures = _json(node.GetAttribute(FIGURES))
         return figures if isinstance(figures, dict) else {}
+
+    @property
+    def places(self) -> list[dict] | None:
+        """Where to look: {"position_mm_lps", "z", "scan", "restored"} each; None where the worker gave no list."""
+        lists = [_json(node.GetAttribute(PLACES)) for node in self.doses.values()]
+        return next((each for each in lists if isinstance(each, list)), None)
 
 
 def inputLabel(inputDose: float | None) -> str:
@@ -120,6 +123,13 @@ def _add(result: Result, node) -> None:
     result.inputNode = result.inputNode or node.GetNodeReference(INPUT_ROLE)
     result.inputDose = result.inputDose or _number(node.GetAttribute(INPUT_DOSE))
     result.complete = result.complete and node.GetAttribute(COMPLETE) == "1"
+
+
+def _json(text: str | None):
+    try:
+        return json.loads(text or "null")
+    except ValueError:
+        return None
 
 
 def _number(text: str | None) -> float | None:

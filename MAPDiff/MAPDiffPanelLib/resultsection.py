@@ -14,6 +14,7 @@ from MAPDiffPanelLib.enabling import allow
 from MAPDiffPanelLib.flicker import Flicker
 from MAPDiffPanelLib.idle_tasks import IdleTasks
 from MAPDiffPanelLib.measurementssection import MeasurementsSection
+from MAPDiffPanelLib.placessection import PlacesSection
 from MAPDiffPanelLib.results import findResult, findResults
 from MAPDiffPanelLib.slider import mixAt, nearestDose, neighbour, positionOf
 from MAPDiffPanelLib.units import suvFactor
@@ -33,7 +34,7 @@ class ResultSection:
         self.display = SharedDisplay(self._lookChanged)
         self.flicker = Flicker(self.views.flip)
         self.tasks, self._subtracting = IdleTasks(), None
-        self.measurements = MeasurementsSection(ui)
+        self.measurements, self.places = MeasurementsSection(ui), PlacesSection(ui)
         ui.presetSelector.clear()
         for name in PRESETS:
             ui.presetSelector.addItem(name)
@@ -75,6 +76,7 @@ class ResultSection:
         self.views.release()
         self.display.release()
         self.measurements.release()
+        self.places.use(None)
         self.result, self.touched, self._known = None, False, []
 
     def refresh(self) -> None:
@@ -155,6 +157,7 @@ class ResultSection:
         self._label()
         self._buttons()
         self.measurements.use(result)
+        self.places.use(result)
 
     def _moveTo(self, position: float) -> None:
         if self.ui.doseSlider.value == round(position * STEP):

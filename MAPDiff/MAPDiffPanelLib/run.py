@@ -5,6 +5,7 @@ Whatever happens, it ends once, with onFinished(outcome, message, details), no p
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import uuid
@@ -226,6 +227,8 @@ class DenoiseRun:
         for node in self.nodes.values():
             if self.inputDose:
                 node.SetAttribute(outputs.INPUT_DOSE, repr(float(self.inputDose)))
+            if isinstance(report.get("places"), list):
+                node.SetAttribute(outputs.PLACES, json.dumps(report["places"]))
             node.SetAttribute(outputs.COMPLETE, "1")
 
     @property

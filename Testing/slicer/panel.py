@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 MODULE = "MAPDiff/MAPDiff.py"
 SPACING, ORIGIN = (8.1, 7.9, 25 / 3), (1 / 3, 2 / 7, -100 / 11)
@@ -165,33 +163,9 @@ def finished(work):
         return end.value
 
 
-def longest_slot(application) -> str:
-    """The slot that held the main thread longest since `slot_times` was cleared, in wall-clock milliseconds."""
-    seconds, name = max(application.slot_times)
-    return f"{1000 * seconds:.0f} ms in {name}"
-
-
-def held_under(seconds: float, application, do, times: int = 4) -> None:
-    """`do()` until no slot has taken longer than `seconds`: what is slow by itself is slow every time.
-
-    Wall clock: on a machine that does other things as well, one try may be held up by those, and on one that has more
-    to do than processors all of them: then nothing is measured, and the test is skipped with the figures seen.
-    """
-    seen = []
-    for _try in range(times):
-        application.slot_times.clear()
-        do()
-        seen.append(longest_slot(application))
-        if max(application.slot_times)[0] < seconds:
-            return
-    not_measurable_when_busy(seen)
-    raise AssertionError(f"never under {1000 * seconds:.0f} ms: {seen}")
-
-
-def not_measurable_when_busy(seen) -> None:
-    """Skips when more processes want to run than there are processors to run them."""
-    if hasattr(os, "getloadavg") and os.getloadavg()[0] > os.cpu_count() + 1:
-        pytest.skip(f"the machine is too busy to measure wall clock (load {os.getloadavg()[0]:.0f}); seen: {seen}")
+def pieces_of(work) -> int:
+    """Into how many pieces a generator of the panel divides its work."""
+    return sum(1 for _piece in work)
 
 
 def geometry_of(node) -> list[float]:

@@ -180,6 +180,8 @@ def test_every_control_says_what_it_is_for_and_a_grey_one_why_it_is_grey(panel):
             "flickerButton",
             "presetSelector",
             "colourSelector",
+            "placesSelector",
+            "placesButton",
         ],
         no_result,
     )

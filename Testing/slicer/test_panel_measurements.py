@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from Testing.slicer import standin
-from Testing.slicer.panel import body_voxels, finished, held_under, make_result, make_volume
+from Testing.slicer.panel import SECONDS, body_voxels, finished, make_result, make_volume, pieces_of
 
 pytest_plugins = ["Testing.slicer.fixtures"]
 
@@ -26,7 +26,7 @@ def voxel_to_world(node, i, j, k):
 
 def rows_of(panel):
     """The table as it is read, once it is whole."""
-    assert standin.pump(lambda: panel.results.measurements.rows or panel.ui.numbersLabel.text, 30)
+    assert standin.pump(lambda: panel.results.measurements.rows or panel.ui.numbersLabel.text, SECONDS)
     table = panel.ui.numbersTable
     return [[table.item(row, column).text() for column in range(table.columnCount)] for row in range(table.rowCount)]
 
@@ -93,7 +93,7 @@ def test_an_roi_counts_the_voxels_whose_centres_it_holds(panel, application):
     assert rows[0][3] == f"{slicer.util.arrayFromVolume(scan)[byHand].max():.2f}"
     assert panel._parameterNode.region is roi
     roi.SetCenter(1000, 1000, 1000)
-    assert standin.pump(lambda: "outside this volume" in panel.ui.numbersLabel.text, 60)
+    assert standin.pump(lambda: "outside this volume" in panel.ui.numbersLabel.text, SECONDS)
     assert panel.ui.numbersTable.rowCount == 0 and not panel.ui.copyButton.enabled
 
 
@@ -136,27 +136,13 @@ def test_a_segment_of_other_geometry_is_measured_where_it_lies_in_space(panel, a
     panel.results.refresh()
     panel.ui.regionSelector.setCurrentNode(segmentation)
     assert panel.ui.segmentSelector.count == 2 and panel.ui.segmentSelector.currentText == "spleen"
-    assert standin.pump(lambda: "spleen is empty" in panel.ui.numbersLabel.text, 10)
+    assert standin.pump(lambda: "spleen is empty" in panel.ui.numbersLabel.text, SECONDS)
     panel.ui.segmentSelector.setCurrentIndex(1)
     rows = rows_of(panel)
     values = slicer.util.arrayFromVolume(scan)[mask]
     assert rows[0][2:4] == [f"{values.mean():.2f}", f"{values.max():.2f}"]
     assert panel._parameterNode.segment == "lesion"
     assert not panel.results.measurements.tasks.busy, "what measuring adds to the scene must not start it anew"
-
-
-def test_a_segment_of_a_whole_body_is_found_in_small_steps(panel, application):
-    scan = make_volume(application.scene, body_voxels(), "large")
-    make_result(application.scene, scan, doses=(1.0,))
-    segmentation = make_segmentation(application.scene, {"lesion": ([0, 0, 60], 30.0)})
-    panel.results.refresh()
-    panel.ui.regionSelector.setCurrentNode(segmentation)
-
-    def measure():
-        panel.results.measurements.measure()
-        rows_of(panel)
-
-    held_under(0.05, application, measure)
 
 
 def test_the_numbers_go_to_the_clipboard_and_into_a_table_node(panel, application):
@@ -184,16 +170,19 @@ def test_a_scan_in_other_units_has_no_suv_in_its_table(panel, application):
     assert panel.ui.numbersTable.horizontalHeaderItem(2).text() == "mean"
 
 
-def test_numbers_are_found_in_small_steps(panel, application):
-    make_result(application.scene, make_volume(application.scene, body_voxels(), "large"), doses=(0.1, 1.0))
+def test_numbers_are_found_in_small_pieces(panel, application):
+    """No piece goes through more than an eighth of a volume, in whatever region."""
+    from MAPDiffPanelLib import measurements, regions
+
+    scan = make_volume(application.scene, body_voxels(), "large")
+    make_result(application.scene, scan, doses=(0.1, 1.0))
     panel.results.refresh()
-
-    def measure():
-        panel.results.measurements._default = {}
-        panel.results.measurements.measure()
-        rows_of(panel)
-
-    held_under(0.05, application, measure)
+    section, rows = panel.results.measurements, []
+    assert pieces_of(measurements.measure(panel.results.result, section._region, rows)) > 3 * measurements.PARTS + 30
+    assert len(rows) == 3
+    roi = application.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "all")
+    roi.SetSize(1000, 1000, 1000)
+    assert pieces_of(regions.insideRoi(roi, scan)) > 256, "a layer at a time"
 
 
 def highest(panel, row=0):
@@ -215,12 +204,12 @@ def test_the_numbers_follow_an_roi_that_is_moved(panel, application):
     roi.SetCenter(20, 20, 20)
     panel.results.refresh()
     panel.ui.regionSelector.setCurrentNode(roi)
-    assert standin.pump(lambda: highest(panel) == 1, 60)
+    assert standin.pump(lambda: highest(panel) == 1, SECONDS)
     roi.SetCenter(*voxel_to_world(scan, 10, 11, 12))
-    assert standin.pump(lambda: highest(panel) == 7, 60)
+    assert standin.pump(lambda: highest(panel) == 7, SECONDS)
     slicer.util.arrayFromVolume(scan)[12, 11, 10] = 9
     slicer.util.arrayFromVolumeModified(scan)
-    assert standin.pump(lambda: highest(panel) == 9, 60)
+    assert standin.pump(lambda: highest(panel) == 9, SECONDS)
 
 
 def test_the_numbers_follow_a_segment_that_is_drawn_and_the_list_a_new_one(panel, application):
@@ -233,13 +222,13 @@ def test_the_numbers_follow_a_segment_that_is_drawn_and_the_list_a_new_one(panel
     segmentation = make_segmentation(application.scene, {"lesion": ([20, 20, 20], 15.0)})
     panel.results.refresh()
     panel.ui.regionSelector.setCurrentNode(segmentation)
-    assert standin.pump(lambda: highest(panel) == 1, 60)
+    assert standin.pump(lambda: highest(panel) == 1, SECONDS)
     inside = np.zeros((24, 22, 20), np.uint8)
     inside[11:14, 10:13, 9:12] = 1
     slicer.util.updateSegmentBinaryLabelmapFromArray(inside, segmentation, "lesion", scan)
-    assert standin.pump(lambda: highest(panel) == 7, 60)
+    assert standin.pump(lambda: highest(panel) == 7, SECONDS)
     segmentation.GetSegmentation().AddEmptySegment("node", "node")
-    assert standin.pump(lambda: panel.ui.segmentSelector.count == 2, 60)
+    assert standin.pump(lambda: panel.ui.segmentSelector.count == 2, SECONDS)
     assert panel.ui.segmentSelector.currentText == "lesion"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from Testing.slicer import standin
-from Testing.slicer.panel import load_parts
+from Testing.slicer.panel import SECONDS, load_parts
 
 pytest_plugins = ["Testing.slicer.fixtures"]
 
@@ -64,15 +64,12 @@ def test_a_file_that_is_not_whole_is_refused(parts, tmp_path, fault, words):
 
 
 def test_steps_yield_to_the_event_loop_and_go_on_after_a_failure(parts):
-    import time
-
     from MAPDiffPanelLib.idle_tasks import IdleTasks
 
     done, failures, tasks = [], [], IdleTasks()
 
     def slow():
         for number in range(5):
-            time.sleep(0.02)
             done.append(number)
             yield
 
@@ -84,19 +81,20 @@ def test_steps_yield_to_the_event_loop_and_go_on_after_a_failure(parts):
     tasks.add(failing(), failures.append)
     tasks.add(iter(["x"]) and slow(), failures.append)
     assert done == [] and tasks.busy
-    assert standin.pump(lambda: not tasks.busy, 10)
+    assert standin.pump(lambda: not tasks.busy, SECONDS)
     assert done == [0, 1, 2, 3, 4] * 2 and [str(error) for error in failures] == ["no"]
-    closed = []
+    begun, closed = [], []
 
     def endless():
         try:
             while True:
+                begun.append(True)
                 yield
         finally:
             closed.append(True)
 
     tasks.add(endless(), failures.append)
-    standin.pump(timeout=0.05)
+    assert standin.pump(lambda: begun, SECONDS)
     tasks.clear()
     assert closed == [True] and not tasks.busy
 

@@ -74,7 +74,7 @@ class Application(SignalSource):
     def __init__(self, scene, modules, layout_manager, application_logic, folder):
         super().__init__()
         self._scene, self._layout_manager, self._logic = scene, layout_manager, application_logic
-        self._modules, self._io = ModuleManager(modules), InputOutput(scene)
+        self._modules, self._io = ModuleManager(modules), InputOutput(scene, folder)
         self._folder = folder
         self._settings = QtCore.QSettings(f"{folder}/settings.ini", QtCore.QSettings.Format.IniFormat)
         self._testing = True

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 
 class InputOutput:
     """Knows VolumeFile, SceneFile and whatever has a default storage node."""
 
-    def __init__(self, scene):
-        self._scene = scene
+    def __init__(self, scene, folder):
+        self._scene, self._folder = scene, folder  # where an .mrb is unpacked
 
     def fileType(self, path):
         return "SceneFile" if str(path).endswith((".mrml", ".mrb")) else "VolumeFile"
@@ -24,6 +25,8 @@ class InputOutput:
         if file_type == "SceneFile":
             if properties.get("clear", True):
                 self._scene.Clear(False)
+            if str(path).endswith(".mrb"):
+                path = self._scene.UnpackSlicerDataBundle(path, tempfile.mkdtemp(dir=self._folder))
             self._scene.SetURL(path)
             return bool(self._scene.Import())
         import slicer
@@ -43,9 +46,11 @@ class InputOutput:
         return self._save_node(node, path)
 
     def _save_scene(self, path):
-        """A .mrml file with its nodes' data beside it (an .mrb is refused)."""
+        """An .mrb, or a .mrml file with its nodes' data beside it."""
+        if path.endswith(".mrb"):
+            return bool(self._scene.WriteToMRB(path))
         if not path.endswith(".mrml"):
-            raise NotImplementedError(f"the stand-in saves a scene as .mrml only: {path}")
+            raise NotImplementedError(f"the stand-in saves a scene as .mrb or .mrml only: {path}")
         folder = os.path.dirname(path)
         self._scene.SetURL(path)
         self._scene.SetRootDirectory(folder)

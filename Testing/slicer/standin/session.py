@@ -119,6 +119,11 @@ class StandIn:
             if name.startswith("slicer."):
                 setattr(slicer, name.partition(".")[2], found)
         importlib.import_module("vtk")
+        self._select_module = slicer.util.selectModule
+        slicer.util.selectModule = self._open_by_name  # the real one asks the main window's tool bar
+
+    def _open_by_name(self, module):
+        unwrap(getattr(self.modules, module.lower()).widgetRepresentation()).enter()
 
     # what a test does with it
 
@@ -198,6 +203,7 @@ class StandIn:
         self.application_logic.SetMRMLScene(None)
         self._folder.cleanup()
         sys.excepthook = self._hook
+        self._slicer.util.selectModule = self._select_module
         for name in set(vars(self._slicer)) - self._names:
             delattr(self._slicer, name)
         for name in set(sys.modules) - set(self._before):

@@ -1,0 +1,107 @@
+"""Measures how long the panel holds Slicer's main thread: the longest slot of each thing a user does, wall clock.
+
+    python -m Testing.slicer.main_thread [--size 256]
+
+Run it on a machine that does nothing else. No test asserts on these figures; a slot should stay under 50 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from Testing.slicer import standin
+
+MINUTES = 30
+
+
+def main() -> None:
+    size = _options().size
+    application = standin.install()
+    try:
+        for name, seconds, slot in measured(application, size):
+            print(f"{name:45} {1000 * seconds:7.0f} ms  {slot}")
+    finally:
+        standin.remove()
+
+
+def measured(application, size: int):
+    """(what is done, seconds of its longest slot, that slot's name), one after the other."""
+    from Testing import tiny
+    from Testing.slicer.panel import make_volume
+
+    with tempfile.TemporaryDirectory() as folder:
+        tiny.tiny_bundle(Path(folder) / "tiny")
+        os.environ["MAPDIFF_BUNDLES"] = folder
+        panel = application.open_module("MAPDiff/MAPDiff.py")
+        scan = make_volume(application.scene, whole_body(size), "whole body")
+        scan.SetSpacing(4, 4, 4)
+        parameters = panel._parameterNode
+        parameters.inputVolume, parameters.inputDose, parameters.samples = scan, "1/20", 2
+        parameters.bundle = "tiny"
+        yield _first_word(panel)
+        yield longest(application, "a run, from the press to the last number", lambda: _run(panel))
+        yield longest(application, "slider from end to end", lambda: _scrub(panel))
+        yield longest(application, "numbers", lambda: _numbers(panel))
+        roi = application.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "lesion")
+        roi.SetSize(60, 60, 60)
+        roi.SetCenter(2.0 * size, 2.0 * size, 2.0 * size)
+        panel.ui.regionSelector.setCurrentNode(roi)
+        yield longest(application, "numbers in an ROI", lambda: _numbers(panel))
+
+
+def longest(application, name: str, do) -> tuple[str, float, str]:
+    """`do()` with every slot's time noted."""
+    application.slot_times.clear()
+    do()
+    seconds, slot = max(application.slot_times, default=(0.0, ""))
+    return name, seconds, slot
+
+
+def whole_body(size: int) -> np.ndarray:
+    """[size, size, size]: a noisy cylinder."""
+    z, y, x = np.ogrid[:size, :size, :size]
+    body = ((y - size / 2) ** 2 + (x - size / 2) ** 2 < (0.3 * size) ** 2) & (z > size / 12) & (z < 0.9 * size)
+    noise = np.random.default_rng(0).gamma(20, 1 / 20, (1, size, size)).astype(np.float32)
+    return (body * noise + 0.001).astype(np.float32)
+
+
+def _first_word(panel) -> tuple[str, float, str]:
+    began = time.perf_counter()
+    panel.ui.denoiseButton.click()
+    standin.pump(lambda: panel.ui.statusLabel.text.startswith("Starting"), 60 * MINUTES)
+    seconds = time.perf_counter() - began
+    panel.ui.denoiseButton.click()
+    standin.pump(lambda: not panel.run.busy, 60 * MINUTES)
+    return "press to the worker's first word (no slot)", seconds, ""
+
+
+def _run(panel) -> None:
+    panel.ui.denoiseButton.click()
+    standin.pump(lambda: not panel.run.busy, 60 * MINUTES)
+    standin.pump(lambda: not panel.results.measurements.tasks.busy, 60 * MINUTES)
+
+
+def _scrub(panel) -> None:
+    for value in range(0, panel.ui.doseSlider.maximum + 1, 7):
+        panel.ui.doseSlider.value = value
+
+
+def _numbers(panel) -> None:
+    panel.results.measurements.measure()
+    standin.pump(lambda: not panel.results.measurements.tasks.busy, 60 * MINUTES)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=256, help="voxels along each edge (default: %(default)s)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
