@@ -202,7 +202,8 @@ def test_overwriting_replaces_whole_series_and_nothing_that_is_none(scan, bundle
     before = in_order(tmp_path / "dose-1.000")[0].SeriesInstanceUID
     assert main([*arguments, str(tmp_path), "--doses", "1"]) == 2
     assert main([*arguments, str(tmp_path), "--doses", "1", "--overwrite"]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dose-1.000", "report.json", "uncertainty"]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["consistency.nii.gz", "dose-1.000", "report.json", "uncertainty"]
     assert in_order(tmp_path / "dose-1.000")[0].SeriesInstanceUID != before
     (tmp_path / "dose-1.000" / "notes.txt").write_text("mine")
     assert main([*arguments, str(tmp_path), "--doses", "1", "--overwrite"]) == 2
@@ -236,10 +237,11 @@ def test_a_header_that_cannot_be_carried_over_is_refused_before_the_work(bundle,
 
 
 def with_text_of_another_kind(data):
-    for name in ("SeriesNumber", "SeriesDescription", "ImageType", "SoftwareVersions", "ContentTime"):
+    names = ("SeriesNumber", "SeriesDescription", "ImageType", "SoftwareVersions", "ContentTime")
+    for name in (*names, "TimezoneOffsetFromUTC"):
         if name in data:
             del data[name]
-        data.add_new(name, "LO", "S4")
+        data.add_new(name, "LO", "+9900" if name == "TimezoneOffsetFromUTC" else "S4")
 
 
 def test_what_is_replaced_need_not_be_sound_in_the_source(tmp_path):

@@ -66,6 +66,10 @@ def test_slices_whose_spacing_grows_from_one_to_the_next_are_refused(tmp_path):
     assert "neighbours are 3.02 to 4.18 mm apart" in message
 
 
+def test_a_place_that_no_scanner_reaches_is_refused(tmp_path):
+    assert "further away in mm than any scanner" in refusal(write(tmp_path / "scan", 1e200 * np.arange(5)))
+
+
 def test_a_tilted_scan_is_refused_and_a_slight_one_told(tmp_path):
     heights = 3.0 * np.arange(20)
     assert "sideways (a tilted scan)" in refusal(write(tmp_path / "scan", heights, across=0.5 * heights))

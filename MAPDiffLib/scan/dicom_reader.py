@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ ACQUIRED = ("AcquisitionDate", "AcquisitionTime", "FrameReferenceTime")
 SAME_FOR_SUV = ("SeriesDate", "SeriesTime", "PatientWeight", "DecayCorrection", *DOSE)
 GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 SAME_ANGLE, SAME_SPACING = 5e-4, 1e-4  # direction cosines and mm that exporters write in another last digit
+WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 class Series(NamedTuple):
@@ -216,7 +218,7 @@ def _count_warnings(planes: Sequence[Plane]) -> list[str]:
             "complete? If slices are missing at an end, copy it again."
         ]
     numbers = {plane.text("InstanceNumber") for plane in planes}
-    if announced or len(numbers) < len(planes) or not all(number.isdigit() for number in numbers):
+    if announced or len(numbers) < len(planes) or not all(map(WHOLE_NUMBER.fullmatch, numbers)):
         return []
     low, high = min(map(int, numbers)), max(map(int, numbers))
     if low <= 1 and high - low < len(planes):

@@ -7,6 +7,7 @@ weight, radiopharmaceutical and units stay, and with them SUV: the series time t
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -162,7 +163,7 @@ def _set_identity(header: Dataset, series: str, derivation: Derivation) -> None:
 def _series_number(header: Dataset) -> int:
     """The source's, 0 where it has none or a text that is no number."""
     text = str(header.get("SeriesNumber") or "")
-    return min(int(text), 2_000_000) if text.isascii() and text.isdigit() else 0
+    return min(int(text), 2_000_000) if re.fullmatch("[0-9]{1,9}", text) else 0
 
 
 def _set_derivation(header: Dataset, derivation: Derivation) -> None:
@@ -221,9 +222,9 @@ def _now(header: Dataset) -> datetime:
     offset = str(header.get("TimezoneOffsetFromUTC") or "").strip()
     try:
         hours, minutes = int(offset[:-2]), int(offset[0] + offset[-2:])
+        return datetime.now(timezone(timedelta(hours=hours, minutes=minutes)))
     except (ValueError, IndexError):
         return datetime.now()
-    return datetime.now(timezone(timedelta(hours=hours, minutes=minutes)))
 
 
 def _values(value: object) -> list:

@@ -16,7 +16,7 @@ import numpy as np
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.scan.dicom_header import Plane
 
-SAME_PLACE_MM = 1e-3
+SAME_PLACE_MM, FARTHEST_MM = 1e-3, 1e5
 HOLE = 1.5  # gaps of the usual one
 # Of the slice spacing; scanners with overlapping bed positions are irregular by a few per cent.
 EVEN, TOLERATED = 0.1, 0.5
@@ -60,7 +60,7 @@ def axes_of(plane: Plane) -> Axes:
 def sorted_planes(planes: Sequence[Plane]) -> tuple[list[Plane], np.ndarray]:
     """The planes in order along their normal, and their heights on it in mm."""
     normal = axes_of(planes[0]).normal
-    heights = np.array([plane.numbers("ImagePositionPatient", 3) for plane in planes]) @ normal
+    heights = _positions(planes) @ normal
     order = np.argsort(heights, kind="stable")
     return [planes[index] for index in order], heights[order]
 
@@ -70,7 +70,7 @@ def even_grid(planes: Sequence[Plane], folder: Path) -> tuple[Grid, list[str]]:
 
     InputError for a hole, and for slices that lie further from the grid than half a slice or 2 mm.
     """
-    axes, positions = axes_of(planes[0]), np.array([plane.numbers("ImagePositionPatient", 3) for plane in planes])
+    axes, positions = axes_of(planes[0]), _positions(planes)
     heights = positions @ axes.normal
     spacing = (heights[-1] - heights[0]) / (len(planes) - 1)
     places = positions[0] + spacing * np.arange(len(planes))[:, None] * axes.normal
@@ -97,6 +97,18 @@ def even_grid(planes: Sequence[Plane], folder: Path) -> tuple[Grid, list[str]]:
     across = planes[0].numbers("PixelSpacing", 2)
     direction = np.stack([axes.row, axes.column, axes.normal], axis=1)
     return Grid((across[1], across[0], spacing), tuple(positions[0]), tuple(direction.ravel())), warnings
+
+
+def _positions(planes: Sequence[Plane]) -> np.ndarray:
+    positions = np.array([plane.numbers("ImagePositionPatient", 3) for plane in planes])
+    far = np.abs(positions).max(axis=1)
+    if far.max() > FARTHEST_MM:
+        plane = planes[int(np.argmax(far))]
+        raise InputError(
+            f"{plane.path}: ImagePositionPatient is {plane.text('ImagePositionPatient')[:80]}, further away in mm than "
+            "any scanner reaches. Export the series again."
+        )
+    return positions
 
 
 def _check_holes(planes: Sequence[Plane], heights: np.ndarray, gaps: np.ndarray, rounded: bool, folder: Path) -> None:
