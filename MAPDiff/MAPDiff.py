@@ -84,6 +84,8 @@ class MAPDiffParameterNode:
     bundle: str = DEFAULT_BUNDLE
     doses: str = ""
     device: str = "auto"
+    dosesAs: str = "mean"
+    guard: str = "normal"
     samples: Annotated[int, WithinRange(0, 64)] = 0
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
     result: str = ""
@@ -331,10 +333,7 @@ class MAPDiffLogic(ScriptedLoadableModuleLogic):
 
 
 class MAPDiffTest(ScriptedLoadableModuleTest):
-    """The real worker on the sample scan, through the panel, inside Slicer: Reload and Test in the developer mode.
-
-    Without PyTorch only what needs none is tested. The tests of every part are in the repository's Testing folder.
-    """
+    """The real worker on the sample scan, through the panel (Reload and Test); without PyTorch, what needs none."""
 
     def setUp(self):
         slicer.mrmlScene.Clear()

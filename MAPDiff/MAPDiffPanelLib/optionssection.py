@@ -14,6 +14,11 @@ from MAPDiffPanelLib.enabling import allow
 
 AUTO = "auto"
 INPUT_DOSES = (AUTO, "1/100", "1/50", "1/20", "1/10", "1/4")
+DOSES_AS = [
+    ("mean", _("mean (least error, least noise)")),
+    ("scan", _("scans (with the noise of each dose, drawn)")),
+]
+GUARDS = [("off", _("off")), ("normal", _("normal")), ("strong", _("strong"))]
 
 
 class OptionsSection:
@@ -32,6 +37,8 @@ class OptionsSection:
             (ui.inputDoseSelector, self._inputDoseChosen),
             (ui.bundleSelector, self._bundleChosen),
             (ui.deviceSelector, self._deviceChosen),
+            (ui.dosesAsSelector, self._dosesAsChosen),
+            (ui.guardSelector, self._guardChosen),
         ):
             selector.connect("currentIndexChanged(int)", slot)
         ui.addBundleButton.connect("clicked()", self._addBundle)
@@ -54,6 +61,8 @@ class OptionsSection:
             entries.append((chosen, _("{name} (not found)").format(name=chosen)))
         self._fill(self.ui.bundleSelector, entries, chosen)
         self._fill(self.ui.deviceSelector, self._deviceEntries(), self._parameters.device)
+        self._fill(self.ui.dosesAsSelector, DOSES_AS, self._parameters.dosesAs)
+        self._fill(self.ui.guardSelector, GUARDS, self._parameters.guard)
         dose = self._parameters.inputDose
         doses = [(text, self._autoDose if text == AUTO else text) for text in INPUT_DOSES]
         doses += [] if dose in INPUT_DOSES else [(dose, dose)]
@@ -62,8 +71,9 @@ class OptionsSection:
 
     def follow(self) -> None:
         """The parameter node has changed, perhaps not by these lists: what they do not show, they learn."""
-        shown = (self.ui.inputDoseSelector, self.ui.bundleSelector, self.ui.deviceSelector)
-        wanted = [self._parameters.inputDose, self._parameters.bundle, self._parameters.device]
+        ui, chosen = self.ui, self._parameters
+        shown = (ui.inputDoseSelector, ui.bundleSelector, ui.deviceSelector, ui.dosesAsSelector, ui.guardSelector)
+        wanted = [chosen.inputDose, chosen.bundle, chosen.device, chosen.dosesAs, chosen.guard]
         if [str(selector.currentData) for selector in shown] != wanted and not self._filling:
             self.refresh()
         if self._assumedFor is not None and self._parameters.inputVolume is not self._assumedFor:
@@ -96,6 +106,8 @@ class OptionsSection:
             "doses": parse_doses(parameters.doses) if parameters.doses.strip() else None,
             "input_dose": None if parameters.inputDose == AUTO else parse_dose(parameters.inputDose),
             "device": parameters.device,
+            "doses_as": parameters.dosesAs,
+            "guard": parameters.guard,
             "samples": parameters.samples or None,
             "seed": parameters.seed,
         }
@@ -128,6 +140,12 @@ class OptionsSection:
 
     def _deviceChosen(self, index: int) -> None:
         self._choose("device", self.ui.deviceSelector, index)
+
+    def _dosesAsChosen(self, index: int) -> None:
+        self._choose("dosesAs", self.ui.dosesAsSelector, index)
+
+    def _guardChosen(self, index: int) -> None:
+        self._choose("guard", self.ui.guardSelector, index)
 
     def _describe(self) -> None:
         entry = self.bundle()

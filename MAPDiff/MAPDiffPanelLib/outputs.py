@@ -10,7 +10,7 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
-from MAPDiffLib.job import dose_label
+from MAPDiffLib.job import dose_title
 from MAPDiffPanelLib.scan import ScanFacts
 from MAPDiffPanelLib.units import SUV_FACTS, setUnits
 from MAPDiffPanelLib.volumefile import VolumeFileError, readNrrd
@@ -22,9 +22,9 @@ INPUT_ROLE = "MAPDiff.Input"  # a node reference: it survives a scene that is sa
 KIND_DOSE, KIND_UNCERTAINTY, KIND_DIFFERENCE = "dose", "uncertainty", "difference"
 
 
-def doseName(scanName: str, dose: float) -> str:
-    """ "PET MAPDiff 1/10 dose"."""
-    return f"{scanName} MAPDiff {dose_label(dose)} dose"
+def doseName(scanName: str, dose: float, drawn: bool = False) -> str:
+    """ "PET MAPDiff 1/10 dose"; "... dose scan" where noise of that dose was drawn."""
+    return f"{scanName} MAPDiff {dose_title(dose, drawn)}"
 
 
 def uncertaintyName(scanName: str) -> str:

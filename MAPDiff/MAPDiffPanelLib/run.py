@@ -168,7 +168,8 @@ class DenoiseRun:
         attributes = outputs.doseAttributes(
             self.resultID, self.title, dose, self.inputDose, message.get("figures") or {}
         )
-        node = yield from loaded.addTo(self.scene, outputs.doseName(self.facts.name, dose), attributes)
+        name = outputs.doseName(self.facts.name, dose, message.get("as") == "scan")
+        node = yield from loaded.addTo(self.scene, name, attributes)
         self.nodes[dose] = node
         yield
         self.listener.onDose(dose, node)

@@ -115,15 +115,19 @@ def test_every_choice_reaches_the_worker(panel):
     ui = panel.ui
     ui.samplesSpinBox.value, ui.seedSpinBox.value, ui.dosesEdit.text = 3, 77, "1/4, full"
     ui.deviceSelector.setCurrentIndex(1)
+    ui.dosesAsSelector.setCurrentIndex(1)
+    ui.guardSelector.setCurrentIndex(2)
     ui.inputDoseSelector.setCurrentIndex(ui.inputDoseSelector.findText("1/20"))
     ui.denoiseButton.click()
     written = Path(panel.logic.run._folder) / "job.json"
     assert standin.pump(written.exists, SECONDS)
     job = json.loads(written.read_text(encoding="utf-8"))
     chosen = {"bundle": "tiny", "doses": [0.25, 1.0], "input_dose": 0.05, "device": "cpu", "samples": 3}
+    chosen |= {"doses_as": "scan", "guard": "strong"}
     assert chosen.items() <= job.items() and job["seed"] == 77
     assert standin.pump(lambda: not panel.logic.running, SECONDS)
     assert sorted(panel.logic.run.nodes) == [0.25, 1.0] and panel.logic.run.report["sampling"]["seed"] == 77
+    assert panel.logic.run.nodes[0.25].GetName() == "PET MAPDiff 1/4 dose scan"
 
 
 @pytest.mark.parametrize("how", ["quit", "close_module"])
