@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import pathlib
 
 from .validators import Choice, Decimals, Maximum, Minimum, SingleStep, WithinRange
 
@@ -55,10 +54,6 @@ def make_connector(widget, parameter) -> Connector:
         return _choice(widget, [(label(each), each) for each in kind])
     if name == "QLineEdit" and kind is str:
         return by_property(widget, "textChanged", "text")
-    if name == "ctkPathLineEdit" and isinstance(kind, type) and issubclass(kind, pathlib.PurePath):
-        return by_property(widget, "currentPathChanged", "currentPath", kind, str)
-    if name == "ctkDirectoryButton" and isinstance(kind, type) and issubclass(kind, pathlib.PurePath):
-        return by_property(widget, "directoryChanged", "directory", kind, str)
     node_kind = parameter.serializer.kind
     if name == "qMRMLNodeComboBox" and issubclass(node_kind, slicer.vtkMRMLNode):
         widget.nodeTypes = [node_kind.__name__]

@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from PySide6 import QtCore, QtGui, QtWidgets
+from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
 
 from .ctk_sliders import ctkDoubleSlider, ctkSliderWidget  # noqa: F401
 from .stored import stored
 
 
-class ctkPushButton(QtWidgets.QPushButton):
-    pass
-
-
-class ctkComboBox(QtWidgets.QComboBox):
-    defaultText = stored(str, "defaultText", "")
-    forceDefault = stored(bool, "forceDefault", False)
-
-    def _currentUserData(self):
-        data = self.currentData()
-        return "" if data is None else str(data)
-
-    def setCurrentUserDataAsString(self, text):
-        self.setCurrentIndex(self.findData(text))
-
-    currentUserDataAsString = Property(str, _currentUserData, setCurrentUserDataAsString)
-
-
-class ctkDoubleSpinBox(QtWidgets.QDoubleSpinBox):
-    pass
-
-
 class ctkMessageBox(QtWidgets.QMessageBox):
+    """What slicer.util shows its messages in."""
+
     dontShowAgainVisible = stored(bool, "dontShowAgainVisible", False)
     dontShowAgainSettingsKey = stored(str, "dontShowAgainSettingsKey", "")
     dontShowAgain = stored(bool, "dontShowAgain", False)
@@ -105,115 +85,3 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         arrow.rect = QtCore.QRect(6, 6, 10, 10)
         painter.drawPrimitive(style.PE_IndicatorArrowDown if self.isChecked() else style.PE_IndicatorArrowRight, arrow)
         painter.drawText(option.rect.adjusted(22, 0, -6, 0), Qt.AlignmentFlag.AlignVCenter, self.text())
-
-
-class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
-    collapsedHeight = stored(int, "collapsedHeight", 14)
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.setCheckable(True)
-        self.toggled.connect(self._fold)
-
-    def _fold(self, opened):
-        for child in self.findChildren(QtWidgets.QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly):
-            child.setVisible(opened)
-
-    collapsed = Property(bool, lambda self: not self.isChecked(), lambda self, value: self.setChecked(not value))
-
-
-class _Path(QtWidgets.QWidget):
-    """A path with a button that asks for one."""
-
-    def __init__(self, parent=None):
-        super().__init__(parent)
-        self._path = ""
-        self._edit = QtWidgets.QLineEdit()
-        self._button = QtWidgets.QToolButton(text="...")
-        row = QtWidgets.QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self._edit)
-        row.addWidget(self._button)
-        self._edit.editingFinished.connect(lambda: self._set(self._edit.text()))
-        self._button.clicked.connect(lambda: self.browse())
-
-    def _set(self, path):
-        if path != self._path:
-            self._path = path
-            self._edit.setText(path)
-            self._announce(path)
-
-    def browse(self):
-        from .dialogs import dialogs
-
-        path = dialogs.ask("QFileDialog", "browse")
-        if path:
-            self._set(path)
-
-
-class ctkPathLineEdit(_Path):
-    currentPathChanged = Signal(str)
-    validInputChanged = Signal(bool)
-    settingKey = stored(str, "settingKey", "")
-    label = stored(str, "label", "")
-    showHistoryButton = stored(bool, "showHistoryButton", True)
-    nameFilters = stored("QStringList", "nameFilters", [])
-
-    def _announce(self, path):
-        self.currentPathChanged.emit(path)
-
-    def setCurrentPath(self, path):
-        self._set(path)
-
-    def addCurrentPathToHistory(self):
-        pass
-
-    currentPath = Property(str, lambda self: self._path, lambda self, path: self._set(path))
-
-
-class ctkDirectoryButton(_Path):
-    directoryChanged = Signal(str)
-    directorySelected = Signal(str)
-    caption = stored(str, "caption", "")
-    text = stored(str, "text", "")
-
-    def _announce(self, path):
-        self.directoryChanged.emit(path)
-
-    directory = Property(str, lambda self: self._path, lambda self, path: self._set(path))
-
-
-class ctkCheckableComboBox(QtWidgets.QComboBox):
-    checkedIndexesChanged = Signal()
-
-    def __init__(self, parent=None):
-        super().__init__(parent)
-        self.setModel(QtGui.QStandardItemModel(self))
-        self.model().itemChanged.connect(lambda item: self.checkedIndexesChanged.emit())
-        self.model().rowsInserted.connect(self._inserted)
-
-    def _inserted(self, parent, first, last):
-        for row in range(first, last + 1):
-            self.model().item(row).setFlags(Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled)
-            self.model().item(row).setCheckState(Qt.CheckState.Unchecked)
-
-    def checkableModel(self):
-        return self.model()
-
-    def checkState(self, index):
-        return self.model().itemFromIndex(index).checkState()
-
-    def setCheckState(self, index, state):
-        self.model().itemFromIndex(index).setCheckState(state)
-
-    def _rows(self):
-        return [self.model().item(row) for row in range(self.count())]
-
-    def checkedIndexes(self):
-        return [item.index() for item in self._rows() if item.checkState() == Qt.CheckState.Checked]
-
-    def allChecked(self):
-        return all(item.checkState() == Qt.CheckState.Checked for item in self._rows())
-
-    def noneChecked(self):
-        return not self.checkedIndexes()

@@ -17,10 +17,9 @@ CLASSES = """
 QAction QButtonGroup QCheckBox QComboBox QDialog QDoubleSpinBox QFileDialog QFormLayout QFrame QGridLayout QGroupBox
 QHBoxLayout QLabel QLineEdit QListWidget QMessageBox QPlainTextEdit QProcess QProgressBar QPushButton QRadioButton
 QSlider QSpinBox QStackedWidget QTabWidget QTableWidget QTextBrowser QTimer QToolButton QTreeWidget QVBoxLayout QWidget
-ctkCheckableComboBox ctkCollapsibleButton ctkCollapsibleGroupBox ctkComboBox ctkDirectoryButton ctkDoubleSlider
-ctkDoubleSpinBox ctkMessageBox ctkPathLineEdit ctkPushButton ctkSliderWidget
-qMRMLLayoutManager qMRMLNodeComboBox qMRMLSegmentSelectorWidget qMRMLSliceControllerWidget qMRMLSliceView
-qMRMLSliceWidget qMRMLSortFilterProxyModel qMRMLTableView qMRMLThreeDView qMRMLThreeDWidget qMRMLWidget
+ctkCollapsibleButton ctkDoubleSlider ctkMessageBox ctkSliderWidget
+qMRMLLayoutManager qMRMLNodeComboBox qMRMLSliceControllerWidget qMRMLSliceView qMRMLSliceWidget
+qMRMLSortFilterProxyModel qMRMLWidget
 """.split()
 
 # Of the application, which has not been read off: as its header declares it (qSlicerAbstractModuleWidget.h).
