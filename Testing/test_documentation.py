@@ -29,10 +29,10 @@ from training.evaluation.results import (
     reduced,
     results_page,
     short_table,
-    worth,
     write_results,
 )
-from training.evaluation.results_figure import draw_results
+from training.evaluation.results_figure import draw_results, draw_worth
+from training.evaluation.worth import BETTER, FIGURES, worth, worth_dose
 
 PROJECT = Path(__file__).parent.parent
 README, CARD = PROJECT / "README.md", BUILT_IN / "mapdiff-base" / "MODEL_CARD.md"
@@ -131,6 +131,19 @@ def test_a_restoration_is_worth_the_real_dose_with_its_error():
     assert worth(doses, 0.2) == "1/25"
     assert worth(doses, 0.08 * (0.2 / 0.08) ** 0.5) == "1/10"  # half way in both logarithms
     assert worth(doses, 0.07) == "more than 1/4"
+    assert worth(doses, None) == "-" and worth_dose(doses, 0.07, FIGURES["error (NMAE)"]) == BETTER
+
+
+def test_a_scan_is_worth_another_dose_by_its_lesions_and_by_its_livers_noise():
+    def means(bias, noise):
+        return {"lesions": {"max": {"median_abs_bias": bias}}, "liver_noise": noise}
+
+    real = {"real full-dose scan": {"liver_noise": 0.05}}
+    doses = {"1/100": {"input": means(0.4, 0.5), **real}, "1/25": {"input": means(0.1, 0.25), **real}}
+    by_lesions, by_noise = list(FIGURES.values())[1:]
+    assert worth_dose(doses, 0.2, by_lesions) == pytest.approx(0.02)  # half way in both logarithms
+    assert worth_dose(doses, 0.05, by_noise) == pytest.approx(1.0)
+    assert worth(doses, 0.01, by_noise) == "more than full" and worth(doses, None, by_lesions) == "-"
 
 
 def test_the_best_of_several_settings_stands_for_the_method():
@@ -150,7 +163,10 @@ def test_a_fresh_table_makes_a_page_and_a_figure(tmp_path):
     assert "| **MAP-Diff**, 8 evaluations | 0.1000 / 40.00 | 0.0800 / 40.00 |" in page and "against_best" not in kept
     assert "33 % less error than the best Gaussian" in short_table(kept)
     draw_results(kept, tmp_path / "doses.png")
-    assert (tmp_path / "doses.png").read_bytes().startswith(b"\x89PNG")
+    draw_worth(kept, tmp_path / "worth.png")
+    for name in ("doses.png", "worth.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert "| error (NMAE) | more than 1/10 | more than 1/10 |" in page
 
 
 def test_a_table_replaces_the_results_of_a_checkout(tmp_path):
@@ -161,7 +177,7 @@ def test_a_table_replaces_the_results_of_a_checkout(tmp_path):
     means = {"internal": {"1/20": {"input": score(0.4), "Gaussian 6 mm": score(0.2), "MAP-Diff (mine)": score(0.1234)}}}
     (tmp_path / "table.json").write_text(json.dumps({"version": 4, "facts": {}, "means": means, "against_best": []}))
     written = write_results(tmp_path, tmp_path / "bundle", tmp_path / "table.json")
-    assert [path.name for path in written] == ["results.md", "README.md", "MODEL_CARD.md", "doses.png"]
+    assert [path.name for path in written] == ["results.md", "README.md", "MODEL_CARD.md", "doses.png", "worth.png"]
     assert json.loads(text_of(tmp_path / "docs" / "results.json"))["means"] == means
     assert "0.1234 / 40.00" in text_of(tmp_path / "README.md") and "0.1234" in text_of(written[0])
     assert text_of(written[2]) == text_of(CARD)

@@ -19,7 +19,7 @@ from MAPDiffLib.restoration.local_noise import gaussian_mean
 WIDTH_MM = 60.0  # FWHM: at 1/100 dose the input's own noise at this width stays under about 1 %
 LIMIT = 0.10  # the guard corrects drift; a ratio beyond this is a lesion's edge or a fault and is held here
 TOLERANCE = 0.01  # promised agreement of the mean activity in the body
-# z beyond which activity is put back (`mapdiff-train fit-guard`: lesions against false hot spots and NMAE).
+# z beyond which activity is put back (`mapdiff-train fidelity`: lesions against false hot spots and NMAE).
 THRESHOLDS = {"normal": 4.0, "strong": 3.25}
 SPREAD_MM = 4.0  # FWHM of the soft edge of a place, and of what is put back in it
 
@@ -40,12 +40,16 @@ class GuardReport:
 
 
 def guard_activity(
-    restored: torch.Tensor, scan: torch.Tensor, body: torch.Tensor, spacing_mm: Sequence[float], strength: str = "off"
+    restored: torch.Tensor,
+    scan: torch.Tensor,
+    body: torch.Tensor,
+    spacing_mm: Sequence[float],
+    strength: str | float = "off",
 ) -> tuple[torch.Tensor, GuardReport]:
     """`restored` with the low-frequency content and the body mean of `scan`; all [z, y, x], spacing (x, y, z).
 
-    strength: "off" leaves it at that, "normal" and "strong" put significant local activity back too. Returns the
-    guarded image (zero outside `body`) and what was corrected.
+    strength: "off" leaves it at that, "normal" and "strong", or a z, put significant local activity back too. Returns
+    the guarded image (zero outside `body`) and what was corrected.
     """
     scan, restored = scan * body, restored * body
     smooth_scan, smooth_restored = (gaussian_mean(image, WIDTH_MM, spacing_mm) for image in (scan, restored))
@@ -55,8 +59,9 @@ def guard_activity(
     guarded = restored * field
     guarded *= before / _sum(guarded)
     put_back, places = 0.0, 0
-    if strength != "off":
-        missing, places = significant_loss(guarded, scan, body, spacing_mm, THRESHOLDS[strength])
+    threshold = THRESHOLDS.get(strength, strength)
+    if threshold != "off":
+        missing, places = significant_loss(guarded, scan, body, spacing_mm, threshold)
         put_back = _sum(missing) / before
         guarded += missing
         guarded *= before / _sum(guarded)

@@ -22,7 +22,7 @@ PEAK_ML = 1.0  # SUVpeak: the hottest sphere of 1 mL (Wahl et al. 2009, PERCIST)
 NEAR_MM = 60.0  # how far from a region its noise is looked at
 LARGEST_ML = 8.0  # of larger regions the noise of so many mL, less by the root of how often they go into it
 LEAST_PLACES = 30  # where a region's shape must fit for its noise to be measured
-# Fitted on validation cases (`mapdiff-train fit-numbers`).
+# Fitted on validation cases (`mapdiff-train fidelity`).
 NOISE_FACTOR = 2.1  # of the deviation next to a region: a restoration takes away less than all of the noise
 LEAST_ERROR = 0.007  # of a value, however quiet the scan: reconstructions of two doses differ by as much
 LOST, MADE_UP = 0.25, 1.0  # t at which scan and restored image count alike, where the scan holds more, and less

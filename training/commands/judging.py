@@ -1,11 +1,11 @@
-"""Commands that judge: evaluate, results, bench, submit-udpet."""
+"""Commands that judge: evaluate, fidelity, results, bench, submit-udpet."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from MAPDiffLib.job import DEFAULT_BUNDLE, PRECISIONS, parse_doses
+from MAPDiffLib.job import DEFAULT_BUNDLE, PRECISIONS, parse_dose, parse_doses
 from MAPDiffLib.jobs.command_line import CommandLine
 
 GROUP = "evaluation"
@@ -17,6 +17,7 @@ PARTS = ("arrays", "profile", "roofline", "dtype-and-layout", "rivals", "end-to-
 
 def add_commands(command_line: CommandLine) -> None:
     _add_evaluate(command_line)
+    _add_fidelity(command_line)
     _add_results(command_line)
     _add_bench(command_line)
     _add_submit_udpet(command_line)
@@ -33,6 +34,33 @@ def _add_evaluate(command_line: CommandLine) -> None:
     add("--jobs", type=int, default=1, metavar="N", help="cases at a time")
     _add_device(add)
     add("--precision", default="auto", choices=PRECISIONS, help="of networks")
+
+
+def _add_fidelity(command_line: CommandLine) -> None:
+    parser = command_line.add(
+        GROUP, "fidelity", "judge the local guard, places to check, best estimates and drawn scans", _fidelity,
+        "fidelity --cases cases/test cases/external --output fidelity.json",
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--cases", type=Path, required=True, nargs="+", metavar="DIR", help="folders with cases that have lesions")
+    add("--output", type=Path, required=True, metavar="FILE", help="every figure, as JSON")
+    add("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="name or folder of a model bundle")
+    add("--input-dose", type=parse_dose, default=0.05, metavar="DOSE", help="of the scans that are restored")
+    add("--thresholds", type=float, nargs="*", default=[], metavar="Z", help="of the local guard, to choose among")
+
+
+def _fidelity(options: argparse.Namespace) -> None:
+    from MAPDiffLib.job import GUARDS
+    from MAPDiffLib.jobs.run_job import write_json
+    from MAPDiffLib.model.bundle import load_bundle
+    from training.cases.case_file import find_cases
+    from training.evaluation.fidelity import fidelity
+    from training.evaluation.fidelity_table import format_fidelity
+
+    cases = [case for folder in options.cases for case in find_cases(folder)]
+    records = fidelity(cases, load_bundle(options.bundle), options.input_dose, [*GUARDS, *options.thresholds])
+    print(format_fidelity(records))
+    print(write_json({"input_dose": options.input_dose, "cases": records}, options.output))
 
 
 def _add_data(add) -> None:

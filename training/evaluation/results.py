@@ -6,20 +6,17 @@ docs/results.md is written whole; of the README and of a model card what stands 
 from __future__ import annotations
 
 import json
-import math
 import re
 from pathlib import Path
 
-import numpy as np
-
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.files import write_text
-from MAPDiffLib.restoration.doses import dose_label, parse_dose
 from training.evaluation.summary import OURS
+from training.evaluation.worth import FIGURES, worth
 
 KEPT = (
-    "cases", "nmae", "psnr", "ssim", "doses", "coverage_90", "lesions", "small_lesions", "false_hot_spots", "seconds",
-    "evaluations",
+    "cases", "nmae", "psnr", "ssim", "doses", "coverage_90", "lesions", "small_lesions", "false_hot_spots",
+    "liver_noise", "seconds", "evaluations",
 )  # fmt: skip
 SHOWN_DOSE = "1/20"
 GROUPS = {"internal": "scanners of training", "real anatomy": "real anatomy", "external": "other scanners"}
@@ -31,7 +28,7 @@ ROWS = {
     "one-pass regression, 8 passes": "one-pass regression x 8",
     "**MAP-Diff**, 8 evaluations": OURS,
 }
-FIGURE = "Resources/Figures/doses.png"
+FIGURE, WORTH_FIGURE = "Resources/Figures/doses.png", "Resources/Figures/worth.png"
 MARKERS = "<!-- results: mapdiff-train results -->", "<!-- end of results -->"
 
 
@@ -71,16 +68,6 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def worth(doses: dict, nmae: float) -> str:
-    """The dose of a real scan with as much error: between the input doses linear in the logarithms of both."""
-    inputs = sorted((figures["input"]["nmae"]["mean"], parse_dose(dose)) for dose, figures in doses.items())
-    errors, fractions = zip(*inputs, strict=True)
-    if nmae < errors[0]:
-        return f"more than {dose_label(fractions[0])}"
-    fraction = 1 / math.exp(np.interp(math.log(nmae), np.log(errors), np.log(fractions)))
-    return f"1/{fraction:.1f}" if fraction < 10 else f"1/{fraction:.0f}"
 
 
 def short_table(results: dict) -> str:
@@ -140,6 +127,11 @@ def results_page(results: dict) -> str:
         HEAD.format(cases="; ".join(f"{_cases(doses)} {GROUPS[group]}" for group, doses in groups.items())),
         "## Restored full dose, by the dose of the input",
         *(_by_input(GROUPS[group], doses) for group, doses in groups.items()),
+        "## Worth a real scan of",
+        "The dose of the real scan that is as good as the restored full dose, between the real doses of the same\n"
+        "cases. Noise alone says little: a blurred scan has none.",
+        *(_worth_table(GROUPS[group], doses) for group, doses in groups.items()),
+        f"![The dose that a restored scan is worth](../{WORTH_FIGURE})",
         f"## The doses on the way, from {SHOWN_DOSE}",
         "NMAE / PSNR against the real scan of that dose. A dose below full is the closed-form mix of the scan with\n"
         "the restored full dose.",
@@ -179,9 +171,13 @@ def _by_input(title: str, doses: dict) -> str:
         cells = [pair(best(methods, begins)) for methods in doses.values()]
         if set(cells) != {"-"}:
             rows.append([label, *cells])
-    ours = [best(methods, OURS) for methods in doses.values()]
-    rows.append(["as near as a real scan of", *(worth(doses, o["nmae"]["mean"]) if o else "-" for o in ours)])
     return table([f"{title}, from", *doses], rows)
+
+
+def _worth_table(title: str, doses: dict) -> str:
+    ours = [best(methods, OURS) for methods in doses.values()]
+    rows = [[name, *(worth(doses, figure(means), figure) for means in ours)] for name, figure in FIGURES.items()]
+    return table([f"{title}, from", *doses], [row for row in rows if set(row[1:]) != {"-"}])
 
 
 def _on_the_way(groups: dict) -> str:
@@ -218,7 +214,7 @@ def write_results(root: Path, bundle: Path, fresh: Path | None = None) -> list[P
 
     fresh: a table.json that becomes docs/results.json first. bundle: a folder whose card shows its own scores.
     """
-    from training.evaluation.results_figure import draw_results
+    from training.evaluation.results_figure import draw_results, draw_worth
 
     source, card = root / "docs" / "results.json", bundle / "MODEL_CARD.md"
     if fresh:
@@ -231,4 +227,5 @@ def write_results(root: Path, bundle: Path, fresh: Path | None = None) -> list[P
         text = path.read_text(encoding="utf-8")
         write_text(between_markers(text, block, str(path)), path)
     draw_results(results, figure)
-    return [page, readme, card, figure]
+    draw_worth(results, root / WORTH_FIGURE)
+    return [page, readme, card, figure, root / WORTH_FIGURE]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from MAPDiffLib.restoration.doses import dose_label, parse_dose
-from training.evaluation.results import GROUPS, ROWS, SHOWN_DOSE, best, worth
+from training.evaluation.results import GROUPS, ROWS, SHOWN_DOSE, best
 from training.evaluation.summary import OURS
+from training.evaluation.worth import BETTER, FIGURES, real_scans, worth, worth_dose
 
 STYLES = (
     {"color": "0.45", "marker": "o"},
@@ -60,3 +61,39 @@ def _worth(axis, doses: dict, error: float, left: float) -> None:
     axis.axhline(error, color="tab:red", linewidth=0.8, linestyle=":")
     text = f"restored from {SHOWN_DOSE}: as near\nas a real scan of {worth(doses, error)}"
     axis.annotate(text, (left, error), (0, -5), textcoords="offset points", fontsize=8, color="tab:red", va="top")
+
+
+def draw_worth(results: dict, path: Path) -> None:
+    """One panel per group of scanners: the real dose that a restored scan is worth against the dose of the input, a
+    line per figure; an arrow where it is better than the best real scan that it was set beside."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    groups = [(GROUPS[group], results["means"][group]) for group in GROUPS if group in results["means"]]
+    figure, axes = pyplot.subplots(1, len(groups), figsize=(3.6 * len(groups), 3.6), squeeze=False, sharey=True)
+    for axis, (title, doses) in zip(axes.flat, groups, strict=True):
+        fractions = sorted(parse_dose(dose) for dose in doses)
+        axis.set(xscale="log", yscale="log", title=title, xlabel="dose of the input")
+        axis.plot(fractions, fractions, color="0.6", linestyle=":", label="the scan itself")
+        for (name, measure), style in zip(FIGURES.items(), STYLES[1:], strict=False):
+            found = [(parse_dose(dose), measure(best(methods, OURS))) for dose, methods in doses.items()]
+            points = [(dose, worth_dose(doses, value, measure)) for dose, value in sorted(found) if value]
+            limit = max((dose for _, dose in real_scans(doses, measure)), default=1.0)
+            shown = [(dose, min(real, limit)) for dose, real in points if real]
+            if shown:
+                (line,) = axis.plot(*zip(*shown, strict=True), label=name, **{"markersize": 5, **style})
+            for dose in (dose for dose, real in points if real == BETTER):
+                arrow = {"arrowstyle": "->", "color": line.get_color()}
+                axis.annotate("", (dose, 1.5 * limit), (dose, limit), arrowprops=arrow)
+        axis.set_xticks(fractions, [dose_label(dose) for dose in fractions])
+        axis.set_yticks([0.01, 0.05, 0.1, 0.25, 1], ["1/100", "1/20", "1/10", "1/4", "full"])
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    axes.flat[0].set_ylabel("worth a real scan of")
+    axes.flat[-1].legend(fontsize=7)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    pyplot.close(figure)

@@ -55,4 +55,6 @@ def score_regions(image: np.ndarray, case: TestCase) -> dict:
         for number, lesion in enumerate(case.lesions)
     ]
     spots = None if case.truth is None else false_hot_spots(image, case.truth, case.body, spacing)
-    return {"organs": organs, "lesions": lesions, "false_hot_spots": spots}
+    liver = image[case.organs["liver"]] if "liver" in case.organs else None
+    noise = None if liver is None else float(liver.std(dtype=float) / liver.mean(dtype=float))
+    return {"organs": organs, "lesions": lesions, "false_hot_spots": spots, "liver_noise": noise}

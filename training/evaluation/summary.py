@@ -95,6 +95,7 @@ def _regions(rows: list[dict]) -> dict:
     """Lesions of 10 mm and more, smaller ones and organs: medians of bias and of its size; hot spots per volume."""
     lesions = [lesion for row in rows for lesion in row["lesions"]]
     organs = [organ for row in rows for organ in row["organs"]]
+    livers = [row["liver_noise"] for row in rows if row["liver_noise"] is not None]
     spots = [row["false_hot_spots"] for row in rows if row["false_hot_spots"] is not None]
     return {
         "lesions": _lesions(lesions, lambda lesion: lesion["diameter_mm"] >= LARGE_MM),
@@ -104,6 +105,7 @@ def _regions(rows: list[dict]) -> dict:
             for name in dict.fromkeys(organ["organ"] for organ in organs)
         },
         "false_hot_spots": float(np.mean(spots)) if spots else None,
+        "liver_noise": float(np.mean(livers)) if livers else None,
     }
 
 
