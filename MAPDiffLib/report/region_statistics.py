@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.files import write_csv, write_json
 from MAPDiffLib.job import REPORT_FILE, RESEARCH_USE
-from MAPDiffLib.jobs.run_job import write_csv, write_json
 from MAPDiffLib.restoration.quantify import BestEstimate, Quantifier, RegionStatistics
 from MAPDiffLib.scan.masks import read_regions
 from MAPDiffLib.scan.volume import Volume, read_volume
@@ -49,7 +49,7 @@ def region_statistics(results: str | Path, mask: str | Path) -> list[dict]:
 def write_statistics(rows: Sequence[dict], folder: Path) -> tuple[Path, Path]:
     """regions.csv and regions.json, each written whole; returns their paths."""
     table = folder / TABLE_FILE
-    write_csv(list(rows), COLUMNS, table)
+    write_csv(rows, COLUMNS, table)
     return table, write_json({"notice": RESEARCH_USE, "interval": 0.9, "rows": list(rows)}, folder / JSON_FILE)
 
 

@@ -20,7 +20,7 @@ from MAPDiffLib.scan.volume import Volume
 WIDTH_MM = 12.0  # FWHM of the means: about a lesion that a reader must not lose
 FLOOR = 0.05  # of the body's mean: added to both means, so that cold places do not divide by nothing
 APART_MM = 20.0  # between two places in a list
-PLACE_Z = 4.0  # |z| of a place to check (`mapdiff-train fidelity`: three a scan where nothing was lost)
+PLACE_Z = 4.5  # |z| of a place to check (`mapdiff-train fidelity`: three a scan where nothing was lost)
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,8 @@ def _add_fidelity(command_line: CommandLine) -> None:
 
 
 def _fidelity(options: argparse.Namespace) -> None:
+    from MAPDiffLib.files import write_json
     from MAPDiffLib.job import GUARDS
-    from MAPDiffLib.jobs.run_job import write_json
     from MAPDiffLib.model.bundle import load_bundle
     from training.cases.case_file import find_cases
     from training.evaluation.fidelity import fidelity

@@ -53,7 +53,7 @@ def _estimates(lesions: Sequence[dict]) -> Iterator[str]:
 
 def _places(records: Sequence[dict]) -> Iterator[str]:
     """At each threshold: places a scan that are at no lesion or at an intact one; and of the lost ones, how many."""
-    for threshold in sorted({3.5, PLACE_Z, 4.5}):
+    for threshold in sorted({4.0, PLACE_Z, 5.0}):
         idle, lost, listed = 0, 0, 0
         for record in records:
             normal = [x["recovered"].get("normal", next(iter(x["recovered"].values()))) for x in record["lesions"]]
