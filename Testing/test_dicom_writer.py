@@ -196,6 +196,27 @@ def test_restore_writes_every_dose_and_the_uncertainty_as_series_with_the_values
     assert seen == {(f"WB AC MAPDiff {shows} (research)", number) for shows, number in shown.items()}
 
 
+def test_a_drawn_scan_says_that_its_noise_is_synthetic_and_for_research(scan, bundle, tmp_path):
+    arguments = [
+        "restore",
+        str(scan),
+        "--bundle",
+        bundle,
+        "--input-dose",
+        "1/20",
+        "--doses",
+        "1/4",
+        "--format",
+        "dicom",
+    ]
+    assert main([*arguments, "--doses-as", "both", "--output", str(tmp_path)]) == 0
+    mean, drawn = (in_order(tmp_path / name)[0] for name in ("dose-0.250", "dose-0.250-scan"))
+    assert drawn.SeriesDescription.endswith("MAPDiff 1/4 dose scan, synthetic noise (research)")
+    assert "synthetic noise, research use" in drawn.DerivationDescription
+    assert "synthetic" not in mean.SeriesDescription + mean.DerivationDescription
+    assert (mean.SeriesNumber, drawn.SeriesNumber) == (4250, 4249)
+
+
 def test_overwriting_replaces_whole_series_and_nothing_that_is_none(scan, bundle, tmp_path, capsys):
     arguments = ["restore", str(scan), "--bundle", bundle, "--input-dose", "1/20", "--format", "dicom", "--output"]
     assert main([*arguments, str(tmp_path), "--doses", "1/4,1"]) == 0

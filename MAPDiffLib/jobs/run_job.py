@@ -115,7 +115,7 @@ def _writer(job: Job, model: str) -> Callable:
         shows = "uncertainty" if dose is None else dose_title(dose, drawn)
         what = "One standard deviation of the restored full dose" if dose is None else f"Restored to {shows}"
         if drawn:
-            shows += ", synthetic noise, research use"
+            shows += ", synthetic noise"  # and the writer adds that it is for research
             what = f"A scan of {dose_label(dose)} dose as it might have been: synthetic noise, research use; drawn"
         taken_for = input_dose_label(input_dose, job.input_dose is None)
         text = f"{what}, from a scan of {taken_for}, by MAPDiff {__version__}, model {model}, seed {job.seed}."
