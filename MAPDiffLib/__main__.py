@@ -226,8 +226,13 @@ def _claim(path: Path, overwrite: bool, *modules: str) -> None:
 
 def command_line() -> CommandLine:
     command_line = CommandLine("mapdiff", f"Restores low-dose PET volumes, dose by dose. {RESEARCH_USE}", __version__)
-    restoring, other = "restore", "models and devices"
+    _add_restoring(command_line)
+    _add_other(command_line)
+    return command_line
 
+
+def _add_restoring(command_line: CommandLine) -> None:
+    restoring = "restore"
     restore = command_line.add(
         restoring, "restore", "restore one scan", _restore,
         "restore scan.nii.gz --output restored --input-dose 1/20 --doses 1/4,full",
@@ -270,6 +275,9 @@ def command_line() -> CommandLine:
     demo.add_argument("input", metavar="CASE", help="a case folder written by `mapdiff-train simulate`")
     _add_options(demo)
 
+
+def _add_other(command_line: CommandLine) -> None:
+    other = "models and devices"
     command_line.add(other, "probe", "print devices, versions and bundles as JSON", _probe, "probe")
     bundles = command_line.add(other, "bundles", "list the model bundles, or show one", _bundles, "bundles show NAME")
     actions = bundles.add_subparsers(dest="action", required=True, metavar="list | show")
@@ -286,7 +294,6 @@ def command_line() -> CommandLine:
         "worker job.json",
     )  # fmt: skip
     worker.add_argument("job", metavar="FILE", help="a job as JSON, the fields of MAPDiffLib.job.Job")
-    return command_line
 
 
 def _add_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

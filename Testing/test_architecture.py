@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from Testing import tiny
+
 PROJECT = Path(__file__).parent.parent
 LIBRARY = {"numpy", "scipy", "SimpleITK", "torch", "safetensors"}
 COMMAND_LINE = {"tqdm", "matplotlib", "skimage", "pydicom", "distributed", "shtab"}  # inside a function only
@@ -97,6 +99,106 @@ def test_what_the_panel_loads_is_standard_library_only(name):
     inside = {imported for imported in names if imported.startswith("MAPDiffLib")}
     assert roots(names - inside) <= sys.stdlib_module_names
     assert all(imported.startswith("MAPDiffLib.errors") for imported in inside)
+
+
+LAYERS = ("errors", "job", "files", "scan model", "restoration", "jobs", "report", "__main__")
+MOST_AT_THE_TOP, MOST_LINES = 10, 50
+
+
+def module_of(path):
+    return ".".join(path.relative_to(PROJECT).with_suffix("").parts)
+
+
+MODULES = {module_of(path): path for folder in ("MAPDiffLib", "training", "bench") for path in sources(folder)}
+
+
+def ours(path):
+    """The modules of this project that a file imports, also inside functions."""
+    found = set()
+    for name in imports(path):
+        while name and name not in MODULES:
+            name = name.rpartition(".")[0]
+        found |= {name} - {"", module_of(path)}
+    return found
+
+
+def circles(graph):
+    """What can be reached from itself: {node: the way back}."""
+    found = {}
+    for start in graph:
+        ways = [(start,)]
+        seen = set()
+        while ways:
+            way = ways.pop()
+            for after in graph.get(way[-1], ()):
+                if after == start:
+                    found[start] = way
+                elif after not in seen:
+                    seen.add(after)
+                    ways.append((*way, after))
+    return found
+
+
+def test_the_library_imports_downwards_only_also_inside_functions():
+    height = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
+    for path in sources("MAPDiffLib"):
+        layer = path.relative_to(PROJECT / "MAPDiffLib").parts[0].removesuffix(".py")
+        for name in ours(path) - {"MAPDiffLib"}:
+            other = name.split(".")[1] if "." in name else name
+            below = other == layer or height[other] < height[layer]
+            assert layer == "__init__" or name.endswith("__init__") or below, f"{path} imports {name}"
+
+
+def test_no_import_goes_in_a_circle_also_none_inside_a_function():
+    modules = {name: ours(path) for name, path in MODULES.items()}
+    assert circles(modules) == {}
+    folders: dict[str, set] = {}
+    for name, imported in modules.items():
+        own = ".".join(name.split(".")[:2])
+        folders.setdefault(own, set()).update({".".join(other.split(".")[:2]) for other in imported} - {own})
+    assert circles({name: found - {"MAPDiffLib.__init__"} for name, found in folders.items()}) == {}
+
+
+def test_the_library_has_few_things_at_its_top_and_no_function_is_long():
+    top = {path.name for path in (PROJECT / "MAPDiffLib").iterdir() if not path.name.startswith(("__pycache__", "."))}
+    assert len(top - {"bundles", "CMakeLists.txt"}) <= MOST_AT_THE_TOP, top
+    for folder in ("MAPDiffLib", "training", "bench", "MAPDiff"):
+        for path in sources(folder):
+            for node in ast.walk(tree_of(path)):
+                if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    lines = node.end_lineno - node.lineno + 1
+                    assert lines <= MOST_LINES, f"{path}: {node.name} has {lines} lines"
+
+
+TRACED = """
+import sys
+from pathlib import Path
+import numpy as np
+from MAPDiffLib import RestoreOptions, load_bundle, read_volume, restore
+library = str(Path(sys.modules["MAPDiffLib"].__file__).parent)
+scan, bundle = read_volume(sys.argv[1]), load_bundle(Path(sys.argv[2]))
+ways = set()
+def folder(frame):
+    inside = frame.f_code.co_filename.removeprefix(library)
+    return inside.split("/")[1] if inside != frame.f_code.co_filename else None
+def note(frame, event, _):
+    if event == "call" and (here := folder(frame)) and frame.f_back and (before := folder(frame.f_back)):
+        ways.add((before, here))
+sys.setprofile(note)
+for _ in restore(scan, bundle, RestoreOptions(samples=1, doses=(1.0,))):
+    pass
+sys.setprofile(None)
+print(sorted(way for way in ways if way[0] != way[1]))
+"""
+
+
+def test_a_scan_on_its_way_changes_folder_at_most_six_times(tmp_path):
+    """Counted: pairs of folders between which a restoration calls, from restore(volume) to its last dose."""
+    bundle, scan = tiny.tiny_bundle(tmp_path / "tiny"), tiny.tiny_scan(tmp_path / "scan.nrrd")
+    code = [sys.executable, "-c", TRACED, str(scan), str(bundle)]
+    done = subprocess.run(code, cwd=PROJECT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert 1 <= len(ast.literal_eval(done.stdout)) <= 6, done.stdout
 
 
 def test_network_and_diffusion_do_not_know_each_other():

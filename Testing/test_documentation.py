@@ -20,6 +20,7 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.jobs.command_line import every_parser
 from MAPDiffLib.model.bundle import BUILT_IN
 from Testing import tiny
+from training.evaluation.documentation import write_results
 from training.evaluation.results import (
     MARKERS,
     best,
@@ -29,7 +30,6 @@ from training.evaluation.results import (
     reduced,
     results_page,
     short_table,
-    write_results,
 )
 from training.evaluation.results_figure import draw_results, draw_worth
 from training.evaluation.worth import BETTER, FIGURES, worth, worth_dose

@@ -13,7 +13,7 @@ from MAPDiffLib.scan.volume import body_mask
 from training.cases.case_file import read_dose
 from training.evaluation.classical import Gaussian
 from training.evaluation.evaluate import GAUSSIAN_WIDTHS_MM
-from training.evaluation.method import with_mixes
+from training.scores.doses import with_mixes
 from training.simulate.cases import case_folder, make_case
 
 ONE = RestoreOptions(input_dose=0.05, samples=1, doses=(1.0,), tile=256)

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from training.cases.regions import lesion_masks
-from training.evaluation.method import with_mixes
 from training.evaluation.score import REAL
 from training.evaluation.summary import best_rivals, summarise
-from training.scores.doses import coverage, dose_scores
+from training.scores.doses import coverage, dose_scores, with_mixes
 from training.scores.hotspots import false_hot_spots
 from training.scores.image import GMSD_CONSTANT, WINDOW_SUV, gmsd, image_scores, nrmse
 from training.scores.intervals import bootstrap, compare

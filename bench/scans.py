@@ -7,6 +7,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
+from MAPDiffLib.scan.geometry import sigma_voxels
 from MAPDiffLib.scan.volume import Volume
 from training.simulate.phantom import make_phantom
 from training.simulate.shapes import Grid
@@ -41,7 +42,7 @@ def cropped(scan: Volume, slices: int) -> Volume:
 def _noisy(activity: np.ndarray, grid: Grid) -> Volume:
     """Noise of an iterative reconstruction, roughly: as the root of the activity, correlated, never negative."""
     noise = np.random.default_rng(0).standard_normal(activity.shape, dtype=np.float32)
-    noise = ndimage.gaussian_filter(noise, [NOISE_FWHM_MM / 2.3548 / s for s in reversed(grid.spacing_mm)], truncate=3)
+    noise = ndimage.gaussian_filter(noise, sigma_voxels(NOISE_FWHM_MM, grid.spacing_mm), truncate=3)
     noise *= NOISE / noise[::4].std()
     mean = activity[activity > 0.1].mean()
     voxels = np.maximum(activity + noise * np.sqrt(np.maximum(activity, 0) * mean), 0)

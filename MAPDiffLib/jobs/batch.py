@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from MAPDiffLib.files import clear_partials, write_csv, write_json
 from MAPDiffLib.job import REPORT_FILE, Job, dose_label
 from MAPDiffLib.jobs.batch_inputs import PassedOver
 from MAPDiffLib.jobs.output_folder import make_folder, sole_writer
-from MAPDiffLib.jobs.run_job import run_job
+from MAPDiffLib.jobs.run_job import restore_item
 
 FAILURE_FILE, SUMMARY_FILE = "failure.json", "summary.csv"
 COLUMNS = (
@@ -29,7 +28,6 @@ COLUMNS = (
 )  # fmt: skip
 # Two scans at a time in a process: while one is restored the other is read or written. Their memory is the bound.
 SCANS_AT_A_TIME = 2
-_TURN = threading.Lock()  # who restores; reading and writing need no turn
 
 Progress = Callable[[str, str], None]  # name, "done" or why it failed
 
@@ -65,13 +63,6 @@ def restore_batch(
             rows = [*map(_row, jobs), *map(_row_of_no_scan, passed_over)]
             write_csv(rows, COLUMNS, output / SUMMARY_FILE)
     return rows
-
-
-def restore_item(job: dict, cancelled: Callable[[], bool] = lambda: False) -> None:
-    """Restores one scan unless that has been done meanwhile; what `restore_batch` and the workers of a cluster run."""
-    job = Job(**{name: tuple(value) if isinstance(value, list) else value for name, value in job.items()})
-    if not (Path(job.output) / REPORT_FILE).exists():
-        run_job(job, cancelled=cancelled, turn=_TURN)
 
 
 @contextmanager

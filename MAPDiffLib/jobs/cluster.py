@@ -14,6 +14,7 @@ from pathlib import Path
 
 from MAPDiffLib.errors import Cancelled, InputError
 from MAPDiffLib.job import Job
+from MAPDiffLib.jobs.run_job import restore_item
 
 CONNECT_S, POLL_S = 20, 0.5
 
@@ -38,8 +39,6 @@ def on_cluster(jobs: list[Job], scheduler: str, cancelled: Callable[[], bool]) -
 
 
 def _ended(client, jobs: list[Job], cancelled: Callable[[], bool]) -> Iterator[tuple[Job, BaseException | None]]:
-    from MAPDiffLib.jobs.batch import restore_item
-
     # The output is the key: a scan is one task, whoever asks for it.
     futures = {client.submit(restore_item, job.to_dict(), key=f"mapdiff {job.output}", pure=False): job for job in jobs}
     while futures:

@@ -33,6 +33,8 @@ from MAPDiffLib.jobs.reader import READER
 
 Report = Callable[[dict], None]
 
+_TURN = threading.Lock()  # who of a batch restores; reading and writing need no turn
+
 
 def run_job(
     job: Job,
@@ -69,6 +71,13 @@ def _run(
     written = _write_results(job, stale, write, restoration, report, turn)
     content = {"notice": RESEARCH_USE, "job": job.to_dict(), **written, **restoration.report}
     return write_json(content, Path(job.output) / REPORT_FILE)
+
+
+def restore_item(job: dict, cancelled: Callable[[], bool] = lambda: False) -> None:
+    """Restores one scan of many unless that has been done meanwhile; what a batch and the workers of a cluster run."""
+    job = Job(**{name: tuple(value) if isinstance(value, list) else value for name, value in job.items()})
+    if not (Path(job.output) / REPORT_FILE).exists():
+        run_job(job, cancelled=cancelled, turn=_TURN)
 
 
 @contextmanager

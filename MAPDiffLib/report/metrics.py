@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.scan.geometry import bounding_box
 
 
 def nmae(estimate: np.ndarray, reference: np.ndarray, mask: np.ndarray) -> float:
@@ -37,7 +38,7 @@ def ssim(estimate: np.ndarray, reference: np.ndarray, mask: np.ndarray, data_ran
     _inside(estimate, reference, mask)
     if min(np.shape(estimate)) < 11:
         raise InputError(f"SSIM needs at least 11 voxels along each axis for its window, not {np.shape(estimate)}.")
-    box = _box_around(mask)
+    box = bounding_box(mask, 11)  # wider than the window, so that the map in the mask is that of the whole volume
     _, similarity = structural_similarity(
         np.asarray(estimate[box], dtype=np.float32),
         np.asarray(reference[box], dtype=np.float32),
@@ -46,15 +47,6 @@ def ssim(estimate: np.ndarray, reference: np.ndarray, mask: np.ndarray, data_ran
         full=True,
     )
     return float(np.mean(similarity[mask[box]], dtype=float))
-
-
-def _box_around(mask: np.ndarray) -> tuple[slice, ...]:
-    """The mask's box with a margin wider than the window, so that the map in the mask is that of the whole volume."""
-    spans = []
-    for axis in range(mask.ndim):
-        hits = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
-        spans.append(slice(max(0, hits[0] - 11), hits[-1] + 12))
-    return tuple(spans)
 
 
 def _inside(estimate: np.ndarray, reference: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

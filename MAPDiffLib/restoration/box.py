@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from MAPDiffLib.scan.geometry import bounding_box
+
 
 @dataclass(frozen=True)
 class BodyBox:
@@ -18,8 +20,7 @@ class BodyBox:
     @classmethod
     def around(cls, body: np.ndarray, stride: int) -> BodyBox:
         """The smallest box around `body` (bool [z, y, x], not all false), padded to multiples of `stride`."""
-        hits = (np.flatnonzero(body.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
-        return cls._of(tuple(slice(int(h[0]), int(h[-1]) + 1) for h in hits), stride)
+        return cls._of(bounding_box(body), stride)
 
     @classmethod
     def whole(cls, shape: tuple[int, int, int], stride: int) -> BodyBox:

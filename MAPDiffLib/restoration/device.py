@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +17,6 @@ LARGEST_TILE = 100_000_000  # voxels: the widest activation keeps under the 2^31
 BYTES_PER_VOXEL = 500  # of a tile on a GPU, float32, with cuDNN's workspace
 CONTEXT_BYTES = 600_000_000  # CUDA's own, outside torch's allocator
 OTHER_TORCH = "Another build of torch may know this GPU: https://pytorch.org/get-started/locally"
-WORTH_IT = 1.25  # how much faster than channels last the other layout must be
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def choose_compute(device: str, precision: str, warn: Callable[[str], None] = la
         raise InputError(f"device {device} cannot be used ({problem}): choose cpu. {OTHER_TORCH}")
     if kind == "cuda" or dtype != torch.float32:
         return Compute(torch.device(device), dtype)
-    return Compute(torch.device(device), dtype, fastest_layout())
+    return Compute(torch.device(device), dtype, cpu_layout())
 
 
 @torch.inference_mode()
@@ -79,26 +78,10 @@ def trial(device: torch.device, dtype: torch.dtype) -> str:
     return "" if total == 64 else f"4 x 4 x 4 ones add up to {total:g} on it"
 
 
-def fastest_layout() -> torch.memory_format:
-    """In which float32 convolves fastest on this CPU, by trial in milliseconds. A near tie stays with the first."""
-    first, other = map(_seconds_of_convolution, LAYOUTS)
-    return LAYOUTS[1] if other * WORTH_IT < first else LAYOUTS[0]
-
-
-@torch.inference_mode()
-def _seconds_of_convolution(layout: torch.memory_format) -> float:
-    """Seconds per voxel of one of the network's convolutions."""
-    convolution = torch.nn.Conv3d(32, 32, 3, padding=1).to(memory_format=layout)
-    # Channels x depth x height must pass 20,480, below which torch convolves with other, slower code than a tile meets.
-    whole = torch.zeros(1, 32, 32, 24, 8).to(memory_format=layout)
-    corner, seconds = whole[:, :, :8, :8], []
-    for x in (corner, corner, whole, whole, whole):  # the first builds the kernel, the second shows what is hopeless
-        started = time.perf_counter()
-        convolution(x)
-        seconds.append((time.perf_counter() - started) / x[0, 0].numel())
-        if len(seconds) == 2 and seconds[-1] * whole[0, 0].numel() > 0.1:
-            break
-    return min(seconds[1:])
+def cpu_layout() -> torch.memory_format:
+    """In which float32 convolves fastest on this kind of processor: oneDNN's kernels for x86 are made for channels
+    last; where there are none, torch's own are slow in it."""
+    return LAYOUTS[0] if platform.machine().lower() in ("x86_64", "amd64") else LAYOUTS[1]
 
 
 def share_memory(compute: Compute, voxels: int, volumes: int, width: int, limit_gb: float | None = None) -> Memory:

@@ -14,7 +14,8 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-FWHM = 2.3548  # full width at half maximum of a Gaussian of unit sigma
+from MAPDiffLib.scan.geometry import sigma_voxels
+
 NOISE_MM = 60.0  # FWHM over which noise is alike but for activity
 CLIP = 3.0  # deviations; what lies beyond is no noise
 CLIPPED_VARIANCE = 0.9751  # of a unit Gaussian held within CLIP
@@ -29,7 +30,7 @@ def gaussian_mean(image: torch.Tensor, fwhm_mm: float, spacing_mm: Sequence[floa
 
     A wide one is computed on a coarse grid, block means first, so that its cost does not grow with its width.
     """
-    sigma = [fwhm_mm / FWHM / spacing for spacing in reversed(spacing_mm)]
+    sigma = sigma_voxels(fwhm_mm, spacing_mm)
     factors = [max(1, int(s / 2)) for s in sigma]
     missing = [-n % f for n, f in zip(image.shape, factors, strict=True)]
     padded = functional.pad(image, [part for n in reversed(missing) for part in (0, n)])

@@ -17,6 +17,7 @@ from scipy import signal
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.restoration.local_noise import MAD, activity_power, noise_deviation, smooth_activity
+from MAPDiffLib.scan.geometry import bounding_box
 
 PEAK_ML = 1.0  # SUVpeak: the hottest sphere of 1 mL (Wahl et al. 2009, PERCIST)
 NEAR_MM = 60.0  # how far from a region its noise is looked at
@@ -204,13 +205,6 @@ def sphere_weights(volume_ml: float, spacing_mm: Sequence[float], fine: int = 9)
     shape = [part for r in reach for part in (2 * r + 1, fine)]
     weights = inside.reshape(shape).mean(axis=(1, 3, 5))
     return weights / weights.sum()
-
-
-def bounding_box(mask: np.ndarray, margin: Sequence[int] = (0, 0, 0)) -> tuple[slice, ...]:
-    """The box around what is not zero in `mask` [z, y, x], wider by `margin` voxels to each side, held at 0."""
-    hits = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-    spans = zip(hits, margin, mask.shape, strict=True)
-    return tuple(slice(max(0, int(h[0]) - m), min(n, int(h[-1]) + 1 + m)) for h, m, n in spans)
 
 
 def _means(image: np.ndarray, shape: np.ndarray) -> np.ndarray:

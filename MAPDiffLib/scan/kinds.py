@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from MAPDiffLib.scan.geometry import bounding_box
+
 MOSTLY = 0.5  # of neighbours with a label, those with the same one: noise leaves a third at most
 SMALLEST_BODY_MM = 80.0  # across; rats are narrower, newborns are not
 
@@ -28,8 +30,7 @@ def is_label_map(voxels: np.ndarray) -> bool:
 
 def body_size_mm(body: np.ndarray, spacing_mm: tuple[float, float, float]) -> list[float]:
     """The three edges of the box around a body [z, y, x], ascending; spacing (x, y, z). Zeros where there is none."""
-    edges = []
-    for axis, spacing in enumerate(spacing_mm[::-1]):
-        at = np.flatnonzero(body.any(axis=tuple({0, 1, 2} - {axis})))
-        edges.append(float((at[-1] - at[0] + 1) * spacing) if at.size else 0.0)
-    return sorted(edges)
+    if not body.any():
+        return [0.0, 0.0, 0.0]
+    spans = zip(bounding_box(body), reversed(spacing_mm), strict=True)
+    return sorted(float((span.stop - span.start) * spacing) for span, spacing in spans)

@@ -14,7 +14,8 @@ import torch
 from torch.nn import functional
 
 from MAPDiffLib.errors import InputError
-from training.simulate.scanner import FWHM, discrete_gaussian
+from MAPDiffLib.scan.geometry import FWHM_PER_SIGMA
+from training.simulate.scanner import discrete_gaussian
 
 FINEST_ZOOM, COARSEST_ZOOM = 2.4, 0.8  # 4 mm voxels to 1.7 mm; 4.4 mm voxels to 5.5 mm
 WIDEST_FILTER_MM = 6.0
@@ -64,7 +65,8 @@ class Variety:
             return None
         axial, plane = rng.uniform(0, WIDEST_FILTER_MM, 2)
         return tuple(
-            width / FWHM / spacing for width, spacing in zip((axial, plane, plane), reversed(spacing_mm), strict=True)
+            width / FWHM_PER_SIGMA / spacing
+            for width, spacing in zip((axial, plane, plane), reversed(spacing_mm), strict=True)
         )
 
 

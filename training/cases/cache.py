@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from MAPDiffLib.files import written_whole
+from MAPDiffLib.scan.geometry import bounding_box
 from MAPDiffLib.scan.volume import body_mask
 from training.cases.case_file import ALL_DOSES, read_dose, read_facts
 from training.process_pool import process_pool
@@ -84,10 +85,7 @@ def _write_cache(case: Path) -> None:
     """One dose in memory at a time, whatever their number."""
     full = read_dose(case, 1.0)
     body = body_mask(full.voxels, full.spacing_mm)
-    box = tuple(
-        slice(max(0, hits[0] - MARGIN), hits[-1] + 1 + MARGIN)
-        for hits in (np.flatnonzero(body.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
-    )
+    box = bounding_box(body, MARGIN)
     inside = body[box]
     hot = inside & (full.voxels[box] > HOT_SUV)
     del full

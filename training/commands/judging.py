@@ -124,7 +124,7 @@ def _add_results(command_line: CommandLine) -> None:
 def _results(options: argparse.Namespace) -> None:
     from MAPDiffLib.jobs.checkout import CHECKOUT
     from MAPDiffLib.model.bundle import find_bundle
-    from training.evaluation.results import write_results
+    from training.evaluation.documentation import write_results
 
     for path in write_results(CHECKOUT, find_bundle(options.bundle), options.table):
         print(path)

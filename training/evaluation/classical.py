@@ -18,10 +18,11 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.restoration.box import BodyBox
 from MAPDiffLib.restoration.intensity import BODY_MEAN_SUV, LOG_DEVIATION, Intensity
 from MAPDiffLib.restoration.noise import relative_noise
+from MAPDiffLib.scan.geometry import sigma_voxels
 from MAPDiffLib.scan.volume import Volume, body_mask
-from training.evaluation.method import Result, with_mixes
+from training.evaluation.method import Result
+from training.scores.doses import with_mixes
 
-FWHM = 2.3548  # full width at half maximum of a Gaussian of unit sigma
 # Of log1p(x): d/dx = 1 / (1 + x), so a relative noise n at the body's mean is this much of it in the logarithm.
 LOG_SHARE = BODY_MEAN_SUV / (1 + BODY_MEAN_SUV)
 
@@ -33,7 +34,7 @@ class Gaussian:
     width_mm: float
 
     def __call__(self, scan: Volume, dose: float) -> Result:
-        full = ndimage.gaussian_filter(scan.voxels, _sigma_voxels(self.width_mm, scan))
+        full = ndimage.gaussian_filter(scan.voxels, sigma_voxels(self.width_mm, scan.spacing_mm))
         return Result(with_mixes(scan.voxels, dose, full))
 
 
@@ -77,7 +78,7 @@ class BM4D:
     def _spectrum(self, shape: tuple[int, ...], sigma: float, scan: Volume) -> np.ndarray:
         """Power spectrum of white noise blurred by a Gaussian, scaled to the standard deviation sigma."""
         # White noise blurred by a Gaussian of width w is correlated over sqrt(2) w.
-        widths = _sigma_voxels(self.correlation_mm / np.sqrt(2), scan)
+        widths = sigma_voxels(self.correlation_mm / np.sqrt(2), scan.spacing_mm)
         axes = [np.exp(-((2 * np.pi * np.fft.fftfreq(n)) ** 2) * w**2) for n, w in zip(shape, widths, strict=True)]
         spectrum = axes[0][:, None, None] * axes[1][:, None] * axes[2]
         return spectrum / spectrum.mean() * sigma**2 * spectrum.size
@@ -107,7 +108,3 @@ def _in_logarithm(scan: Volume, filtered: Callable[[np.ndarray, float], np.ndarr
     full = scan.voxels.copy()
     full[box] = np.where(body[box], image, full[box])
     return full
-
-
-def _sigma_voxels(fwhm_mm: float, scan: Volume) -> list[float]:
-    return [fwhm_mm / FWHM / spacing for spacing in reversed(scan.spacing_mm)]

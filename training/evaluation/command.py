@@ -12,7 +12,8 @@ from pathlib import Path
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.scan.volume import Volume, read_volume, write_volume
 from training.evaluation.cost import max_rss_bytes
-from training.evaluation.method import Result, with_mixes
+from training.evaluation.method import Result
+from training.scores.doses import with_mixes
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from MAPDiffLib.restoration.doses import ANCHOR_DOSES, mix
+from MAPDiffLib.restoration.doses import ANCHOR_DOSES
 from MAPDiffLib.scan.volume import Volume
 
 
@@ -24,11 +24,6 @@ class Result:
 
 # Methods are frozen dataclasses with this call: comparable, and small enough to be sent to another process.
 Method = Callable[[Volume, float], Result]
-
-
-def with_mixes(scan: np.ndarray, dose: float, full: np.ndarray) -> dict[float, np.ndarray]:
-    """A full-dose image, and the closed-form mix of scan and image for every anchor dose between (doses.mix)."""
-    return {d: mix(scan, full, dose, d) for d in ANCHOR_DOSES if d > dose}
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from MAPDiffLib.restoration.sampling import MIRRORS, draw_noise
 from MAPDiffLib.restoration.tiles import TiledNetwork
 from MAPDiffLib.scan.volume import Volume, body_mask
 from training.baselines.saved import FACTS, load_rival
-from training.evaluation.method import Result, with_mixes
+from training.evaluation.method import Result
 from training.export.variants import without_path
+from training.scores.doses import with_mixes
 
 # Network units: no activity, and about SUV 240. Beyond them no body lies.
 LOWEST, HIGHEST = -4.0, 12.5

@@ -5,12 +5,9 @@ docs/results.md is written whole; of the README and of a model card what stands 
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.files import write_text
 from training.evaluation.summary import OURS
 from training.evaluation.worth import FIGURES, worth
 
@@ -207,25 +204,3 @@ def _every_method(groups: dict) -> str:
     names = dict.fromkeys(name for doses in groups.values() for name in doses[SHOWN_DOSE])
     rows = [[name, *(pair(doses[SHOWN_DOSE].get(name, {})) for doses in groups.values())] for name in names]
     return table(["method", *(GROUPS[group] for group in groups)], [row for row in rows if set(row[1:]) != {"-"}])
-
-
-def write_results(root: Path, bundle: Path, fresh: Path | None = None) -> list[Path]:
-    """Write all that the documentation of a checkout says of results; returns the files.
-
-    fresh: a table.json that becomes docs/results.json first. bundle: a folder whose card shows its own scores.
-    """
-    from training.evaluation.results_figure import draw_results, draw_worth
-
-    source, card = root / "docs" / "results.json", bundle / "MODEL_CARD.md"
-    if fresh:
-        write_text(json.dumps(reduced(json.loads(fresh.read_text())), indent=1) + "\n", source)
-    results = json.loads(source.read_text(encoding="utf-8"))
-    manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
-    page, readme, figure = root / "docs/results.md", root / "README.md", root / FIGURE
-    write_text(results_page(results), page)
-    for path, block in ((readme, short_table(results)), (card, card_table(manifest))):
-        text = path.read_text(encoding="utf-8")
-        write_text(between_markers(text, block, str(path)), path)
-    draw_results(results, figure)
-    draw_worth(results, root / WORTH_FIGURE)
-    return [page, readme, card, figure, root / WORTH_FIGURE]

@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from MAPDiffLib.report.metrics import nmae, psnr
-from training.evaluation.method import with_mixes
+from MAPDiffLib.restoration.doses import ANCHOR_DOSES, mix
 from training.scores.image import PEAK_SUV
+
+
+def with_mixes(scan: np.ndarray, dose: float, full: np.ndarray) -> dict[float, np.ndarray]:
+    """A full-dose image, and the closed-form mix of scan and image for every anchor dose between (doses.mix)."""
+    return {d: mix(scan, full, dose, d) for d in ANCHOR_DOSES if d > dose}
 
 
 def dose_scores(

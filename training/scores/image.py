@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from MAPDiffLib.report.metrics import nmae, psnr, ssim
+from MAPDiffLib.scan.geometry import bounding_box
 
 PEAK_SUV = 20.0
 WINDOW_SUV = 5.0  # GMSD's intensities are those of the usual display window, 0 to SUV 5
@@ -32,8 +33,7 @@ def nrmse(image: np.ndarray, real: np.ndarray, mask: np.ndarray) -> float:
 
 def gmsd(image: np.ndarray, real: np.ndarray, mask: np.ndarray) -> float:
     """Gradient magnitude similarity deviation (Xue et al. 2014), in three dimensions: 0 for equal edges."""
-    hits = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-    box = tuple(slice(max(0, h[0] - 1), h[-1] + 2) for h in hits)
+    box = bounding_box(mask, 1)
     a, b = (_gradient(np.clip(volume[box] / WINDOW_SUV, 0, 1)) for volume in (image, real))
     similarity = (2 * a * b + GMSD_CONSTANT) / (a**2 + b**2 + GMSD_CONSTANT)
     return float(similarity[mask[box]].std(dtype=float))

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage, signal
 
 from MAPDiffLib.restoration.quantify import PEAK_ML, sphere_weights
+from MAPDiffLib.scan.geometry import bounding_box
 from training.simulate.tissues import Tissue
 
 TLM_SHARE = 0.41  # total lesion metabolism: within 41 % of the lesion's own maximum (EANM guideline 2015)
@@ -37,7 +38,7 @@ class Reading:
 
     def lesion(self, mask: np.ndarray) -> dict[str, float]:
         """The same, and the total lesion metabolism in SUV x mL."""
-        box = _box(mask, [int(np.ceil(TLM_REACH_MM / s)) + 1 for s in reversed(self.spacing_mm)])
+        box = bounding_box(mask, [int(np.ceil(TLM_REACH_MM / s)) + 1 for s in reversed(self.spacing_mm)])
         values, readings = self.image[box], self.organ(mask)
         near = _distance_mm(mask[box], self.spacing_mm) <= TLM_REACH_MM
         contour = near & (values >= TLM_SHARE * readings["max"])
@@ -63,7 +64,7 @@ def contrast_to_noise(
     The background is a shell around the lesion, of its host tissue where there is enough of it, without other lesions.
     nan where nothing lies around it.
     """
-    box = _box(mask, [int(np.ceil((SHELL_MM[1] + 2) / s)) for s in reversed(spacing_mm)])
+    box = bounding_box(mask, [int(np.ceil((SHELL_MM[1] + 2) / s)) for s in reversed(spacing_mm)])
     distance, tissue = _distance_mm(mask[box], spacing_mm), labels[box]
     shell = (distance >= SHELL_MM[0]) & (distance <= SHELL_MM[1])
     shell &= (tissue != Tissue.LESION) & (tissue != Tissue.AIR)
@@ -77,8 +78,3 @@ def contrast_to_noise(
 
 def _distance_mm(mask: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     return ndimage.distance_transform_edt(~mask, sampling=spacing_mm[::-1])
-
-
-def _box(mask: np.ndarray, margin: Sequence[int]) -> tuple[slice, ...]:
-    hits = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-    return tuple(slice(max(0, h[0] - m), h[-1] + 1 + m) for h, m in zip(hits, margin, strict=True))

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from scipy import ndimage, sparse, special
 
-FWHM = 2.3548  # full width at half maximum of a Gaussian of unit sigma
+from MAPDiffLib.scan.geometry import FWHM_PER_SIGMA
+
 SUBSETS = 20
 
 
@@ -92,7 +93,7 @@ def system_matrix(
     ny, nx = shape
     pixels = np.arange(ny * nx) if pixels is None else pixels
     y, x = pixels // nx - (ny - 1) / 2, pixels % nx - (nx - 1) / 2
-    sigma = np.sqrt(1 / 6 + (psf_mm / FWHM / voxel_mm) ** 2)
+    sigma = np.sqrt(1 / 6 + (psf_mm / FWHM_PER_SIGMA / voxel_mm) ** 2)
     bins, half = max(shape), int(np.ceil(2.6 * sigma))
     position = np.cos(angles)[:, None] * x + np.sin(angles)[:, None] * y + (bins - 1) / 2
     nearest = np.rint(position).astype(np.int32)
@@ -158,7 +159,7 @@ def acquire(activity: np.ndarray, mu: np.ndarray, setup: ScannerSetup, rng: np.r
     """Measure activity (SUV) behind attenuation mu (1/mm), both [z, y, x], at full dose."""
     pixels = np.flatnonzero(ndimage.binary_dilation((mu > 0).any(axis=0), iterations=2))
     matrix = system_matrix(mu.shape[1:], setup.voxel_mm, view_angles(setup.angles), setup.psf_mm, pixels)
-    axial = setup.axial_psf_mm / FWHM / setup.slice_mm
+    axial = setup.axial_psf_mm / FWHM_PER_SIGMA / setup.slice_mm
     blurred = blur(activity, (axial, 0, 0))
     bins = max(mu.shape[1:])
     factors = np.exp(-project(matrix, columns(mu, pixels))) * _axial_sensitivity(mu.shape[0], setup)
@@ -185,7 +186,7 @@ def _axial_sensitivity(slices: int, setup: ScannerSetup) -> np.ndarray:
 
 def _scatter(trues: np.ndarray, bins: int, setup: ScannerSetup) -> np.ndarray:
     """Broad copy of the trues with the stated share of trues plus scatter."""
-    width = setup.scatter_width_mm / FWHM
+    width = setup.scatter_width_mm / FWHM_PER_SIGMA
     blocks = trues.reshape(-1, bins, trues.shape[1])
     coarse = blocks.reshape(blocks.shape[0], bins // 4, 4, -1).sum(axis=2)
     coarse = ndimage.gaussian_filter(coarse, (0, width / (4 * setup.voxel_mm), width / setup.slice_mm), mode="constant")
@@ -258,8 +259,8 @@ class Reconstruction:
 
     def filtered(self, volume: np.ndarray) -> np.ndarray:
         """The post-filter, and the axial mixing of slices that rebinned oblique lines bring."""
-        transaxial = self.setup.filter_mm / FWHM / self.setup.voxel_mm
-        axial = np.hypot(self.setup.filter_mm, self.setup.axial_filter_mm) / FWHM / self.setup.slice_mm
+        transaxial = self.setup.filter_mm / FWHM_PER_SIGMA / self.setup.voxel_mm
+        axial = np.hypot(self.setup.filter_mm, self.setup.axial_filter_mm) / FWHM_PER_SIGMA / self.setup.slice_mm
         smooth = blur(volume, (axial, transaxial, transaxial))
         smooth[smooth < 1e-4] = 0
         return smooth

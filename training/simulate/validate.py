@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from MAPDiffLib.scan.geometry import bounding_box
 from MAPDiffLib.scan.volume import body_mask
 from training.simulate.tissues import Tissue
 
@@ -38,7 +39,7 @@ def noise_metric(
     suv and body are [z, y, x], spacing (x, y, z) in mm. Interpolated with cubic splines, 16 slices at a time; with
     `every_mm` only one such slab in every so many mm is measured, which is faster.
     """
-    crop = ndimage.find_objects(body.astype(np.uint8))[0]
+    crop = bounding_box(body)
     image, inside = np.log1p(np.maximum(suv[crop], 0)), body[crop]
     factor = np.array(spacing_mm[::-1]) / METRIC_VOXEL_MM
     total = count = 0.0
@@ -72,7 +73,7 @@ def correlation_fwhm(noise: np.ndarray, inside: np.ndarray, spacing_mm: tuple[fl
 
     In plane is the mean over x and y. Linear between lags; pairs of voxels that both lie inside count.
     """
-    box = ndimage.find_objects(inside.astype(np.uint8))[0]
+    box = bounding_box(inside)
     noise, inside = noise[box], inside[box]
     centred = np.where(inside, noise - noise[inside].mean(), 0).astype(np.float64)
     z, y, x = (_half_width(centred, inside, axis) * step for axis, step in enumerate(spacing_mm[::-1]))

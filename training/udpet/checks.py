@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from MAPDiffLib.restoration.doses import dose_label
 from MAPDiffLib.restoration.noise import relative_noise
+from MAPDiffLib.scan.geometry import sigma_voxels
 from MAPDiffLib.scan.volume import Volume, body_mask
 from training.udpet.headers import Excluded
 
@@ -116,7 +117,7 @@ def coarse(scan: Volume) -> np.ndarray:
     shape = [n // b for n, b in zip(scan.voxels.shape, bins, strict=True)]
     cut = scan.voxels[tuple(slice(0, n * b) for n, b in zip(shape, bins, strict=True))]
     blocks = cut.reshape([part for n, b in zip(shape, bins, strict=True) for part in (n, b)]).mean(axis=(1, 3, 5))
-    sigma = [SMOOTHING_MM / 2.355 / (s * b) for s, b in zip(reversed(scan.spacing_mm), bins, strict=True)]
+    sigma = [s / b for s, b in zip(sigma_voxels(SMOOTHING_MM, scan.spacing_mm), bins, strict=True)]
     return ndimage.gaussian_filter(blocks, sigma)
 
 
