@@ -88,7 +88,7 @@ def test_a_job_ends_with_code_0_and_each_dose_is_announced_when_it_is_whole(star
     assert left_in(tmp_path / "out") == whole
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["notice"] == "Research use only. Not for diagnosis."
-    assert [entry["file"] for entry in report["files"]] == whole[:3]
+    assert [entry["file"] for entry in report["files"]] == whole[1:4]
     assert (report["bundle"]["name"], report["job"]["input"]) == ("tiny", scan)
 
 
