@@ -25,6 +25,20 @@ def slice_picture(logic) -> np.ndarray:
     return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)[::-1].copy()
 
 
+class RenderWindow:
+    """What holds a view's renderer, for actors of one's own. No window of OpenGL's: nothing is ever rendered with it,
+    and where there is no display one that goes away takes the process with it."""
+
+    def __init__(self):
+        import vtk
+
+        self._renderers = vtk.vtkRendererCollection()
+        self._renderers.AddItem(vtk.vtkRenderer())
+
+    def GetRenderers(self):
+        return self._renderers
+
+
 class qMRMLSliceView(QtWidgets.QWidget):
     """Paints the picture of its slice logic and gives the slice node its size."""
 
@@ -37,12 +51,8 @@ class qMRMLSliceView(QtWidgets.QWidget):
         self.setMinimumSize(40, 40)
 
     def renderWindow(self):
-        """With a renderer, for actors of one's own; nothing is ever rendered with it."""
-        import vtk
-
         if self._renderWindow is None:
-            self._renderWindow = vtk.vtkGenericOpenGLRenderWindow()
-            self._renderWindow.AddRenderer(vtk.vtkRenderer())
+            self._renderWindow = RenderWindow()
         return self._renderWindow
 
     def _texts(self):
