@@ -168,7 +168,7 @@ class MeasurementsSection:
         for row, values in enumerate(self.rows):
             for column, text in enumerate(measurements.formatRow(values)):
                 item = qt.QTableWidgetItem(text)
-                item.setTextAlignment(int(qt.Qt.AlignRight if column else qt.Qt.AlignLeft) | int(qt.Qt.AlignVCenter))
+                item.setTextAlignment((qt.Qt.AlignRight if column else qt.Qt.AlignLeft) | qt.Qt.AlignVCenter)
                 table.setItem(row, column, item)
         self.markRow(self._row)
         for button in (self.ui.copyButton, self.ui.tableButton):
