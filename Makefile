@@ -22,14 +22,13 @@ SET    ?=
 TRAIN_SEEDS      ?= 0-95
 LESION_SEEDS     ?= 200-231
 VALIDATION_SEEDS ?= 0-11
-UNLIKE_SEEDS     ?= 30-33
 TEST_SEEDS       ?= 0-5
 CASE   := demo/cases/test/case-00000
 
 SIMULATE := .venv/bin/mapdiff-train simulate --jobs $(JOBS)
 TRAIN    := .venv/bin/mapdiff-train train --cases $(MODEL)/cases/train --set $(SET)
 EXPORT   := .venv/bin/mapdiff-train export --cases $(MODEL)/cases/train --validation $(MODEL)/cases/validation \
-	--other-scanners $(MODEL)/unlike/external --calibration $(MODEL)/calibration.json
+	--calibration $(MODEL)/calibration.json
 
 .PHONY: demo test test-long test-versions bench bench-speed model
 .DELETE_ON_ERROR:
@@ -62,18 +61,15 @@ bench-speed: .venv/bench.stamp
 
 model: .venv/train.stamp
 	$(SIMULATE) --split train --seeds $(TRAIN_SEEDS) --output $(MODEL)/cases
-	$(SIMULATE) --split train --seeds $(LESION_SEEDS) --lesions 30-50 --output $(MODEL)/cases
+	$(SIMULATE) --split train --seeds $(LESION_SEEDS) --lesions 30-50 --lesion-rich --output $(MODEL)/cases
 	$(SIMULATE) --split validation --seeds $(VALIDATION_SEEDS) --output $(MODEL)/cases
-	$(SIMULATE) --split external --seeds $(UNLIKE_SEEDS) --output $(MODEL)/unlike
 	$(SIMULATE) --split test --seeds $(TEST_SEEDS) --output $(MODEL)/cases
 	.venv/bin/mapdiff-train calibrate --cases $(MODEL)/cases/train --output $(MODEL)/calibration.json --limit 12
 	$(TRAIN) --config warm-start --output $(MODEL)/warm-start
 	$(TRAIN) --config mapdiff-base --output $(MODEL)/mapdiff-base --start-from $(MODEL)/warm-start
-	$(TRAIN) --config one-pass --output $(MODEL)/one-pass --start-from $(MODEL)/warm-start
 	test -d $(MODEL)/my-model || $(EXPORT) --run-folder $(MODEL)/mapdiff-base --output $(MODEL)/my-model
-	test -d $(MODEL)/control || $(EXPORT) --run-folder $(MODEL)/one-pass --output $(MODEL)/control
 	.venv/bin/mapdiff-train evaluate --cases $(MODEL)/cases/test --output $(MODEL)/table --no-classical \
-		--bundle $(MODEL)/my-model --control $(MODEL)/control
+		--bundle $(MODEL)/my-model
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -86,6 +86,7 @@ class MAPDiffParameterNode:
     device: str = "auto"
     dosesAs: str = "mean"
     guard: str = "normal"
+    strength: Annotated[int, WithinRange(0, 400)] = 0  # percent; 0: the bundle's own
     samples: Annotated[int, WithinRange(0, 64)] = 0
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
     result: str = ""
@@ -285,16 +286,17 @@ class MAPDiffLogic(ScriptedLoadableModuleLogic):
         return self.run is not None and self.run.running
 
     def denoise(self, volumeNode, doses=None, inputDose=None, bundle=DEFAULT_BUNDLE, device="auto", samples=None,
-                seed=0, waitForCompletion=True, onDose=None, onProgress=None, onWarning=None,
+                strength=None, seed=0, waitForCompletion=True, onDose=None, onProgress=None, onWarning=None,
                 onFinished=None):  # fmt: skip
         """Restores a volume. Returns {dose: volume node}, all of them unless waitForCompletion is False.
 
-        doses: fractions of full dose, None for all that the bundle knows; inputDose: None to assume 1/20.
+        doses: fractions of full dose, None for all that the bundle knows; inputDose: None to assume 1/20; strength:
+        from 0.5, faithful, to 4, smooth.
         onDose(dose, node), onProgress(fraction, text), onWarning(text), onFinished(outcome, message, details), the
         outcome "done", "cancelled" or "failed". Raises ValueError for what cannot work, RuntimeError when a run that
         is waited for fails.
         """
-        fields = {"bundle": bundle, "device": device, "samples": samples, "seed": seed}
+        fields = {"bundle": bundle, "device": device, "samples": samples, "strength": strength, "seed": seed}
         fields["doses"] = None if doses is None else tuple(parse_dose(dose) for dose in doses)
         fields["input_dose"] = None if inputDose is None else parse_dose(inputDose)
         callbacks = {"onDose": onDose, "onProgress": onProgress, "onWarning": onWarning, "onFinished": onFinished}

@@ -211,8 +211,9 @@ def _job(options: argparse.Namespace) -> Job:
     doses = parse_doses(options.doses) if options.doses is not None else None
     input_dose = parse_dose(options.input_dose) if options.input_dose is not None else None
     same = (
-        "input output bundle device precision samples seed tile gpu_memory_gb guard doses_as format overwrite".split()
-    )
+        "input output bundle device precision strength samples seed tile gpu_memory_gb guard doses_as format"
+        " overwrite"
+    ).split()
     return Job(doses=doses, input_dose=input_dose, **{name: getattr(options, name) for name in same})
 
 
@@ -310,6 +311,10 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     )  # fmt: skip
     add = parser.add_argument_group("model").add_argument
     add("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="name or folder of a model bundle")
+    add(
+        "--strength", type=float, metavar="TIMES",
+        help="noise to take off, from 0.5, faithful, to 4, smooth (default: the bundle's)",
+    )  # fmt: skip
     add("--samples", type=int, metavar="N", help="samples to average (default: the bundle's)")
     add("--guard", default="normal", choices=GUARDS, help="how readily lost local activity is put back")
     add("--seed", type=int, default=0, metavar="N", help="same seed, same result")

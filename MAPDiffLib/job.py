@@ -25,6 +25,7 @@ DOSES_AS = ("mean", "scan", "both")
 DEFAULT_BUNDLE = "mapdiff-base"
 REPORT_FILE = "report.json"
 RESEARCH_USE = "Research use only. Not for diagnosis."
+STRENGTHS = (0.5, 4.0)  # times the noise measured that the network is told: from faithful to smooth
 ASSUMED_DOSE = 0.05  # of a scan whose dose nobody says, unless its noise or the doses asked for speak against it
 SMALLEST_DOSE = 0.001  # what the three decimals of a file name can tell apart
 
@@ -36,13 +37,14 @@ class RestoreOptions:
 
     Doses are fractions of full dose. An `input_dose` of None is assumed to be 1/20 or near it, as every result says.
     `guard`: how readily lost local activity is put back. `doses_as`: each dose as the mean of its scans (the least
-    error), as one scan with that dose's noise, drawn, or as both.
+    error), as one scan with that dose's noise, drawn, or as both. `strength`: from 0.5, faithful, to 4, smooth.
     """
 
     doses: tuple[float, ...] | None = None
     input_dose: float | None = None
     device: str = "auto"
     precision: str = "auto"
+    strength: float | None = None
     samples: int | None = None
     seed: int = 0
     tile: int | None = None
@@ -62,6 +64,7 @@ class RestoreOptions:
         _check_choice("guard", self.guard, GUARDS)
         _check_choice("doses_as", self.doses_as, DOSES_AS)
         _check_memory("gpu_memory_gb", self.gpu_memory_gb)
+        _check_strength("strength", self.strength)
         _check_whole("samples", self.samples, 1, 64)
         _check_whole("tile", self.tile, 16, 1024)
         if self.seed is None:
@@ -258,6 +261,12 @@ def _check_whole(name: str, value, low: int, high: int) -> None:
         return
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise InputError(f"{name} is {value!r}; a whole number from {low} to {high} is needed")
+
+
+def _check_strength(name: str, value) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is not None and not (number and STRENGTHS[0] <= value <= STRENGTHS[1]):
+        raise InputError(f"{name} is {value!r}; {STRENGTHS[0]:g} (faithful) to {STRENGTHS[1]:g} (smooth) are needed")
 
 
 def _check_memory(name: str, value) -> None:

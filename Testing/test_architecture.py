@@ -20,6 +20,7 @@ TORCH_2_2 = """
 torch torch.Generator torch.Tensor torch.UntypedStorage torch.UntypedStorage.from_file torch.__version__
 torch._foreach_lerp_ torch.addcmul torch.arange torch.as_tensor torch.empty torch.int8 torch.is_grad_enabled
 torch.einsum torch.equal torch.maximum torch.nn.functional.conv3d torch.sparse_csr_tensor torch.uint8
+torch.nn.functional.avg_pool3d
 torch.autocast torch.backends torch.backends.cudnn torch.backends.cudnn.benchmark torch.backends.cudnn.version
 torch.bfloat16 torch.cat torch.channels_last_3d torch.compile torch.contiguous_format torch.cos torch.cpu torch.cuda
 torch.cuda.CUDAGraph torch.cuda.OutOfMemoryError torch.cuda.device_count torch.cuda.empty_cache

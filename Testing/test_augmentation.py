@@ -8,19 +8,23 @@ import torch
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.restoration.intensity import Intensity
+from MAPDiffLib.restoration.noise import measure_noise
+from MAPDiffLib.scan.volume import read_volume, write_volume
 from Testing import tiny
 from training.baselines.config import RivalConfig
 from training.cases.augmentation import (
     COARSEST_ZOOM,
+    FILTERS_MM,
     FINEST_ZOOM,
-    WIDEST_FILTER_MM,
     Variety,
+    filter_sigmas,
     nested_shares,
     post_filter,
+    resampled,
 )
 from training.cases.cache import CachedCase
-from training.cases.case_file import ALL_DOSES, read_dose
-from training.cases.patches import PatchSource, _parts
+from training.cases.case_file import ALL_DOSES, NOISE_FREE_FILE, read_dose
+from training.cases.patches import PatchSource, _parts, _share
 from training.config import TrainConfig
 from training.simulate.scanner import blur
 
@@ -51,78 +55,115 @@ def test_the_post_filter_is_the_simulators(case):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_a_filtered_patch_is_the_filtered_scan_with_filtered_anchors(case):
+def test_a_filtered_patch_is_the_filtered_scan_with_its_filtered_target(case):
     source = PatchSource([case], 16, {0.05: 1.0}, seed=1, variety=Variety(filtered=1.0))
     plain = PatchSource([case], 16, {0.05: 1.0}, seed=1)
     draw = source._draw(np.random.default_rng([1, 0, 0]))
-    whole = CachedCase.open(case).doses.astype(np.float32)
+    cached = CachedCase.open(case)
     window = tuple(slice(a + 5, b - 5) for a, b in draw.window)  # away from the border, which the filter cannot know
     batch = source.batch(0, [0])
-    inner = (slice(5, -5),) * 3
-    for got, index in ((batch.scan[0, 0], ALL_DOSES.index(0.05)), (batch.ladder[0, -1], ALL_DOSES.index(1.0))):
+    inner, sigmas = (slice(5, -5),) * 3, filter_sigmas(FILTERS_MM[draw.filter], cached.spacing_mm)
+    images = np.tensordot(draw.parts, cached.doses.astype(np.float32), axes=1)
+    for got, image in zip((batch.scan[0, 0], batch.ladder[0, -1]), images, strict=True):
         flips = [axis - 1 for axis in draw.flips]
-        expected = Intensity(draw.scale).to_network(torch.from_numpy(blur(whole[index], draw.filter_sigmas)[window]))
+        expected = Intensity(draw.scale).to_network(torch.from_numpy(blur(image, sigmas)[window]))
         torch.testing.assert_close(got.flip(flips)[inner], expected, rtol=0, atol=2e-3)
+    assert draw.filter > 0
     several, rough = (each.batch(0, range(8)).scan.diff(dim=2).abs().median() for each in (source, plain))
     assert several < 0.8 * rough
 
 
+def test_a_patch_is_told_the_noise_that_the_whole_scan_has_behind_its_filter_on_its_voxels(case):
+    source = PatchSource([case], 16, {0.05: 1.0}, seed=1, variety=Variety(filtered=0.5, zoomed=0.5))
+    scan = read_dose(case, 0.05)
+    for item in range(12):
+        draw = source._draw(np.random.default_rng([1, 0, item]))
+        sigmas = filter_sigmas(FILTERS_MM[draw.filter], scan.spacing_mm)
+        filtered = post_filter(torch.from_numpy(scan.voxels)[None], sigmas)[0]
+        noise = measure_noise(filtered, read_dose(case, 1.0).body, scan.spacing_mm)
+        level, axial, plane = noise.in_voxels(scan.spacing_mm)
+        finer = 16 / (draw.window[0][1] - draw.window[0][0])
+        assert draw.noise == pytest.approx((level, axial * finer, plane * finer), rel=0.05)
+    told = source.batch(0, range(12)).noise
+    assert told.shape == (12, 3) and len(told[:, 0].unique()) > 2
+
+
+def test_the_target_is_the_noise_free_image_where_a_case_has_one(case, tmp_path):
+    with_one = tiny.tiny_case(tmp_path / "case")
+    truth = read_volume(with_one / "truth.nii.gz")
+    write_volume(truth, with_one / NOISE_FREE_FILE)
+    source = PatchSource([with_one], 16, {0.05: 1.0}, seed=1)
+    draw = source._draw(np.random.default_rng([1, 0, 0]))
+    assert draw.parts[1].tolist() == [0] * len(ALL_DOSES) + [1]
+    batch = source.batch(0, range(8))
+    values = batch.ladder[:, -1][batch.weight[:, 0] > 0.9]
+    assert len(values.round(decimals=2).unique()) <= 20 * 3  # two activities, each scaled by its scan's own mean
+    # Lower anchors hold the scan's own counts: nearer to it, the lower they are.
+    away = [(batch.ladder[:, k] - batch.scan[:, 0]).abs().mean() for k in range(4)]
+    assert away[0] < away[1] < away[2] < away[3]
+
+
+def test_many_patches_lie_around_lesions_whose_voxels_weigh_more(case):
+    source = PatchSource([case], 16, {0.05: 1.0}, seed=1)
+    (middle,) = np.unravel_index(source.cases[0].lesion_voxels, source.cases[0].body.shape)[0:1]
+    assert len(middle) == 1
+    batch = source.batch(0, range(40))
+    lesion = batch.weight > 2 * (1 + 4.0)  # no other voxel can weigh as much
+    assert 0.3 < (lesion.flatten(1).any(dim=1)).float().mean()
+
+
 def test_doses_between_two_input_doses_are_drawn_only_where_asked_and_never_above_the_highest(case):
     doses = {0.02: 0.5, 0.1: 0.5}
-    plain = PatchSource([case], 16, doses, seed=1).batch(0, range(64)).dose
-    between = PatchSource([case], 16, doses, seed=1, variety=Variety(between=0.5)).batch(0, range(64)).dose
-    assert set(plain.tolist()) == {np.float32(0.02), np.float32(0.1)}
+    plain = PatchSource([case], 16, doses, seed=1)
+    between = PatchSource([case], 16, doses, seed=1, variety=Variety(between=0.5))
+    plain, between = (
+        np.array([source._draw(np.random.default_rng([1, 0, item])).dose for item in range(64)])
+        for source in (plain, between)
+    )
+    assert set(plain.tolist()) == {0.02, 0.1}
     new = between[(between > 0.021) & (between < 0.099)]
-    assert 8 <= len(new) <= 24 and len(new.unique()) == len(new) and between.max() <= np.float32(0.1)
+    assert 8 <= len(new) <= 24 and len(set(new)) == len(new) and between.max() <= 0.1
     assert (new < 0.045).any() and (new > 0.045).any()  # on both sides of the cached 1/20 dose
 
 
-def variance_and_covariance(scan: np.ndarray, anchor: np.ndarray) -> tuple[float, float]:
-    """Of the scan, and of scan and anchor, given as parts of ALL_DOSES, whose covariances are 1 / the higher dose."""
+@pytest.mark.parametrize("dose", [0.02, 0.03, 0.05, 0.2, 0.6])
+def test_without_a_noise_free_image_the_target_s_noise_is_independent_of_the_scan_s(dose):
+    """Covariances of nested scans are 1 / the higher dose: the scan has its dose's variance, the target none of it."""
     doses = np.array(ALL_DOSES)
     covariances = 1 / np.maximum(doses[:, None], doses[None, :])
-    return scan @ covariances @ scan, scan @ covariances @ anchor
+    scan, target = _parts(dose, len(ALL_DOSES)).astype(float)
+    assert scan @ covariances @ scan == pytest.approx(1 / dose, rel=1e-5)
+    assert scan.sum() == pytest.approx(1) and target.sum() == pytest.approx(1)
+    if dose <= 0.5:  # of more than half of full dose's counts too little is left
+        assert scan @ covariances @ target == pytest.approx(0, abs=1e-4 / dose)
 
 
-@pytest.mark.parametrize("dose", [0.02, 0.03, 0.05, 0.2])
-@pytest.mark.parametrize("counts", [1.0, 0.7, 0.5])
-def test_a_weaker_scanner_has_the_noise_of_fewer_counts_at_every_dose(dose, counts):
-    scan, *anchors = _parts(dose, counts)
-    for row, anchor in zip(anchors, (0.1, 0.25, 0.5, 1.0), strict=True):
-        anchor = anchor if anchor > dose else 0.25
-        variance, covariance = variance_and_covariance(scan.astype(float), row.astype(float))
-        assert variance == pytest.approx(1 / (dose * counts), rel=1e-5)
-        if anchor * counts >= min(
-            d for d in ALL_DOSES if d > 0.999 * dose * counts
-        ):  # else both lie between the same two
-            assert covariance == pytest.approx(1 / (anchor * counts), rel=1e-5)
-        assert row.sum() == pytest.approx(1)
-
-
-def test_without_variety_a_patch_is_a_cached_dose_with_cached_anchors():
-    parts = _parts(0.05, 1.0)
-    assert [ALL_DOSES[row.argmax()] for row in parts] == [0.05, 0.1, 0.25, 0.5, 1.0]
-    assert np.array_equal(parts.sum(axis=1), parts.max(axis=1)) and (parts >= 0).all()
-    assert [ALL_DOSES[row.argmax()] for row in _parts(0.25, 1.0)] == [0.25, 0.5, 0.5, 0.5, 1.0]
+def test_anchors_hold_the_scan_s_own_share_of_their_counts():
+    assert [_share(0.05, anchor) for anchor in (0.1, 0.25, 0.5, 1.0)] == pytest.approx([0.5, 0.2, 0.1, 0.0])
+    assert [_share(0.3, anchor) for anchor in (0.1, 0.25, 0.5, 1.0)] == pytest.approx([0.6, 0.6, 0.6, 0.0])
 
 
 def test_what_is_drawn_keeps_within_its_bounds():
-    rng, variety = np.random.default_rng(0), Variety(zoomed=0.5, between=0.5, filtered=0.5, weaker=0.5)
-    counts = np.array([variety.counts(rng, 0.4) for _ in range(400)])
-    assert 150 < (counts < 1).sum() < 250 and 0.4 <= counts.min() < 0.45
-    assert variety.counts(rng, 1.0) == 1.0
+    rng, variety = np.random.default_rng(0), Variety(zoomed=0.5, between=0.5, filtered=0.5)
     zooms = np.array([variety.zoom(rng) for _ in range(400)])
     changed = zooms[zooms != 1.0]
     assert 150 < len(changed) < 250 and changed.min() >= COARSEST_ZOOM and changed.max() <= FINEST_ZOOM
     assert (changed < 1).sum() > 10
-    drawn = [variety.filter_sigmas(rng, (2.0, 2.0, 4.0)) for _ in range(400)]
-    sigmas = np.array([s for s in drawn if s])
-    assert 150 < len(sigmas) < 250
-    widths = sigmas * 2.3548 * (4.0, 2.0, 2.0)
-    assert 0.9 * WIDEST_FILTER_MM < widths.max() <= WIDEST_FILTER_MM and np.allclose(widths[:, 1], widths[:, 2])
+    numbers = np.array([variety.filter(rng) for _ in range(400)])
+    assert 150 < (numbers > 0).sum() < 250 and set(numbers) == set(range(len(FILTERS_MM)))
+    widths = np.array(filter_sigmas((4.0, 7.0), (2.0, 2.0, 4.0))) * 2.3548 * (4.0, 2.0, 2.0)
+    assert widths == pytest.approx([4.0, 7.0, 7.0])
+
+
+@pytest.mark.parametrize("length", [27, 40, 64])
+def test_noise_is_as_large_between_two_voxels_as_on_them(length):
+    """A told level holds for a zoomed patch too: linear interpolation would take a quarter of it."""
+    noise = post_filter(torch.randn((1, 40, 40, 40), generator=torch.Generator().manual_seed(0)), (0.9, 0.9, 0.9))[0]
+    finer = resampled(noise, (length,) * 3)
+    assert finer.shape == (length,) * 3 and finer.std().item() == pytest.approx(noise.std().item(), rel=0.08)
 
 
 @pytest.mark.parametrize("config", [TrainConfig, RivalConfig])
 def test_a_share_outside_its_bounds_is_refused_for_our_model_and_for_a_rival(config):
-    with pytest.raises(InputError, match="weaker is 1.5; 0 to 1 is needed"):
-        config(weaker=1.5)
+    with pytest.raises(InputError, match="filtered is 1.5; 0 to 1 is needed"):
+        config(filtered=1.5)

@@ -18,6 +18,7 @@ from training.loss import weighted_mean
 from training.schedule import AveragedWeights, rate
 
 pytest.importorskip("monai")
+NOISE = torch.tensor([[0.3, 1.5, 2.0]])  # level, axial and in-plane width in voxels
 UNET = RivalConfig("unet", width=4, patch=16, batch=2, iterations=4, warmup=1, checkpoint_every=2)
 
 
@@ -31,19 +32,20 @@ def test_every_rival_starts_as_the_identity_at_its_stride_and_has_a_comparable_s
     network = OnePass(RivalConfig(name, patch=64)).eval()
     scan = torch.randn(1, 1, 64, 32, 32)
     with torch.inference_mode():
-        assert torch.equal(network.restore(scan, torch.tensor([0.05])), scan)
+        assert torch.equal(network.restore(scan, NOISE), scan)
     assert 2e6 < parameters(network) < 4.5e6
 
 
-def test_a_rival_looks_at_the_scan_and_its_dose_alone():
+def test_a_rival_looks_at_the_scan_and_its_noise_alone():
     torch.manual_seed(0)
     network = OnePass(UNET).eval()
     torch.nn.init.normal_(network.body.final_conv.weight)
-    scan, dose, t = torch.randn(1, 1, 16, 16, 16), torch.tensor([0.05]), torch.tensor([0.5])
+    scan, noise = torch.randn(1, 1, 16, 16, 16), NOISE
+    t = torch.tensor([0.5])
     with torch.inference_mode():
-        seen = network(torch.randn_like(scan), scan, t, dose)
-        assert torch.equal(seen, network.restore(scan, dose))
-        assert not torch.allclose(seen, network.restore(scan, torch.tensor([0.1])))
+        seen = network(torch.randn_like(scan), scan, t, noise)
+        assert torch.equal(seen, network.restore(scan, noise))
+        assert not torch.allclose(seen, network.restore(scan, 2 * NOISE))
 
 
 @pytest.mark.parametrize("name", STRIDES)
@@ -54,7 +56,7 @@ def test_each_rival_trains_and_is_saved_whole(name, cases, tmp_path):
     network, facts = load_rival(folder)
     assert facts["voxels_seen"] == config.voxels_seen == 2 * patch**3 and facts["parameters"] == parameters(network)
     scan = torch.randn(1, 1, 64, 32, 32)
-    assert not torch.equal(network.restore(scan, torch.tensor([0.05])), scan), "nothing was learnt"
+    assert not torch.equal(network.restore(scan, NOISE), scan), "nothing was learnt"
 
 
 def test_training_lowers_the_error_on_the_very_data(cases, tmp_path):
@@ -63,7 +65,7 @@ def test_training_lowers_the_error_on_the_very_data(cases, tmp_path):
     batch = PatchSource(cases, 16, {0.05: 1.0}, seed=9).batch(0, range(4))
     full = batch.ladder[:, -1:]
     before = weighted_mean(batch.weight, (batch.scan - full).square()).mean()
-    after = weighted_mean(batch.weight, (network.restore(batch.scan, batch.dose) - full).square()).mean()
+    after = weighted_mean(batch.weight, (network.restore(batch.scan, batch.noise) - full).square()).mean()
     assert after < 0.8 * before
 
 

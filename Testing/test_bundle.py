@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 
 from MAPDiffLib.errors import BundleError
 from MAPDiffLib.model.bundle import WEIGHTS_LIMIT_BYTES, list_bundles, load_bundle, save_bundle
-from MAPDiffLib.model.manifest import FORMAT_VERSION, Fit, WideNoise, parse_manifest
+from MAPDiffLib.model.manifest import FORMAT_VERSION, Sampling, parse_manifest
 from MAPDiffLib.model.network import DenoisingUNet
 from MAPDiffLib.model.quantisation import pack, rounded
 from Testing import tiny
@@ -139,11 +139,6 @@ def test_a_path_that_is_no_bundle_folder_is_refused(tmp_path):
             load_bundle(tmp_path / path)
 
 
-def weigh(manifest, *timesteps):
-    """A fit whose path stops at these timesteps."""
-    manifest["sampling"]["fits"][0].update(ensemble_weights={str(t): 0.5 for t in timesteps})
-
-
 EDITS = {
     f"format_version is {FORMAT_VERSION + 1}.*update MAPDiff": lambda m: m.update(format_version=FORMAT_VERSION + 1),
     "format_version is 1.*export its run again": lambda m: m.update(format_version=1),
@@ -166,23 +161,16 @@ EDITS = {
     "anchors' doses are .* must rise": lambda m: m["anchors"][0].update(dose=0.3),
     "last anchor's dose is 0.9": lambda m: m["anchors"][3].update(dose=0.9),
     "anchors' tau are .* must fall": lambda m: m["anchors"][1].update(tau=700),
-    "tau .601. are not among": lambda m: m["anchors"][0].update(tau=601),
-    "sampling.timesteps are .* fall strictly": lambda m: m["sampling"].update(timesteps=[999, 600, 600, 400, 200, 50]),
-    "sampling.timesteps is 1000": lambda m: m["sampling"].update(timesteps=[1000]),
-    "sampling has unknown keys .'samples'": lambda m: m["sampling"].update(samples=4),
-    "fits.0. lacks .'samples'": lambda m: m["sampling"]["fits"][0].pop("samples"),
-    "fits.0..samples is 0": lambda m: m["sampling"]["fits"][0].update(samples=0),
-    "fits.0. weighs the timesteps .'50', '600'. .* the first and the last among them": lambda m: weigh(m, 600, 50),
-    "fits.0. weighs the timesteps .'600', '999'. .* the first and the last": lambda m: weigh(m, 999, 600),
-    "fits.0. weighs the timesteps .'50', '700', '999'. .* some of": lambda m: weigh(m, 999, 700, 50),
-    "sampling.fits is .]": lambda m: m["sampling"].update(fits=[]),
-    "fits.0. is 7": lambda m: m["sampling"].update(fits=[7]),
-    "fits.0. lacks .'input_dose'": lambda m: m["sampling"]["fits"][0].pop("input_dose"),
-    "input doses of sampling.fits are .0.05, 0.05.*rise": lambda m: m["sampling"]["fits"].append(
-        m["sampling"]["fits"][0]
-    ),
-    "ensemble_weights is .]": lambda m: m["sampling"]["fits"][0].update(ensemble_weights=[]),
-    "ensemble_weights.'50'. is None": lambda m: m["sampling"]["fits"][0].update(ensemble_weights={"50": None}),
+    "sampling has unknown keys .'timesteps'": lambda m: m["sampling"].update(timesteps=[999]),
+    "sampling lacks .'strength'": lambda m: m["sampling"].pop("strength"),
+    "sampling.samples is 0": lambda m: m["sampling"].update(samples=0),
+    "sampling.strength is 9": lambda m: m["sampling"].update(strength=9),
+    "uncertainty_levels is 7": lambda m: m["sampling"].update(uncertainty_levels=7),
+    "uncertainty_levels are .0.5, 0.1.*rise": lambda m: m["sampling"].update(uncertainty_levels=[0.5, 0.1]),
+    "uncertainty_scales are .1.0.; one for each of 2": lambda m: m["sampling"].update(uncertainty_scales=[1.0]),
+    "uncertainty_scales is -1": lambda m: m["sampling"].update(uncertainty_scales=[1.0, -1]),
+    "noise_levels is .0.1.; .lowest, highest": lambda m: m.update(noise_levels=[0.1]),
+    "noise_levels are .0.2, 0.1.*rise": lambda m: m.update(noise_levels=[0.2, 0.1]),
     "intensity.transform is 'exec'": lambda m: m["intensity"].update(transform="exec"),
     "intensity.body_mean is 0": lambda m: m["intensity"].update(body_mean=0),
     "input_doses is .]": lambda m: m.update(input_doses=[]),
@@ -190,12 +178,6 @@ EDITS = {
     "spacing_range_mm is .8, 2.": lambda m: m.update(spacing_range_mm=[8, 2]),
     "dose_estimate lacks .'noise'": lambda m: m["dose_estimate"].pop("noise"),
     "noise is .*one number for each": lambda m: m["dose_estimate"].update(noise=[0.1]),
-    "fits.0..uncertainty_scale is 1000": lambda m: m["sampling"]["fits"][0].update(uncertainty_scale=10**400),
-    "fits.0..uncertainty_scale is -1": lambda m: m["sampling"]["fits"][0].update(uncertainty_scale=-1),
-    "noise_voxels is .2.0.; .axial, in plane.": lambda m: m["sampling"]["fits"][0].update(noise_voxels=[2.0]),
-    "wide_noise lacks .'power'.": lambda m: m["sampling"]["fits"][0].update(wide_noise={"mm3": 400.0}),
-    "wide_noise.power is -1": lambda m: m["sampling"]["fits"][0].update(wide_noise={"mm3": 400.0, "power": -1}),
-    "noise_voxels is 0": lambda m: m["sampling"]["fits"][0].update(noise_voxels=[0, 2.0]),
     "scores is .]": lambda m: m.update(scores=[]),
 }
 
@@ -253,12 +235,8 @@ def test_no_value_anywhere_in_a_manifest_causes_anything_but_a_clear_refusal(pat
 
 def test_a_manifest_is_parsed_once_into_what_it_says_and_written_back_the_same():
     content = copy.deepcopy(WHOLE)
-    content["sampling"]["fits"][0] |= {
-        "ensemble_weights": {"999": 0.75, "50": 0.25}, "noise_voxels": [1.5, 2.0],
-        "wide_noise": {"mm3": 400.0, "power": 0.8},
-    }  # fmt: skip
     manifest = parse_manifest(content, "bundle.json")
-    assert manifest.fits == (Fit(0.05, 2, {999: 0.75, 50: 0.25}, 1.0, (1.5, 2.0), WideNoise(400.0, 0.8)),)
+    assert manifest.sampling == Sampling(2, 1.0, (0.1, 0.5), (1.0, 1.0))
     assert (manifest.network, manifest.anchors[1].tau) == (tiny.CONFIG, 400)
     assert manifest.dose_calibration.scatter == 0.1
     assert parse_manifest(json.loads(json.dumps(manifest.to_dict())), "bundle.json") == manifest

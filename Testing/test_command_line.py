@@ -78,6 +78,7 @@ def test_the_same_seed_gives_the_same_voxels_and_overwrite_replaces_the_old_resu
         (["--device", "gpu"], "device is 'gpu'"),
         (["--device", "cuda:99"], "cuda:99"),
         (["--samples", "-1"], "samples is -1"),
+        (["--strength", "9"], "strength is 9"),
         (["--seed", "-1"], "seed is -1"),
         (["--tile", "1"], "tile is 1"),
         (["--bundle", "nobody"], "no bundle is called 'nobody'"),

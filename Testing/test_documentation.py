@@ -160,7 +160,7 @@ def test_a_fresh_table_makes_a_page_and_a_figure(tmp_path):
     }
     kept = reduced({"version": 4, "facts": {}, "means": {"external": doses}, "against_best": []})
     page = results_page(kept)
-    assert "| **MAP-Diff**, 8 evaluations | 0.1000 / 40.00 | 0.0800 / 40.00 |" in page and "against_best" not in kept
+    assert "| **MAP-Diff**, 6 evaluations | 0.1000 / 40.00 | 0.0800 / 40.00 |" in page and "against_best" not in kept
     assert "33 % less error than the best Gaussian" in short_table(kept)
     draw_results(kept, tmp_path / "doses.png")
     draw_worth(kept, tmp_path / "worth.png")

@@ -1,4 +1,4 @@
-"""From a training run to a bundle: its path, what validation cases decide about it, and a scan through the result."""
+"""From a training run to a bundle: what validation cases decide about it, and a scan through the result."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from Testing.tiny import tiny_case
 from training.__main__ import main
 from training.cases.case_file import dose_file, read_dose
 from training.config import TrainConfig
-from training.export.bundle import export_bundle
-from training.export.paths import EVALUATIONS, fit_paths
-from training.export.posthoc_fit import Measured
+from training.export.bundle import SAMPLES, export_bundle
+from training.export.fit import STRENGTHS, Scattered, fit_strength, fit_uncertainty
 from training.train import load_run, train
 
 ANCHORED = TrainConfig(
@@ -42,77 +41,50 @@ def made(tmp_path_factory):
     return cases, calibration, folder
 
 
-def test_a_one_pass_regression_becomes_a_bundle_that_restores_every_dose(made, tmp_path):
+def test_a_run_becomes_a_bundle_that_restores_every_dose(made, tmp_path):
     cases, calibration, folder = made
     run = train(ONE_PASS, cases, folder / "one-pass").parent
     bundle = load_bundle(export_bundle(run, calibration, cases, cases, tmp_path / "one-pass", "one pass"))
     for kept, trained in zip(bundle.network.parameters(), load_run(run)[0].parameters(), strict=True):
         torch.testing.assert_close(kept, rounded(trained) if trained.ndim > 1 else trained, rtol=2**-10, atol=1e-6)
-    assert bundle.manifest.timesteps == (999,)
-    (fit,) = bundle.manifest.fits
-    assert (fit.samples, fit.ensemble_weights) == (EVALUATIONS, {999: 1.0})
-    assert [anchor.dose for anchor in bundle.manifest.anchors] == [1.0]
-    scan = read_dose(cases[0], 0.05)
-    doses = [each.dose for each in restore(scan, bundle, RestoreOptions(input_dose=0.05, doses=(0.25, 1.0)))]
-    assert doses == [0.25, 1.0]
+    sampling = bundle.manifest.sampling
+    assert sampling.samples == SAMPLES and sampling.strength in STRENGTHS
+    assert all(scale > 0 for scale in sampling.uncertainty_scales)
+    low, high = bundle.manifest.noise_levels
+    assert 0 < low < high
+    steps = restore(read_dose(cases[0], 0.05), bundle, RestoreOptions(input_dose=0.05))
+    assert [each.dose for each in steps] == [0.1, 0.25, 0.5, 1.0]
 
 
 def test_a_case_without_a_dose_is_named_before_anything_is_fitted(made, tmp_path, monkeypatch):
     cases, calibration, folder = made
     run = train(replace(ANCHORED, iterations=1), cases, folder / "lacking").parent
     lacking = tiny_case(tmp_path / "lacking", 9)
-    for dose in (0.1, 0.5):
+    for dose in (0.05, 0.25):
         (lacking / dose_file(dose)).unlink()
-    monkeypatch.setattr("training.export.paths.measure", lambda *_: pytest.fail("fitted"))
-    for validation, unlike in (([*cases, lacking], []), (cases, [lacking])):
-        with pytest.raises(InputError, match=r"lacking: no dose-0.100.nii.gz, dose-0.500.nii.gz"):
-            export_bundle(run, calibration, validation, cases, tmp_path / "made", "made", unlike=unlike)
+    monkeypatch.setattr("training.export.bundle.fit_sampling", lambda *_: pytest.fail("fitted"))
+    with pytest.raises(InputError, match=r"lacking: no dose-0.050.nii.gz, dose-0.250.nii.gz"):
+        export_bundle(run, calibration, [*cases, lacking], cases, tmp_path / "made", "made")
     assert not (tmp_path / "made").exists()
 
 
-@pytest.fixture
-def measured(made, monkeypatch):
-    """Known estimates, not the network's: off by 0.1 at the first timestep, by 0.01 at the last. What was asked."""
-    cases, asked = made[0], []
-
-    def measure(network, diffusion, case, dose, timesteps, samples):
-        asked.append((case, dose, tuple(timesteps), samples))
-        rng = np.random.default_rng(cases.index(case))
-        full = 1 + rng.random(4000, np.float32)
-        estimates = np.stack([full + noise * rng.standard_normal(4000) for noise in (0.1, 0.01)])
-        return Measured(estimates, full, np.ones(4000))
-
-    monkeypatch.setattr("training.export.paths.measure", measure)
-    return asked
+def test_the_strength_is_the_lowest_of_those_that_are_about_as_good_as_the_best(made, monkeypatch):
+    errors = {0.7: 0.30, 0.85: 0.21, 1.0: 0.2005, 1.2: 0.2, 1.5: 0.2002, 2.0: 0.25}
+    monkeypatch.setattr("training.export.fit._full_dose_error", lambda bundle, case, options: errors[options.strength])
+    assert fit_strength(None, made[0]) == 1.0
 
 
-def test_validation_decides_weights_and_scale_of_each_input_dose_and_they_are_what_restores(made, tmp_path, measured):
-    cases, calibration, folder = made
-    run = train(replace(ANCHORED, input_doses={0.05: 0.5, 0.1: 0.5}), cases, folder / "anchored").parent
-    bundle = load_bundle(export_bundle(run, calibration, cases, cases, tmp_path / "anchored", "anchored"))
-    assert measured == [(case, dose, (999, 19), EVALUATIONS - 1) for dose in (0.05, 0.1) for case in cases]
-    assert bundle.manifest.timesteps == (999, 131, 72, 38, 19)
-    for fit, dose in zip(bundle.manifest.fits, (0.05, 0.1), strict=True):
-        assert (fit.input_dose, fit.samples, list(fit.ensemble_weights)) == (dose, EVALUATIONS - 1, [999, 19])
-        assert fit.ensemble_weights[19] > 0.9 and sum(fit.ensemble_weights.values()) == pytest.approx(1, abs=1e-3)
-        assert fit.uncertainty_scale < 0.1  # spreads of 1, errors of 0.01
-        # The cases' noise is white: differences at one lag and at two are alike.
-        assert len(fit.noise_voxels) == 2 and 0.5 < max(fit.noise_voxels) < 1.0
-        assert 0.1 < fit.wide_noise.mm3 / 4.0**3 < 1.0 and fit.wide_noise.power == 0.0
-    restoration = restore(read_dose(cases[0], 0.05), bundle, RestoreOptions(input_dose=0.05))
-    assert [each.dose for each in restoration] == [0.1, 0.25, 0.5, 1.0]
-    assert restoration.report["sampling"]["timesteps"] == [999, 19]
-
-
-def test_other_scanners_move_the_scale_and_nothing_of_the_bundles_own_fits_has_a_part_in_it(made, tmp_path, measured):
-    cases, calibration, folder = made
-    run = train(ANCHORED, cases, folder / "unlike").parent
-    bundle = load_bundle(export_bundle(run, calibration, cases, cases, tmp_path / "alike", "alike"))
-    unlike = load_bundle(export_bundle(run, calibration, cases, cases, tmp_path / "unlike", "unlike", unlike=cases[:1]))
-    (alike,), (fit,) = bundle.manifest.fits, unlike.manifest.fits
-    assert fit.ensemble_weights == alike.ensemble_weights and fit.uncertainty_scale > alike.uncertainty_scale
-    assert unlike.manifest.training_data["unlike_cases"] == 1
-    assert fit_paths(bundle, cases, cases[:1]) == (fit,)
+def test_the_uncertainty_holds_as_many_voxels_as_it_says_at_each_level_of_noise():
+    """Errors that are normal with three deviations of the samples in quiet scans and six in noisy ones."""
+    rng = np.random.default_rng(0)
+    scans = [
+        Scattered(level * rng.uniform(0.95, 1.05), np.abs(rng.normal(0, wide, 20_000)))
+        for level, wide in ((0.05, 3.0), (0.1, 3.0), (0.3, 6.0), (0.5, 6.0))
+        for _ in range(2)
+    ]
+    levels, scales = fit_uncertainty(scans)
+    assert levels == pytest.approx([0.05, 0.1, 0.3, 0.5], rel=0.06)
+    assert scales == pytest.approx([3, 3, 6, 6], rel=0.03)
 
 
 def test_a_bundle_fitted_again_keeps_its_weights_to_the_byte_and_what_it_was_trained_on(made, tmp_path, capsys):
@@ -122,8 +94,7 @@ def test_a_bundle_fitted_again_keeps_its_weights_to_the_byte_and_what_it_was_tra
     (first / "MODEL_CARD.md").write_text("a card\n")
     manifest = json.loads((first / "bundle.json").read_text())
     (first / "bundle.json").write_text(json.dumps(manifest | {"scores": {"of": "the path before"}}))
-    arguments = ["--validation", str(cases[0].parent), "--other-scanners", str(cases[1])]
-    arguments += ["--output", str(tmp_path / "second")]
+    arguments = ["--validation", str(cases[0].parent), "--output", str(tmp_path / "second")]
     assert main(["refit", "--bundle", str(first), *arguments]) == 0
     second = tmp_path / "second"
     assert capsys.readouterr().out.strip() == str(second)
@@ -132,8 +103,8 @@ def test_a_bundle_fitted_again_keeps_its_weights_to_the_byte_and_what_it_was_tra
     before, after = (load_bundle(each).manifest.to_dict() for each in (first, second))
     assert (before.pop("name"), after.pop("name")) == ("first", "second")
     assert before.pop("scores") and not after.pop("scores")
-    for what, counts in {"validation_cases": (1, len(cases)), "unlike_cases": (0, 1)}.items():
-        assert (before["training_data"].pop(what), after["training_data"].pop(what)) == counts
+    counts = tuple(each["training_data"].pop("validation_cases") for each in (before, after))
+    assert counts == (1, len(cases))
     assert before.pop("sampling") != after.pop("sampling")
     assert before == after
     assert main(["refit", "--bundle", str(first), *arguments]) == 2  # the folder is taken now
@@ -143,6 +114,6 @@ def test_a_bundle_fitted_again_keeps_its_weights_to_the_byte_and_what_it_was_tra
 def test_a_folder_that_is_taken_is_named_before_anything_is_fitted(made, tmp_path, monkeypatch):
     cases, calibration, folder = made
     run = train(replace(ANCHORED, iterations=1), cases, folder / "taken").parent
-    monkeypatch.setattr("training.export.paths.measure", lambda *_: pytest.fail("fitted"))
+    monkeypatch.setattr("training.export.bundle.fit_sampling", lambda *_: pytest.fail("fitted"))
     with pytest.raises(InputError, match="exists"):
         export_bundle(run, calibration, cases, cases, tmp_path, "taken")

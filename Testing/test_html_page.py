@@ -90,7 +90,7 @@ def fake_results(folder, shape, voxels):
         },
         "doses": {f"{dose:g}": figures for dose in doses},
         "bundle": {"name": "none", "sha256": "0" * 64},
-        "sampling": {"timesteps": [999, 50], "samples": 2, "evaluations": 3, "seed": 0},
+        "sampling": {"samples": 2, "strength": 1.0, "seed": 0},
         "seconds": {"prepare": 1.0}, "warnings": ["40 slices are announced."],
         "device": "cpu", "precision": "float32", "mapdiff": "0", "torch": "0",
     }  # fmt: skip

@@ -29,7 +29,7 @@ from MAPDiffLib.job import (
 
 def test_a_written_job_reads_back_as_itself(tmp_path):
     where = {"input": str(tmp_path / "scän 1.nrrd"), "output": str(tmp_path)}
-    job = Job(**where, doses=(1.0, 0.1), input_dose=0.05, samples=8, format="mha")
+    job = Job(**where, doses=(1.0, 0.1), input_dose=0.05, samples=8, strength=1.5, format="mha")
     assert read_job(write_job(job, tmp_path / "job.json")) == job
 
 
@@ -64,6 +64,8 @@ def test_doses_are_put_in_ascending_order():
         ("device", "cuda:x"),
         ("device", None),
         ("precision", "float64"),
+        ("strength", 0),
+        ("strength", "strong"),
         ("samples", True),
         ("samples", 0),
         ("samples", 2.5),

@@ -6,6 +6,7 @@ import torch
 from MAPDiffLib.model.bundle import load_bundle
 from MAPDiffLib.model.network import DenoisingUNet, NetworkConfig, depth_to_space, space_to_depth
 
+NOISE = torch.tensor([[0.3, 1.5, 2.0]])  # level, axial and in-plane width in voxels
 SMALL = NetworkConfig(widths=(4, 8), embedding=16)
 
 
@@ -38,18 +39,20 @@ def test_space_to_depth_keeps_a_block_together():
 def test_an_untrained_network_returns_the_scan():
     x_t, scan = inputs(8, 16, 8)
     network = DenoisingUNet(SMALL)
-    assert torch.allclose(network(x_t, scan, torch.tensor([0.5]), torch.tensor([0.05])), scan)
+    assert torch.allclose(network(x_t, scan, torch.tensor([0.5]), NOISE), scan)
 
 
-@pytest.mark.parametrize("change", ["state", "scan", "t", "dose"])
+@pytest.mark.parametrize("change", ["state", "scan", "t", "level", "axial", "in plane"])
 def test_the_result_depends_on_everything_it_is_given(change):
     network = shaken()
     x_t, scan = inputs(8, 8, 8)
-    t, dose = torch.tensor([0.2]), torch.tensor([0.05])
-    before = network(x_t, scan, t, dose)
-    given = {"state": x_t + 0.1, "scan": scan + 0.1, "t": torch.tensor([0.3]), "dose": torch.tensor([0.1])}
-    now = {"state": x_t, "scan": scan, "t": t, "dose": dose} | {change: given[change]}
-    assert not torch.allclose(before, network(*now.values()), atol=1e-4)
+    t = torch.tensor([0.2])
+    before = network(x_t, scan, t, NOISE)
+    given = {"state": x_t + 0.1, "scan": scan + 0.1, "t": torch.tensor([0.3])}
+    now = {"state": x_t, "scan": scan, "t": t, "noise": NOISE.clone()} | {k: v for k, v in given.items() if k == change}
+    if change not in given:
+        now["noise"][0, ["level", "axial", "in plane"].index(change)] *= 2
+    assert not torch.allclose(before, network(*now.values()), atol=1e-5)
 
 
 def test_far_voxels_do_not_touch_each_other():
@@ -58,9 +61,9 @@ def test_far_voxels_do_not_touch_each_other():
     x_t, scan = inputs(80, 8, 8)
     other = scan.clone()
     other[:, :, 64:] += 5.0
-    t, dose = torch.tensor([0.2]), torch.tensor([0.05])
+    t = torch.tensor([0.2])
     with torch.no_grad():
-        difference = (network(x_t, scan, t, dose) - network(x_t, other, t, dose)).abs()
+        difference = (network(x_t, scan, t, NOISE) - network(x_t, other, t, NOISE)).abs()
     assert difference[:, :, :24].max() < 1e-6
     assert difference[:, :, 64:].max() > 0.1
 
@@ -88,13 +91,13 @@ def test_what_lies_beyond_the_reach_changes_nothing_and_what_lies_within_does(wi
         parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.3
     length, core = 2 * config.reach + config.stride, slice(config.reach, config.reach + config.stride)
     scan = torch.randn(1, 1, length + 2 * config.stride, config.stride, config.stride, dtype=torch.float64)
-    t = dose = torch.full((1,), 0.5, dtype=torch.float64)
+    t = torch.full((1,), 0.5, dtype=torch.float64)
 
     def of_a_part(start: int) -> torch.Tensor:
         """The same core, seen with its halo from `start` on."""
         part = scan[:, :, start : 2 * config.stride + length]
         with torch.inference_mode():
-            output = network(part, part, t, dose)
+            output = network(part, part, t, NOISE)
         first = config.stride + core.start - start
         return output[:, :, first : first + config.stride]
 

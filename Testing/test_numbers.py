@@ -53,8 +53,8 @@ def test_float32_is_float64_to_a_hundred_thousandth(bundle):
     shape = (32, 32, 32)
     x, y = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     body = torch.ones(shape, dtype=torch.bool)
-    exact = TiledNetwork(bundle.network, body, Compute(CPU, torch.float64))(x, y, 0.5, 0.05)
-    single = TiledNetwork(bundle.network, body, Compute(CPU, torch.float32))(x.float(), y.float(), 0.5, 0.05)
+    exact = TiledNetwork(bundle.network, body, Compute(CPU, torch.float64))(x, y, 0.5, (0.3, 1.5, 2.0))
+    single = TiledNetwork(bundle.network, body, Compute(CPU, torch.float32))(x.float(), y.float(), 0.5, (0.3, 1.5, 2.0))
     assert exact.dtype == torch.float64
     assert (single - exact).abs().max() < 1e-5 * exact.abs().max()
 

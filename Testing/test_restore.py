@@ -1,6 +1,6 @@
 """Restoring a small volume with a small, untrained but shaken network: the promises that hold for any weights."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -11,12 +11,12 @@ from MAPDiffLib.errors import Cancelled, InputError
 from MAPDiffLib.job import RestoreOptions
 from MAPDiffLib.model.bundle import Bundle
 from MAPDiffLib.model.diffusion import Diffusion
-from MAPDiffLib.model.manifest import Anchor, DoseCalibration, Fit, Manifest, WideNoise
+from MAPDiffLib.model.manifest import Anchor, DoseCalibration, Manifest, Sampling
 from MAPDiffLib.model.network import DenoisingUNet, NetworkConfig
-from MAPDiffLib.restoration.doses import mix
+from MAPDiffLib.restoration.doses import at_dose, mix
 from MAPDiffLib.restoration.facts import measure
-from MAPDiffLib.restoration.noise import noise_volume_mm3, noise_widths
-from MAPDiffLib.restoration.plan import make_plan
+from MAPDiffLib.restoration.noise import UNKNOWN_NOISE, measure_noise
+from MAPDiffLib.restoration.plan import make_plan, uncertainty_scale
 from MAPDiffLib.restoration.restore import restore
 from MAPDiffLib.scan.volume import Volume, body_mask
 
@@ -28,9 +28,9 @@ MANIFEST = Manifest(
     network=NetworkConfig(widths=(8, 16), embedding=16),
     diffusion=Diffusion(),
     anchors=tuple(Anchor(d, t) for d, t in ((0.1, 150), (0.25, 90), (0.5, 50), (1.0, 0))),
-    timesteps=(999, 150, 90, 50, 25),
-    fits=(Fit(0.05, 2, {}, 2.0),),
+    sampling=Sampling(2, 1.0, (0.05, 0.5), (2.0, 2.0)),
     input_doses=(0.02, 0.05),
+    noise_levels=(0.03, 0.6),
     spacing_range_mm=(3.0, 5.0),
     body_mean_suv=0.85,
     dose_calibration=DoseCalibration((0.01, 0.05, 0.25, 1.0), (0.4, 0.2, 0.1, 0.05), 0.2),
@@ -38,7 +38,6 @@ MANIFEST = Manifest(
     scores={},
 )
 GIVEN = RestoreOptions(input_dose=0.05, seed=3)
-NARROW = {"noise_voxels": (0.5, 0.5), "wide_noise": WideNoise(100.0, 0.5)}
 
 
 def saying(bundle: Bundle, **changes) -> Bundle:
@@ -46,21 +45,19 @@ def saying(bundle: Bundle, **changes) -> Bundle:
     return replace(bundle, manifest=replace(bundle.manifest, **changes))
 
 
-def fitted(bundle: Bundle, **changes) -> Bundle:
-    """The bundle with another fit for 1/20 dose."""
-    return saying(bundle, fits=(replace(bundle.manifest.fits[0], **changes),))
+def sampled(bundle: Bundle, **changes) -> Bundle:
+    """The bundle with another sampling."""
+    return saying(bundle, sampling=replace(bundle.manifest.sampling, **changes))
 
 
-@pytest.fixture(scope="module", params=[{}, NARROW], ids=["own grid", "coarser grid"])
-def bundle(tmp_path_factory, request):
-    """Twice: a bundle that leaves a scan its grid, and one that has only seen narrower noise."""
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
     torch.manual_seed(0)
     network = DenoisingUNet(MANIFEST.network)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
-    shaken = Bundle(tmp_path_factory.mktemp("bundle"), network.eval(), MANIFEST)
-    return fitted(shaken, **request.param)
+    return Bundle(tmp_path_factory.mktemp("bundle"), network.eval(), MANIFEST)
 
 
 @pytest.fixture(scope="module")
@@ -96,35 +93,6 @@ def test_geometry_and_units_are_the_inputs(result, volume):
         for name in ("spacing_mm", "origin_mm", "direction", "units"):
             assert getattr(restored, name) == getattr(volume, name)
         assert restored.voxels.dtype == np.float32 and restored.voxels.shape == volume.voxels.shape
-
-
-def test_the_report_says_on_which_voxels_the_network_worked(result, volume, bundle):
-    coarser = bundle.manifest.fits[0].noise_voxels is not None
-    worked = result[1].report["working_spacing_mm"]
-    assert worked == (pytest.approx([5.0, 5.0, 4.5], abs=0.1) if coarser else list(volume.spacing_mm))
-
-
-def test_the_report_says_what_dose_the_network_was_told(result, volume, bundle):
-    """The volume of the noise, in units of training's, to the power that the bundle says; never below training's."""
-    wide = bundle.manifest.fits[0].wide_noise is not None
-    excess = noise_volume_mm3(noise_widths(volume.voxels, volume.body, volume.spacing_mm)) / 100
-    expected = max(min(MANIFEST.input_doses), 0.05 / excess**0.5) if wide else 0.05
-    assert excess > 1.5
-    assert result[1].report["conditioning_dose"] == pytest.approx(expected)
-    assert result[1].report["input"]["dose_used"] == 0.05  # the doses between stay mixes from the scan's own
-
-
-def test_a_user_hears_of_noise_wider_than_any_in_training(volume, bundle):
-    heard = []
-    next(restore(volume, bundle, GIVEN, report=heard.append))
-    said = [event["message"] for event in heard if event["type"] == "warning" and "wider than any" in event["message"]]
-    assert len(said) == (bundle.manifest.fits[0].wide_noise is not None)
-
-
-def test_wide_noise_alone_changes_the_restoration(result, volume, bundle):
-    without = fitted(bundle, wide_noise=WideNoise(1e5, 0.5))
-    same = np.array_equal(run(volume, without)[0][-1].volume.voxels, result[0][-1].volume.voxels)
-    assert same == (bundle.manifest.fits[0].wide_noise is None)
 
 
 def test_outside_the_body_the_input_is_untouched(result, volume):
@@ -168,18 +136,9 @@ def test_the_result_does_not_depend_on_the_tile(result, volume, bundle, tile):
 def test_the_uncertainty_is_the_scaled_spread_of_the_samples(volume, bundle, result):
     single, ending = run(volume, bundle, replace(GIVEN, samples=1))
     assert ending.uncertainty is None and len(single) == 4
-    _, twice = run(volume, fitted(bundle, uncertainty_scale=4.0))
+    _, twice = run(volume, sampled(bundle, uncertainty_scales=(4.0, 4.0)))
     assert twice.uncertainty.voxels == pytest.approx(2 * result[1].uncertainty.voxels, rel=1e-5)
     assert result[1].uncertainty.voxels.max() > 0
-
-
-def test_every_dose_knows_all_evaluations(result, volume, bundle):
-    """A dose is the same whatever else is asked for, and the closed-form mix of the scan and the final full dose."""
-    doses = {dose.dose: dose.volume.voxels for dose in result[0]}
-    alone, _ = run(volume, bundle, replace(GIVEN, doses=(0.25,)))
-    assert len(alone) == 1 and np.array_equal(alone[0].volume.voxels, doses[0.25])
-    for dose in (0.1, 0.25, 0.5):
-        assert doses[dose] == pytest.approx(mix(volume.voxels, doses[1.0], 0.05, dose), rel=1e-4, abs=1e-4)
 
 
 def test_what_a_restoration_ends_with_is_asked_for_after_its_last_dose(volume, bundle):
@@ -218,25 +177,11 @@ def test_cancel_stops_between_two_evaluations(volume, bundle):
     assert len(seen) == 3
 
 
-def test_only_doses_above_the_inputs_own_are_made_and_their_anchors_skipped(volume, bundle):
-    doses, ending = run(volume, bundle, replace(GIVEN, input_dose=0.25))
-    assert [dose.dose for dose in doses] == [0.5, 1.0]
-    assert ending.report["sampling"]["timesteps"] == [999, 50, 25]
-
-
-def test_a_dose_between_two_anchors_is_their_mix(result, volume, bundle):
-    doses, _ = run(volume, bundle, replace(GIVEN, doses=(0.1, 0.15, 0.25)))
-    by_dose = {dose.dose: dose.volume.voxels for dose in doses}
-    body = body_mask(volume.voxels, volume.spacing_mm)
-    expected = mix(by_dose[0.1], by_dose[0.25], 0.1, 0.15, 0.25)
-    assert by_dose[0.15][body] == pytest.approx(expected[body], rel=1e-4, abs=1e-5)
-    assert by_dose[0.25] == pytest.approx(result[0][1].volume.voxels, rel=1e-5, abs=1e-6)
-
-
 def test_the_report_names_everything_that_made_the_result(result, volume):
     report = result[1].report
     assert report["bundle"] == {"name": "shaken", "sha256": "0" * 64}
-    assert report["sampling"] == {"timesteps": [999, 150, 90, 50, 25], "samples": 2, "evaluations": 6, "seed": 3}
+    assert report["sampling"] == {"samples": 2, "strength": 1.0, "seed": 3}
+    assert report["noise"] == asdict(measure_noise(volume.voxels, volume.body, volume.spacing_mm))
     assert report["input"]["dose_used"] == 0.05 and report["input"]["units"] == "BQML"
     assert 0 < report["input"]["dose_estimated"]["low"] < report["input"]["dose_estimated"]["high"] <= 1
     assert set(report["doses"]) == {"0.1", "0.25", "0.5", "1"}
@@ -258,8 +203,6 @@ def test_a_dose_that_nobody_says_is_an_assumption_told_as_one_whatever_the_noise
     assert facts["dose_assumed"] is told["dose_assumed"] is doses[0].dose_assumed is True
     assert facts["dose_hint"] == told["dose_hint"] and facts["dose_hint"].startswith("the noise looks like ")
     assert "an assumption" in told["message"] and "--input-dose" in told["message"]
-    outside = [event for event in heard if event["type"] == "warning" and "The noise looks like" in event["message"]]
-    assert len(outside) == (looks_like in (0.003, 0.3, 0.99))  # trained on 1/50 to 1/20
 
 
 def test_a_scan_whose_noise_cannot_be_measured_is_restored_as_an_assumed_dose(volume, bundle):
@@ -304,47 +247,53 @@ def test_options_that_this_scan_or_machine_cannot_serve_are_refused_before_any_n
 def test_a_scan_outside_what_the_model_was_trained_for_is_restored_with_a_caution(volume, bundle):
     events = []
     far = replace(volume, spacing_mm=(2.0, 2.0, 2.0), warnings=("The reader found it odd.",))
-    _, restoration = run(far, bundle, replace(GIVEN, input_dose=0.2, samples=1), report=events.append)
+    _, restoration = run(far, bundle, replace(GIVEN, samples=1), report=events.append)
     warnings = [event["message"] for event in events if event["type"] == "warning"]
     assert warnings[0] == "The reader found it odd." and restoration.report["warnings"] == warnings
     assert any("2.00 x 2.00 x 2.00 mm" in text for text in warnings)
-    assert any("taken for 1/5" in text for text in warnings)
 
 
-def planned(volume, bundle, *fits: Fit, **options):
-    """(stops, their weights, samples, uncertainty scale) with these fits."""
-    plan = make_plan(measure(volume), replace(bundle.manifest, fits=fits), replace(GIVEN, **options))
-    return plan.timesteps, pytest.approx(plan.ensemble_weights), plan.samples, plan.uncertainty_scale
+def test_the_estimate_does_not_depend_on_the_dose_that_the_scan_is_taken_for(result, volume, bundle):
+    """A tenth: what the label changes is how much of the result the scan itself is, and nothing else, to the bit."""
+    inside, scan = volume.body, volume.voxels
+
+    def full(own_dose):
+        doses, _ = run(volume, bundle, replace(GIVEN, input_dose=own_dose, doses=(1.0,)))
+        return doses[0].volume.voxels
+
+    estimate = (full(0.05).astype(float) - 0.05 * scan) / 0.95
+    for own_dose in (0.02, 0.2, 0.5):
+        expected = own_dose * scan + (1 - own_dose) * estimate
+        assert full(own_dose)[inside] == pytest.approx(expected[inside], rel=1e-4, abs=1e-4)
 
 
-def test_the_fit_of_the_nearest_input_dose_decides_stops_weights_samples_and_scale(volume, bundle):
-    first = Fit(0.02, 6, {999: 0.2, 150: 0.2, 25: 0.6}, 0.02)
-    second, third = Fit(0.05, 4, {999: 0.5, 90: 0.25, 25: 0.25}, 0.05), Fit(0.1, 3, {999: 0.5, 25: 0.5}, 0.1)
-    for doses, expected in (
-        ((0.01, 0.03), ((999, 150, 25), (0.2, 0.2, 0.6), 6, 0.02)),
-        ((0.04,), ((999, 90, 25), (0.5, 0.25, 0.25), 4, 0.05)),
-        ((0.08, 0.1, 0.3), ((999, 25), (0.5, 0.5), 3, 0.1)),
-    ):
-        for dose in doses:
-            assert planned(volume, bundle, first, second, third, input_dose=dose) == expected
-    assert planned(volume, bundle, second, samples=2)[2] == 2  # given samples win
+def test_every_dose_is_the_scan_s_own_counts_and_the_rest_of_the_estimate(result, volume, bundle):
+    """A dose is the same whatever else is asked for; each is linear in 1 / dose between scan and estimate."""
+    doses = {dose.dose: dose.volume.voxels for dose in result[0]}
+    alone, _ = run(volume, bundle, replace(GIVEN, doses=(0.25,)))
+    assert len(alone) == 1 and np.array_equal(alone[0].volume.voxels, doses[0.25])
+    estimate = (doses[1.0] - 0.05 * volume.voxels) / 0.95
+    for dose in (0.1, 0.25, 0.5):
+        expected = at_dose(volume.voxels, estimate, 0.05, dose)
+        assert doses[dose] == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    between, _ = run(volume, bundle, replace(GIVEN, doses=(0.15,)))
+    assert between[0].volume.voxels == pytest.approx(mix(doses[0.1], doses[0.25], 0.1, 0.15, 0.25), rel=1e-4, abs=1e-4)
 
 
-def test_without_fitted_weights_a_path_stops_everywhere_and_the_last_three_count(volume, bundle):
-    thirds = (0, 0, 1 / 3, 1 / 3, 1 / 3)
-    assert planned(volume, bundle, Fit(0.05, 1, {}, 1.0))[:2] == ((999, 150, 90, 50, 25), thirds)
+def test_only_doses_above_the_inputs_own_are_made(volume, bundle):
+    doses, _ = run(volume, bundle, replace(GIVEN, input_dose=0.25))
+    assert [dose.dose for dose in doses] == [0.5, 1.0]
 
 
-def test_an_anchor_at_or_below_the_inputs_own_dose_is_no_stop_even_if_the_fit_names_it(volume, bundle):
-    known = Fit(0.05, 1, {999: 0.4, 150: 0.2, 90: 0.2, 25: 0.2}, 1.0)
-    assert planned(volume, bundle, known, input_dose=0.05)[0] == (999, 150, 90, 25)
-    assert planned(volume, bundle, known, input_dose=0.095)[:2] == ((999, 90, 25), (0.5, 0.25, 0.25))
-
-
-def test_a_dose_that_the_path_does_not_stop_for_is_made_all_the_same(bundle, volume):
-    doses, ending = run(volume, saying(bundle, fits=(Fit(0.05, 2, {999: 0.0, 25: 1.0}, 1.0),)))
-    assert ending.report["sampling"] == {"timesteps": [999, 25], "samples": 2, "evaluations": 3, "seed": 3}
-    assert [dose.dose for dose in doses] == [0.1, 0.25, 0.5, 1.0]
+def test_strength_is_how_many_times_the_measured_noise_the_network_is_told(volume, bundle):
+    noise = measure_noise(volume.voxels, volume.body, volume.spacing_mm)
+    plan = make_plan(measure(volume), bundle.manifest, replace(GIVEN, strength=1.5))
+    level, axial, plane = plan.told(volume.spacing_mm)
+    assert level == pytest.approx(1.5 * noise.level)
+    assert (axial, plane) == pytest.approx((noise.axial_mm / 4.5, noise.in_plane_mm / 4.0))
+    assert make_plan(measure(volume), sampled(bundle, strength=2.0).manifest, GIVEN).strength == 2.0
+    usual, strong = (run(volume, bundle, replace(GIVEN, strength=s, samples=1))[0][-1] for s in (1.0, 3.0))
+    assert not np.array_equal(usual.volume.voxels, strong.volume.voxels)
 
 
 def test_each_dose_can_be_had_as_its_mean_as_a_scan_or_as_both(bundle, volume):
@@ -380,3 +329,22 @@ def test_consistency_lies_on_the_scans_grid_in_units_of_its_noise_and_knows_the_
     assert z.units == "z" and z.voxels.shape == volume.voxels.shape and z.direction == volume.direction
     assert not z.voxels[~volume.body].any() and 0.5 < z.voxels[volume.body].std() < 2
     assert z.metadata == {} and all(abs(place["z"]) > ending.report["places_z"] for place in ending.report["places"])
+
+
+def test_the_uncertainty_s_scale_goes_by_the_measured_noise():
+    sampling = Sampling(2, 1.0, (0.1, 0.4), (2.0, 8.0))
+    found = [uncertainty_scale(sampling, level) for level in (0.01, 0.1, 0.2, 0.4, 3.0)]
+    assert found == pytest.approx([2, 2, 4, 8, 8])
+
+
+def test_a_scan_noisier_or_quieter_than_any_in_training_is_restored_with_a_caution(volume, bundle):
+    for levels in ((0.5, 0.6), (0.001, 0.002)):
+        events = []
+        strange = saying(bundle, noise_levels=levels)
+        next(restore(volume, strange, replace(GIVEN, samples=1), report=events.append))
+        assert any("The scan's noise is" in event.get("message", "") for event in events)
+
+
+def test_noise_that_cannot_be_measured_counts_as_usual(volume, bundle):
+    plan = make_plan(replace(measure(volume), noise=None), bundle.manifest, GIVEN)
+    assert plan.noise == UNKNOWN_NOISE

@@ -1,4 +1,4 @@
-"""The path of a restoration, with a network whose answers are known."""
+"""The mean of mirrored samples, with a network whose answers are known."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 from MAPDiffLib.model.diffusion import Diffusion
 from MAPDiffLib.restoration.intensity import Intensity
 from MAPDiffLib.restoration.progress import Progress
-from MAPDiffLib.restoration.sampling import MIRRORS, ScanDenoiser, descend, draw_noise, evaluations_of, first_estimate
+from MAPDiffLib.restoration.sampling import MIRRORS, ScanDenoiser, draw_noise, mean_of_samples
 
-SHAPE, TIMESTEPS, SEED = (4, 6, 8), [999, 131, 38], 5
+SHAPE, SEED, NOISE = (4, 6, 8), 5, (0.2, 1.5, 2.0)
 DIFFUSION, INTENSITY = Diffusion(prediction="x0"), Intensity(scale=100.0)
 SCAN = 100 * torch.rand(SHAPE, generator=torch.Generator().manual_seed(0))
 
@@ -23,51 +23,38 @@ class Answers:
     def __init__(self, activities):
         self.activities, self.shown = list(activities), []
 
-    def __call__(self, x_t, scan, t, dose, on_share, cancelled, mirrored):
-        self.shown.append((x_t.flip(mirrored), scan.flip(mirrored), t, mirrored))
+    def __call__(self, x_t, scan, t, noise, on_share, cancelled, mirrored):
+        self.shown.append((x_t.flip(mirrored), scan.flip(mirrored), t, mirrored, noise))
         on_share(1.0)
         return torch.full(SHAPE, float(INTENSITY.to_network(torch.tensor(self.activities[len(self.shown) - 1]))))
 
 
-def along(network, samples):
-    """({timestep: mean activity of x0_hat}, the spread of the first, fractions told)"""
+def sampled(network, samples):
+    """(mean, spread, fractions told)"""
     told = []
-    progress = Progress(lambda event: told.append(event["fraction"]), evaluations_of(TIMESTEPS, samples), "full dose")
-    denoise = ScanDenoiser(network, DIFFUSION, INTENSITY.to_network(SCAN), 0.05, progress)
-    first = first_estimate(denoise, INTENSITY, TIMESTEPS[0], samples, SEED)
-    means = {t: INTENSITY.to_physical(x0_hat).mean().item() for t, x0_hat in descend(denoise, first, TIMESTEPS)}
-    return means, first.spread, told
+    progress = Progress(lambda event: told.append(event["fraction"]), samples, "full dose")
+    denoise = ScanDenoiser(network, DIFFUSION, INTENSITY.to_network(SCAN), NOISE, progress)
+    return *mean_of_samples(denoise, INTENSITY, samples, SEED), told
 
 
-def test_the_first_estimate_is_the_mean_of_the_samples_in_the_scans_units():
-    means, spread, told = along(Answers([80.0, 120.0, 190.0, 50.0, 30.0]), samples=3)
-    assert means == pytest.approx({999: 130.0, 131: 50.0, 38: 30.0}, rel=1e-4)
+def test_the_estimate_is_the_mean_of_the_samples_in_the_scans_units_and_the_spread_their_deviation():
+    mean, spread, told = sampled(Answers([80.0, 120.0, 190.0]), samples=3)
+    assert mean.mean().item() == pytest.approx(130.0, rel=1e-4)
     assert spread.mean().item() == pytest.approx(torch.tensor([80.0, 120.0, 190.0]).std().item(), rel=1e-4)
-    assert told == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0]) and evaluations_of(TIMESTEPS, 3) == 5
+    assert told == pytest.approx([1 / 3, 2 / 3, 1.0], abs=1e-4)
 
 
-def test_each_sample_has_its_own_noise_and_mirror_and_the_path_goes_on_from_their_mean():
-    network = Answers([80.0, 120.0, 50.0, 30.0])
-    along(network, samples=2)
-    states, scans, times, mirrored = zip(*network.shown, strict=True)
-    assert times == pytest.approx([0.999, 0.999, 0.131, 0.038]) and mirrored == MIRRORS[:4]
+def test_each_sample_has_its_own_noise_and_mirror_and_is_told_the_scan_s_noise():
+    network = Answers([80.0, 120.0, 50.0])
+    sampled(network, samples=3)
+    states, scans, times, mirrored, told = zip(*network.shown, strict=True)
+    assert times == pytest.approx([0.999] * 3) and mirrored == MIRRORS[:3] and set(told) == {NOISE}
     condition = INTENSITY.to_network(SCAN)
-    for scan in scans:
+    for number, (state, scan) in enumerate(zip(states, scans, strict=True)):
         assert torch.equal(scan, condition)
-    start, other = (DIFFUSION.noised(condition, 999, draw_noise(SHAPE, SEED, number)) for number in (0, 1))
-    assert torch.equal(states[0], start) and torch.equal(states[1], other) and not torch.equal(start, other)
-    mean, then = (INTENSITY.to_network(torch.full(SHAPE, activity)) for activity in (100.0, 50.0))
-    at_131 = DIFFUSION.step(start, mean, 999, 131)
-    assert torch.allclose(states[2], at_131, atol=1e-5)
-    assert torch.allclose(states[3], DIFFUSION.step(at_131, then, 131, 38), atol=1e-5)
+        assert torch.equal(state, DIFFUSION.noised(condition, 999, draw_noise(SHAPE, SEED, number)))
+    assert not torch.equal(states[0], states[1])
 
 
 def test_a_single_sample_has_no_spread():
-    assert along(Answers([80.0, 50.0, 30.0]), samples=1)[1] is None
-
-
-def test_a_path_of_one_timestep_is_its_first_estimate():
-    denoise = ScanDenoiser(Answers([80.0, 120.0]), DIFFUSION, INTENSITY.to_network(SCAN), 0.05)
-    first = first_estimate(denoise, INTENSITY, 999, 2, SEED)
-    ((t, x0_hat),) = descend(denoise, first, [999])
-    assert t == 999 and torch.equal(x0_hat, first.x0_hat)
+    assert sampled(Answers([80.0]), samples=1)[1] is None

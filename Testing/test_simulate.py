@@ -11,13 +11,29 @@ import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
+from MAPDiffLib.errors import InputError
 from MAPDiffLib.scan.volume import body_mask
 from training.__main__ import main
 from training.cases.case_file import read_facts
+from training.cases.regions import lesion_masks
 from training.simulate import cases, validate
-from training.simulate.cases import DOSES, SPLITS, Size, case_folder, make_case, simulate_case, split_seed, write_case
+from training.simulate.cases import (
+    DOSES,
+    NOISE_FREE,
+    SIZES,
+    SPLITS,
+    CaseOptions,
+    Size,
+    case_folder,
+    make_case,
+    simulate_case,
+    split_seed,
+    write_case,
+)
 from training.simulate.flesh import paint_fine_structure
+from training.simulate.lesions import LesionPlan, draw_shape
 from training.simulate.phantom import make_phantom
+from training.simulate.real import insert_lesions
 from training.simulate.scanner import (
     Reconstruction,
     ScannerSetup,
@@ -30,10 +46,10 @@ from training.simulate.scanner import (
     view_angles,
 )
 from training.simulate.shapes import Canvas, Grid, SmoothField, curve, smooth_field
-from training.simulate.tissues import Tissue
+from training.simulate.tissues import PROPERTIES, Tissue
 from training.simulate.validate import correlation_fwhm, noise_cv, noise_metric
 
-TINY = Size((48, 48, 48), 2.8)
+TINY = CaseOptions("tiny")
 
 
 @pytest.fixture(scope="module")
@@ -259,7 +275,7 @@ def test_a_phantom_has_its_organs_its_statistics_and_only_depends_on_the_seed():
     assert np.array_equal(first.activity, again.activity)
     assert not np.array_equal(first.labels, other.labels)
     assert len(first.lesions) <= 12
-    ill = make_phantom(3, grid, lesions=(30, 32))
+    ill = make_phantom(3, grid, LesionPlan((30, 32)))
     assert 20 <= len(ill.lesions) <= 32  # an organ that this coarse grid lost cannot have any
     assert 0.8 < ill.activity[body].mean() < 0.89
 
@@ -269,8 +285,90 @@ def test_every_dose_of_a_case_shows_the_same_activity(tiny_case):
     body = volumes["truth"] > 0
     means = [volumes[f"dose-{dose:.3f}"][body].mean() for dose in DOSES]
     assert np.allclose(means, means[0], rtol=0.02)
-    assert all(v.shape == TINY.shape and v.dtype == np.float32 for k, v in volumes.items() if k != "labels")
+    assert all(v.shape == SIZES[TINY.size].shape and v.dtype == np.float32 for k, v in volumes.items() if k != "labels")
     assert facts["doses"] == sorted(DOSES)
+
+
+def test_the_noise_free_image_is_what_the_doses_scatter_around(tiny_case):
+    volumes, _ = tiny_case
+    body, free = volumes["truth"] > 0.1, volumes[NOISE_FREE]
+    away = [np.sqrt(((volumes[f"dose-{dose:.3f}"] - free)[body] ** 2).mean()) for dose in sorted(DOSES)]
+    assert all(low > 1.2 * high for low, high in zip(away, away[1:], strict=False))  # as noise does, to nothing
+    lowest = volumes[f"dose-{min(DOSES):.3f}"]
+    assert free[body].mean() == pytest.approx(lowest[body].mean(), rel=0.02)
+
+
+def test_training_s_scanners_have_any_noise_and_leave_the_external_family_unseen():
+    rng = np.random.default_rng(0)
+    varied, outside = (
+        [asdict(draw(rng)) for _ in range(300)] for draw in (ScannerSetup.random_varied, ScannerSetup.random_external)
+    )
+    counts = np.array([one["trues_per_m"] for one in varied])
+    filters = np.array([one["filter_mm"] for one in varied])
+    assert counts.min() < 6e7 and counts.max() > 4e9 and filters.min() < 0.2 and filters.max() > 7.5
+    assert {one["iterations"] for one in varied} == {1, 2, 3, 4, 5, 6}
+    assert abs(np.corrcoef(np.log(counts), filters)[0, 1]) < 0.2  # level and width each by itself
+    for name in ("psf_mm", "axial_psf_mm", "scatter_fraction", "scatter_width_mm", "randoms_fraction", "angles"):
+        assert max(one[name] for one in varied) < min(one[name] for one in outside) or name == "angles", name
+    assert {one["angles"] for one in varied}.isdisjoint(one["angles"] for one in outside)
+
+
+def test_a_body_rich_in_lesions_has_small_and_faint_ones_in_many_tissues():
+    grid = Grid((64, 64, 64), (7.0, 7.0, 14.0))
+    plain, rich = make_phantom(3, grid), make_phantom(3, grid, LesionPlan((60, 60), rich=True))
+    assert len(rich.lesions) > 40 > len(plain.lesions)
+    small = np.mean([lesion.diameter_mm < 13 for lesion in rich.lesions])
+    assert 0.3 < small < 0.7 and len({lesion.host for lesion in rich.lesions}) >= 5
+    over_host = [lesion.suv / PROPERTIES[Tissue[lesion.host.upper()]][0] for lesion in rich.lesions]
+    assert min(over_host) < 2 and max(over_host) > 8 and max(lesion.suv for lesion in rich.lesions) < 30
+    assert np.array_equal(rich.activity, make_phantom(3, grid, LesionPlan((60, 60), rich=True)).activity)
+
+
+@pytest.fixture
+def tumours(tmp_path):
+    """A folder with one tumour: a box of 6 x 8 x 10 voxels of 4 mm, twice as active in one half."""
+    pet, mask = np.full((20, 20, 20), 0.3, np.float32), np.zeros((20, 20, 20), np.uint8)
+    mask[7:13, 6:14, 5:15] = 1
+    pet[mask > 0] = 3.0
+    pet[7:10, 6:14, 5:15] = 6.0
+    for name, voxels in (("pet", pet), ("mask", mask)):
+        image = sitk.GetImageFromArray(voxels)
+        image.SetSpacing((4.0, 4.0, 4.0))
+        sitk.WriteImage(image, str(tmp_path / f"{name}_001.nii.gz"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("diameter", [6.0, 12.0, 20.0])
+def test_a_real_tumour_is_shrunk_to_its_diameter_and_keeps_its_pattern(tumours, diameter):
+    shape = draw_shape(np.random.default_rng(1), "tumour", diameter, (1.0, 1.0, 1.0), tumours)
+    inside = shape.uptake > 0
+    assert np.count_nonzero(inside) == pytest.approx(np.pi / 6 * diameter**3, rel=0.3)
+    assert shape.uptake[inside].mean() == pytest.approx(1, rel=0.02)
+    assert inside[shape.centre]
+    middle = shape.uptake.shape[0] // 2
+    halves = [part[part > 0].mean() for part in (shape.uptake[:middle], shape.uptake[middle:])]
+    assert max(halves) / min(halves) == pytest.approx(2, rel=0.25)
+
+
+def test_a_folder_without_tumours_is_refused_by_name(tmp_path):
+    with pytest.raises(InputError, match="no pet_"):
+        draw_shape(np.random.default_rng(0), "tumour", 10.0, (2.0, 2.0, 2.0), tmp_path)
+
+
+def test_lesions_put_into_a_real_anatomy_have_their_place_and_their_activity(tumours):
+    activity = np.full((40, 40, 40), 1.0, np.float32)
+    labels, lesions = insert_lesions(
+        activity, (4.0, 4.0, 4.0), LesionPlan((12, 12), True, tumours), np.random.default_rng(0)
+    )
+    assert len(lesions) >= 10 and np.array_equal(activity == 1.0, ~(activity != 1.0))
+    masks = lesion_masks(labels, [asdict(lesion) for lesion in lesions], (4.0, 4.0, 4.0))
+    for lesion, mask in zip(lesions, masks, strict=True):
+        assert mask is not None and activity[mask].max() <= 4.1 * lesion.suv
+        if lesion.diameter_mm > 16:
+            assert activity[mask].mean() == pytest.approx(lesion.suv, rel=0.3)
+    added = (activity - 1).sum() * 0.064  # ml
+    wanted = sum((lesion.suv - 1) * np.pi / 6000 * lesion.diameter_mm**3 for lesion in lesions)
+    assert added == pytest.approx(wanted, rel=0.3)
 
 
 def test_the_noise_metric_of_white_noise_is_known():
@@ -346,9 +444,11 @@ def test_no_seed_belongs_to_two_splits():
 def quick_cases(monkeypatch):
     """Cases whose simulation takes no time: two doses of a constant volume."""
 
-    def constant(seed, size, doses, scanner, lesions):
-        volumes = {f"dose-{dose:.3f}": np.full(size.shape, seed, np.float32) for dose in doses}
-        facts = {"seed": seed, "spacing_mm": [4.0, 4.0, 3.0], "doses": sorted(doses), "lesions_asked": lesions}
+    def constant(seed, options):
+        shape, doses = cases.SIZES[options.size].shape, options.doses
+        volumes = {f"dose-{dose:.3f}": np.full(shape, seed, np.float32) for dose in doses}
+        asked = {"lesions_asked": options.lesions.number, "family_asked": options.family}
+        facts = {"seed": seed, "spacing_mm": [4.0, 4.0, 3.0], "doses": sorted(doses), **asked}
         return volumes, facts
 
     monkeypatch.setattr(cases, "simulate_case", constant)
@@ -356,13 +456,13 @@ def quick_cases(monkeypatch):
 
 
 def test_a_case_is_written_with_its_geometry_and_then_skipped(tmp_path, quick_cases):
-    assert make_case(tmp_path, "validation", 7, "small", (1.0, 0.1))
+    assert make_case(tmp_path, "validation", 7, CaseOptions("small", (1.0, 0.1)))
     folder = case_folder(tmp_path, "validation", 7)
     assert sorted(p.name for p in folder.iterdir()) == ["case.json", "dose-0.100.nii.gz", "dose-1.000.nii.gz"]
     image = sitk.ReadImage(str(folder / "dose-0.100.nii.gz"))
     assert image.GetSize() == (6, 5, 4) and np.allclose(image.GetSpacing(), (4, 4, 3))
     assert json.loads((folder / "case.json").read_text())["seed"] == split_seed("validation", 7)
-    assert not make_case(tmp_path, "validation", 7, "small", (1.0, 0.1))
+    assert not make_case(tmp_path, "validation", 7, CaseOptions("small", (1.0, 0.1)))
 
 
 def test_the_command_makes_the_seeds_with_the_lesions_asked_for(tmp_path, quick_cases, capsys):
@@ -372,6 +472,9 @@ def test_the_command_makes_the_seeds_with_the_lesions_asked_for(tmp_path, quick_
     assert "1 made, 1 were there already" in capsys.readouterr().out
     asked = [read_facts(case_folder(tmp_path, "train", number))["lesions_asked"] for number in (2, 3, 4)]
     assert asked == [[30, 50], [30, 50], [0, 12]]
+    assert read_facts(case_folder(tmp_path, "train", 2))["family_asked"] == "varied"
+    assert main([*common, "--seeds", "6", "--family", "internal"]) == 0
+    assert read_facts(case_folder(tmp_path, "train", 6))["family_asked"] == "internal"
     with pytest.raises(SystemExit):
         main([*common, "--seeds", "5", "--lesions", "9-3"])
 
@@ -382,7 +485,7 @@ def test_a_case_that_was_killed_half_way_is_made_again(tmp_path, quick_cases, mo
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(cases, "write_nifti", killed)
-        make_case(tmp_path, "train", 1, "small", (1.0,))
+        make_case(tmp_path, "train", 1, CaseOptions("small", (1.0,)))
     assert not case_folder(tmp_path, "train", 1).exists()
-    assert make_case(tmp_path, "train", 1, "small", (1.0,))
+    assert make_case(tmp_path, "train", 1, CaseOptions("small", (1.0,)))
     assert [p.name for p in (tmp_path / "train").iterdir()] == ["case-00001"]

@@ -13,7 +13,9 @@ import torch
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.model.diffusion import Diffusion
 from MAPDiffLib.restoration.box import BodyBox
+from MAPDiffLib.restoration.doses import at_dose
 from MAPDiffLib.restoration.intensity import Intensity
+from MAPDiffLib.restoration.noise import measure_noise
 from MAPDiffLib.restoration.sampling import draw_noise
 from MAPDiffLib.scan.volume import Volume, body_mask, write_volume
 from Testing.tiny import tiny_bundle, tiny_case
@@ -145,7 +147,7 @@ def test_a_bundle_used_otherwise_is_another_method_and_its_scores_are_not(tmp_pa
     before = identity(networks.Bundled(folder))
     manifest.write_text(json.dumps(content | {"scores": {"a": 1.0}}, indent=1))
     assert identity(networks.Bundled(folder)) == before
-    content["sampling"]["fits"][0]["samples"] = 3
+    content["sampling"]["samples"] = 3
     manifest.write_text(json.dumps(content))
     assert identity(networks.Bundled(folder)) != before
 
@@ -204,10 +206,10 @@ def test_the_command_writes_every_file_of_the_table(cases, tmp_path, capsys):
     table = json.loads((tmp_path / "out" / "table.json").read_text())
     figures = table["means"]["internal"]["1/10"]
     assert figures["double"]["nmae"]["mean"] > figures["input"]["nmae"]["mean"] > 0
-    assert figures["MAP-Diff (tiny)"]["evaluations"] == 2 + 3  # the anchor at 1/10 is the input itself
-    assert figures["one-pass regression x 1"]["evaluations"] == 1 + 3  # a bundle like any other, with its own path
-    assert figures["no path (tiny) x 1"]["evaluations"] == 1
-    assert figures["no path (tiny) x 1"]["psnr"] != figures["MAP-Diff (tiny)"]["psnr"]
+    assert figures["MAP-Diff (tiny)"]["evaluations"] == 2
+    assert figures["one-pass regression x 1"]["evaluations"] == 1  # a bundle like any other
+    assert figures["MAP-Diff (tiny), 1 samples"]["evaluations"] == 1
+    assert figures["MAP-Diff (tiny), 1 samples"]["psnr"] != figures["MAP-Diff (tiny)"]["psnr"]
     assert set(figures["MAP-Diff (tiny)"]["doses"]) == {"1/4", "1/2", "full"}
     with (tmp_path / "out" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -234,8 +236,8 @@ class Exact(torch.nn.Module):
         self.config = UNET
         self.asked = []
 
-    def forward(self, x_t, scan, t, dose):
-        self.asked.append((round(t.item() * 1000), dose.item()))
+    def forward(self, x_t, scan, t, noise):
+        self.asked.append((round(t.item() * 1000), noise[0].tolist()))
         return scan + 0.001 * x_t
 
 
@@ -247,9 +249,10 @@ def test_a_network_is_sampled_at_its_timesteps_and_air_stays_the_scan(stochastic
     scan = TestCase(cases[0]).scan(0.05)
     method = networks.Sampled(cases[0], timesteps=(999, 200, 50), samples=2, stochastic=stochastic)
     result = method(scan, 0.05)
-    asked = [t for t, dose in network.asked]
-    assert asked == [999, 200, 50] * 2 and network.asked[0][1] == pytest.approx(0.05)
+    asked = [t for t, noise in network.asked]
     body = body_mask(scan.voxels, scan.spacing_mm)
+    told = measure_noise(scan.voxels, body, scan.spacing_mm).in_voxels(scan.spacing_mm)
+    assert asked == [999, 200, 50] * 2 and network.asked[0][1] == pytest.approx(told)
     assert result.evaluations == 6 and np.array_equal(result.images[1.0][~body], scan.voxels[~body])
     assert np.allclose(result.images[1.0][body], scan.voxels[body], rtol=0.02, atol=0.01)
 
@@ -257,7 +260,7 @@ def test_a_network_is_sampled_at_its_timesteps_and_air_stays_the_scan(stochastic
 class State(Exact):
     """A denoiser that takes the state itself for x0."""
 
-    def forward(self, x_t, scan, t, dose):
+    def forward(self, x_t, scan, t, noise):
         return x_t
 
 
@@ -272,7 +275,8 @@ def test_a_mirrored_sample_is_mirrored_back(cases, monkeypatch):
     states = [diffusion.noised(condition, 20, draw_noise(condition.shape, 0, number)) for number in (0, 1)]
     mean = box.unpad((sum(map(intensity.to_physical, states)) / 2).numpy())
     inside = body[box.slices]
-    assert np.allclose(result.images[1.0][box.slices][inside], mean[inside], atol=1e-5)
+    full = at_dose(scan.voxels[box.slices], mean, 0.05, 1.0)
+    assert np.allclose(result.images[1.0][box.slices][inside], full[inside], atol=1e-5)
 
 
 def test_a_trained_rival_enters_the_table_as_it_was_saved(cases, tmp_path):

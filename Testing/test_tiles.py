@@ -12,6 +12,7 @@ from MAPDiffLib.model.network import DenoisingUNet, NetworkConfig
 from MAPDiffLib.restoration.device import Compute
 from MAPDiffLib.restoration.tiles import SMALLEST_EDGE, TiledNetwork, fitting_edges, tile_volume
 
+NOISE = (0.3, 1.5, 2.0)
 CPU = Compute(torch.device("cpu"), torch.float32)
 
 
@@ -24,7 +25,7 @@ class Identity(torch.nn.Module):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.ones(1))
 
-    def forward(self, x_t, scan, t, dose):
+    def forward(self, x_t, scan, t, noise):
         return x_t * self.weight
 
 
@@ -41,7 +42,7 @@ def test_tiles_of_a_small_case_are_the_ones_worked_out_by_hand():
 def test_the_identity_through_tiles_returns_its_input_for_sizes_below_at_and_not_a_multiple_of_the_tile(shape, tile):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     network = TiledNetwork(Identity(), torch.ones(shape, dtype=torch.bool), CPU, tile=tile)
-    assert torch.equal(network(x, x, 0.5, 0.05), x)
+    assert torch.equal(network(x, x, 0.5, NOISE), x)
 
 
 def test_cores_cover_every_voxel_exactly_once():
@@ -56,7 +57,7 @@ def test_tiles_without_body_are_skipped_and_progress_still_ends_at_one():
     body[:, :, 40:] = True
     shares = []
     network = TiledNetwork(Identity(), body, CPU, tile=16)
-    result = network(torch.ones(body.shape), torch.ones(body.shape), 0.5, 0.05, on_share=shares.append)
+    result = network(torch.ones(body.shape), torch.ones(body.shape), 0.5, NOISE, on_share=shares.append)
     assert shares == pytest.approx([0.5, 1.0])
     assert result[:, :, :32].eq(0).all() and result[:, :, 32:].eq(1).all()
 
@@ -65,7 +66,7 @@ def test_a_mirrored_volume_skips_the_mirrored_air():
     body = torch.zeros((16, 16, 64), dtype=torch.bool)
     body[:, :, :16] = True
     network = TiledNetwork(Identity(), body, CPU, tile=16)
-    result = network(torch.ones(body.shape), torch.ones(body.shape), 0.5, 0.05, mirrored=(2,))
+    result = network(torch.ones(body.shape), torch.ones(body.shape), 0.5, NOISE, mirrored=(2,))
     assert result[:, :, 48:].eq(1).all() and result[:, :, :48].eq(0).all()
 
 
@@ -74,7 +75,7 @@ def test_cancel_is_noticed_between_two_tiles():
     network = TiledNetwork(Identity(), torch.ones((16, 16, 64), dtype=torch.bool), CPU, tile=16)
     x = torch.ones(16, 16, 64)
     with pytest.raises(Cancelled):
-        network(x, x, 0.5, 0.05, cancelled=lambda: next(calls) == 2)
+        network(x, x, 0.5, NOISE, cancelled=lambda: next(calls) == 2)
     assert next(calls) == 3
 
 
@@ -83,9 +84,9 @@ def test_cancel_is_noticed_between_two_convolutions_and_the_next_call_is_whole()
     tiled = TiledNetwork(network, torch.ones((8, 8, 8), dtype=torch.bool), CPU)
     asked, x = itertools.count(), torch.randn(8, 8, 8)
     with pytest.raises(Cancelled):
-        tiled(x, x, 0.5, 0.05, cancelled=lambda: next(asked) == 3)
+        tiled(x, x, 0.5, NOISE, cancelled=lambda: next(asked) == 3)
     assert next(asked) == 4  # before the tile and after three of its convolutions
-    assert torch.allclose(tiled(x, x, 0.5, 0.05), x, atol=1e-6)  # an untrained network returns its scan
+    assert torch.allclose(tiled(x, x, 0.5, NOISE), x, atol=1e-6)  # an untrained network returns its scan
 
 
 def test_automatic_tiles_stay_under_the_budget_and_compute_as_little_as_that_allows():
@@ -133,7 +134,7 @@ def test_out_of_gpu_memory_goes_on_with_smaller_tiles_then_on_the_cpu():
 
     network._evaluate = evaluate
     x = torch.randn(128, 16, 16)
-    assert torch.equal(network(x, x, 0.5, 0.05), x)
+    assert torch.equal(network(x, x, 0.5, NOISE), x)
     assert "smaller tiles" in warnings[0] and "on the CPU" in warnings[-1]
     assert next(failures) == len(warnings)
 
@@ -170,7 +171,7 @@ def test_where_memory_is_little_tiles_shrink_and_the_result_is_the_same():
     said = []
     tiled, x = long_network(said)
     with LittleMemory(4 * x.numel()):  # a volume fits, what the network makes of a whole one does not
-        result = tiled(x, x, 0.5, 0.05)
+        result = tiled(x, x, 0.5, NOISE)
     assert torch.allclose(result, x, atol=1e-5)  # an untrained network returns its scan
     assert tiled.edges[0] < 512 and said and all("smaller tiles" in message for message in said)
 
@@ -179,5 +180,5 @@ def test_where_memory_is_too_little_for_the_smallest_tile_the_error_says_what_to
     said = []
     tiled, x = long_network(said)
     with LittleMemory(100_000), pytest.raises(MemoryError, match="even for small tiles: close other programs"):
-        tiled(x, x, 0.5, 0.05)
+        tiled(x, x, 0.5, NOISE)
     assert max(tiled.edges) <= 2 * SMALLEST_EDGE

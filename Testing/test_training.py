@@ -25,7 +25,6 @@ from training.cases.case_file import ALL_DOSES, dose_file, find_cases
 from training.cases.loader import batches
 from training.cases.patches import PatchSource
 from training.config import CONFIGS, TrainConfig, load_config
-from training.export.posthoc_fit import Measured, fit_uncertainty, fit_weights
 from training.loss import anchored_loss
 from training.train import CHECKPOINT, LOG, averaged_weights, begin, draw_stops, train, update
 
@@ -129,6 +128,7 @@ def test_batches_are_the_same_on_every_run_and_split_over_processes(cases):
 
 
 def test_patches_hold_the_scan_and_the_anchors_at_the_same_place(cases):
+    """Of cases without a noise-free image: the counts that the scan has not are their target."""
     batch = PatchSource(cases, 16, {0.05: 1.0}, seed=1).batch(0, list(range(8)))
     assert batch.scan.shape == (8, 1, 16, 16, 16) and batch.ladder.shape == (8, 4, 16, 16, 16)
     errors = [(batch.scan[:, 0] - batch.ladder[:, k]).square().mean() for k in range(4)]
@@ -180,8 +180,8 @@ def test_a_path_trains_each_stop_on_the_state_its_sampler_would_reach(cases, tmp
     seen = []
     forward = DenoisingUNet.forward
 
-    def watched(self, x_t, scan, t, dose):
-        output = forward(self, x_t, scan, t, dose)
+    def watched(self, x_t, scan, t, noise):
+        output = forward(self, x_t, scan, t, noise)
         seen.append((x_t.detach(), t, output.detach()))
         return output
 
@@ -289,7 +289,7 @@ def test_training_lowers_the_loss_and_logs_it(cases, tmp_path):
     train(config, cases, tmp_path / "run")
     rows = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
     assert [row["iteration"] for row in rows] == [20, 40, 60]
-    assert rows[-1]["denoising"] < 0.96 * rows[0]["denoising"]
+    assert rows[-1]["denoising"] < 0.98 * rows[0]["denoising"]  # most of the target is noise of its own
     assert all(0 <= row["waiting_for_data"] <= 1 for row in rows)
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))
 
@@ -312,22 +312,8 @@ def test_a_configuration_that_cannot_work_is_refused(wrong):
         TrainConfig.from_json(wrong)
 
 
-def test_fitting_finds_the_weights_and_the_scale_that_made_the_data():
-    """Estimates of full dose that are off by 0.2 and by 0.1, with samples that spread by 0.1."""
-    measured = []
-    for seed in range(3):
-        rng = np.random.default_rng(seed)
-        truth = 1 + rng.random(20_000, dtype=np.float32)
-        estimates = np.stack([truth + noise * rng.standard_normal(20_000) for noise in (0.2, 0.1)])
-        measured.append(Measured(estimates.astype(np.float32), truth, np.full(20_000, 0.1)))
-    weights = fit_weights(measured, (999, 25))
-    # Independent errors with variances 4 : 1 are best averaged with weights 1 : 4.
-    assert weights[25] == pytest.approx(0.8, abs=0.05) and sum(weights.values()) == pytest.approx(1, abs=1e-3)
-    assert fit_uncertainty(measured, {999: 0.0, 25: 1.0}, coverage=0.90) == pytest.approx(1.0, rel=0.02)
-
-
 def test_missing_cases_are_named_with_what_to_do(tmp_path):
-    with pytest.raises(InputError, match="training.simulate"):
+    with pytest.raises(InputError, match="mapdiff-train simulate"):
         find_cases(tmp_path)
 
 

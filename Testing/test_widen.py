@@ -22,7 +22,7 @@ def random_network(config):
 def inputs():
     generator = torch.Generator().manual_seed(1)
     x_t, scan = (torch.randn(2, 1, 8, 8, 16, generator=generator) for _ in range(2))
-    return x_t, scan, torch.tensor([0.2, 0.9]), torch.tensor([0.05, 0.1])
+    return x_t, scan, torch.tensor([0.2, 0.9]), torch.tensor([[0.3, 1.5, 2.0], [0.1, 1.2, 3.0]])
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ CONFIG = NetworkConfig(widths=(4, 8), blocks=1, embedding=8)
 
 
 def manifest_fields() -> dict:
-    """What save_bundle asks for: four doses, six evaluations."""
+    """What save_bundle asks for: four doses, two evaluations."""
     return {
         "name": "tiny",
         "description": "random weights for tests",
@@ -31,10 +31,10 @@ def manifest_fields() -> dict:
             {"dose": 1.0, "tau": 50},
         ],
         "sampling": {
-            "timesteps": [999, 600, 400, 200, 50],
-            "fits": [{"input_dose": 0.05, "samples": 2, "ensemble_weights": {}, "uncertainty_scale": 1.0}],
+            "samples": 2, "strength": 1.0, "uncertainty_levels": [0.1, 0.5], "uncertainty_scales": [1.0, 1.0],
         },
         "input_doses": [0.02, 0.05, 0.1],
+        "noise_levels": [0.01, 1.0],
         "spacing_range_mm": [1.5, 8.5],
         "intensity": {"transform": "log1p", "body_mean": 0.85},
         "dose_estimate": {"doses": [0.01, 0.1, 1.0], "noise": [0.3, 0.1, 0.03], "scatter": 0.1},

@@ -21,6 +21,7 @@ from MAPDiffLib.model.diffusion import ancestral_sampler
 from MAPDiffLib.restoration.box import BodyBox
 from MAPDiffLib.restoration.device import Compute
 from MAPDiffLib.restoration.intensity import Intensity
+from MAPDiffLib.restoration.noise import UNKNOWN_NOISE
 from MAPDiffLib.restoration.tiles import TiledNetwork
 from MAPDiffLib.scan.volume import Volume
 
@@ -146,10 +147,10 @@ def _ddpm(scan: Volume, bundle: Bundle, compute: Compute) -> Rival:
     diffusion = bundle.manifest.diffusion
     intensity = Intensity.of_scan(scan.voxels, scan.body)
     condition = intensity.to_network(box.crop(scan.voxels).to(network.volume_device))
-    generator = torch.Generator().manual_seed(0)
+    generator, told = torch.Generator().manual_seed(0), UNKNOWN_NOISE.in_voxels(scan.spacing_mm)
 
     def denoise(x_t: torch.Tensor, t: int) -> torch.Tensor:
-        return diffusion.x0_from(network(x_t, condition, t / diffusion.timesteps, 0.05), x_t, t)
+        return diffusion.x0_from(network(x_t, condition, t / diffusion.timesteps, told), x_t, t)
 
     steps = range(diffusion.timesteps - 1, -1, -1)
     walk = ancestral_sampler(diffusion, denoise, torch.randn_like(condition), steps, generator)

@@ -21,12 +21,12 @@ from MAPDiffLib.scan.volume import Volume
 # Exclusive seconds go to the first of these that is running: the convolutions are inside the network, and so on.
 STAGES = {
     "body mask": [(restore.BodyBox, "around"), (facts, "body_mean")],
-    "noise of the scan": [(facts, "relative_noise"), (facts, "noise_widths")],
+    "noise of the scan": [(facts, "relative_noise"), (facts, "measure_noise")],
     "convolutions": [(nn.Conv3d, "forward"), (nn.ConvTranspose3d, "forward")],
     "rest of the network": [(DenoisingUNet, "forward")],
     "tiles": [(tiles.TiledNetwork, "__call__")],
     "noise": [(sampling, "draw_noise")],
-    "doses": [(restore, "mix")],
+    "doses": [(restore, "at_dose")],
     "guard": [(restore, "guard_activity")],
     "figures": [(restore, "_figures")],
 }

@@ -39,12 +39,11 @@ class TrainConfig:
     input_doses: dict[float, float] = field(
         default_factory=lambda: {0.01: 0.05, 0.02: 0.15, 0.05: 0.55, 0.1: 0.15, 0.25: 0.1}
     )
-    # Shares of the patches on other voxels, of doses between two input doses, through a further post-filter, and of
-    # scanners with fewer counts (training/cases/augmentation.py).
+    # Shares of the patches on other voxels, of doses between two input doses and through a further post-filter
+    # (training/cases/augmentation.py).
     zoomed: float = 0.25
     between: float = 0.5
     filtered: float = 0.5
-    weaker: float = 0.5
     # Beginnings of the names of the tensors that are trained (none: all). The rest stay as they started, to the bit, so
     # that a repository keeps little more than what changed of a model that goes on from another.
     trained: tuple[str, ...] = ()
@@ -84,7 +83,7 @@ class TrainConfig:
     @property
     def variety(self) -> Variety:
         """How patches differ from the cases they are cut from."""
-        return Variety(self.zoomed, self.between, self.filtered, self.weaker)
+        return Variety(self.zoomed, self.between, self.filtered)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)

@@ -199,7 +199,7 @@ def _noised_step(fabric, model, config: TrainConfig, batch: Batch, iteration: in
     """The paper's step: the full-dose scan noised to a random timestep. Leaves the gradients; returns its loss."""
     t, noise = draw_timesteps(config, iteration, items), draw_noise(config, iteration, items, fabric.device)
     x_t = config.diffusion.noised(batch.ladder[:, -1:], t, noise)
-    output = model(x_t, batch.scan, (t / config.diffusion.timesteps).to(x_t), batch.dose)
+    output = model(x_t, batch.scan, (t / config.diffusion.timesteps).to(x_t), batch.noise)
     loss = anchored_loss(output, x_t, noise, t, batch.ladder, batch.weight, config)
     fabric.backward(loss.total.mean())
     return [loss]
@@ -219,7 +219,7 @@ def _path_step(fabric, model, config: TrainConfig, batch: Batch, iteration: int,
     for stop in (*stops, None):
         # Gradients of processes are summed once, after the last stop.
         with fabric.no_backward_sync(model, enabled=stop is not None):
-            output = model(x_t, batch.scan, (t / diffusion.timesteps).to(x_t), batch.dose)
+            output = model(x_t, batch.scan, (t / diffusion.timesteps).to(x_t), batch.noise)
             losses.append(anchored_loss(output, x_t, noise, t, batch.ladder, batch.weight, config))
             fabric.backward(losses[-1].balanced.sum() / evaluations)
         if stop is None:

@@ -108,6 +108,7 @@ class OptionsSection:
             "device": parameters.device,
             "doses_as": parameters.dosesAs,
             "guard": parameters.guard,
+            "strength": parameters.strength / 100 if parameters.strength else None,
             "samples": parameters.samples or None,
             "seed": parameters.seed,
         }

@@ -10,16 +10,18 @@ from itertools import pairwise
 from pathlib import Path
 
 from MAPDiffLib.errors import BundleError
+from MAPDiffLib.job import STRENGTHS
 from MAPDiffLib.model.diffusion import Diffusion
 from MAPDiffLib.model.json_checks import built, check_keys, items, mapping, number, numbers, rising, text, whole
 from MAPDiffLib.model.network import NetworkConfig
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 MANIFEST_FILE = "bundle.json"
 MANIFEST_LIMIT_BYTES = 1_000_000
 KEYS = {
     *("format_version", "name", "description", "licence", "weights_sha256", "network", "diffusion", "anchors"),
-    *("sampling", "input_doses", "spacing_range_mm", "intensity", "dose_estimate", "training_data", "scores"),
+    *("sampling", "input_doses", "noise_levels", "spacing_range_mm", "intensity", "dose_estimate"),
+    *("training_data", "scores"),
 }
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")  # never a path: no separator, no leading dot
 
@@ -42,34 +44,20 @@ class DoseCalibration:
 
 
 @dataclass(frozen=True)
-class WideNoise:
-    """The volume in mm3 of the widest noise in training, and the power of what exceeds it (plan.conditioning_dose)."""
+class Sampling:
+    """What validation cases decided. samples: to average; strength: times the measured noise that the network is told;
+    uncertainty_scales: from the spread of the samples to one standard deviation, at each of these levels of noise."""
 
-    mm3: float
-    power: float
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What validation cases of one input dose decided.
-
-    samples: of the first evaluation. ensemble_weights: {timestep: weight of its x0_hat in full dose}; its timesteps are
-    the stops of the path, {} stands for all of them and the mean of the last three. uncertainty_scale: from the spread
-    of the samples to one standard deviation. noise_voxels: the widest noise in training in voxels, axial and in plane.
-    """
-
-    input_dose: float
     samples: int
-    ensemble_weights: Mapping[int, float]
-    uncertainty_scale: float
-    noise_voxels: tuple[float, float] | None = None
-    wide_noise: WideNoise | None = None
+    strength: float
+    uncertainty_levels: tuple[float, ...]
+    uncertainty_scales: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that a bundle says of itself. anchors: ascending in dose, the last is full dose; timesteps: where a path may
-    stop, falling; fits: one per input dose; input_doses: those of training; dose_calibration: None where not known."""
+    """All that a bundle says of itself. anchors: ascending in dose, the last is full dose; input_doses: those of
+    training; noise_levels: the lowest and the highest there; dose_calibration: None where not known."""
 
     name: str
     description: str
@@ -78,9 +66,9 @@ class Manifest:
     network: NetworkConfig
     diffusion: Diffusion
     anchors: tuple[Anchor, ...]
-    timesteps: tuple[int, ...]
-    fits: tuple[Fit, ...]
+    sampling: Sampling
     input_doses: tuple[float, ...]
+    noise_levels: tuple[float, float]
     spacing_range_mm: tuple[float, float]
     body_mean_suv: float
     dose_calibration: DoseCalibration | None
@@ -95,20 +83,15 @@ class Manifest:
             "network": asdict(self.network),
             "diffusion": asdict(self.diffusion),
             "anchors": [asdict(anchor) for anchor in self.anchors],
-            "sampling": {"timesteps": list(self.timesteps), "fits": [fit_to_dict(fit) for fit in self.fits]},
+            "sampling": asdict(self.sampling),
             "input_doses": list(self.input_doses),
+            "noise_levels": list(self.noise_levels),
             "spacing_range_mm": list(self.spacing_range_mm),
             "intensity": {"transform": "log1p", "body_mean": self.body_mean_suv},
             "dose_estimate": asdict(self.dose_calibration) if self.dose_calibration else {},
             "training_data": self.training_data,
             "scores": self.scores,
         }
-
-
-def fit_to_dict(fit: Fit) -> dict:
-    """A fit as bundle.json holds it."""
-    content = {name: value for name, value in asdict(fit).items() if value is not None}
-    return content | {"ensemble_weights": {str(t): weight for t, weight in fit.ensemble_weights.items()}}
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -146,7 +129,6 @@ def _parsed(content: object) -> Manifest:
         raise BundleError(f"weights_sha256 is {content['weights_sha256']!r}; 64 hexadecimal digits are needed")
     diffusion = _diffusion(mapping(content, "diffusion"))
     anchors = _anchors(content["anchors"], diffusion.timesteps)
-    timesteps, fits = _sampling(mapping(content, "sampling"), anchors, diffusion.timesteps)
     return Manifest(
         name=content["name"],
         description=text(content, "description"),
@@ -155,9 +137,9 @@ def _parsed(content: object) -> Manifest:
         network=_network(mapping(content, "network")),
         diffusion=diffusion,
         anchors=anchors,
-        timesteps=timesteps,
-        fits=fits,
+        sampling=_sampling(mapping(content, "sampling")),
         input_doses=rising("input_doses", content["input_doses"], 0.001, 1),
+        noise_levels=_noise_levels(content["noise_levels"]),
         spacing_range_mm=_spacing_range(content["spacing_range_mm"]),
         body_mean_suv=_body_mean(mapping(content, "intensity")),
         dose_calibration=_dose_calibration(mapping(content, "dose_estimate")),
@@ -207,53 +189,21 @@ def _anchors(content: object, timesteps: int) -> tuple[Anchor, ...]:
     return tuple(anchors)
 
 
-def _sampling(
-    sampling: Mapping, anchors: tuple[Anchor, ...], timesteps: int
-) -> tuple[tuple[int, ...], tuple[Fit, ...]]:
-    check_keys("sampling", sampling, {"timesteps", "fits"})
-    steps = items("sampling.timesteps", sampling["timesteps"], 1000, " whole numbers")
-    for step in steps:
-        whole("sampling.timesteps", step, 0, timesteps - 1)
-    if any(late >= early for early, late in pairwise(steps)):
-        raise BundleError(f"sampling.timesteps are {steps}; they must fall strictly")
-    if missing := [anchor.tau for anchor in anchors[:-1] if anchor.tau not in steps[:-1]]:
-        raise BundleError(f"the anchors' tau {missing} are not among sampling.timesteps {steps} before the last")
-    content = items("sampling.fits", sampling["fits"], 50)
-    fits = [_fit(f"sampling.fits[{index}]", fit, steps) for index, fit in enumerate(content)]
-    rising("the input doses of sampling.fits", [fit.input_dose for fit in fits], 0.001, 1)
-    return tuple(steps), tuple(fits)
+def _sampling(content: Mapping) -> Sampling:
+    check_keys("sampling", content, {field.name for field in fields(Sampling)})
+    levels = rising("sampling.uncertainty_levels", content["uncertainty_levels"], 1e-4, 10)
+    scales = numbers("sampling.uncertainty_scales", content["uncertainty_scales"], 1e-6, 1e6)
+    if len(scales) != len(levels):
+        raise BundleError(f"sampling.uncertainty_scales are {list(scales)}; one for each of {len(levels)} is needed")
+    samples = whole("sampling.samples", content["samples"], 1, 64)
+    return Sampling(samples, number("sampling.strength", content["strength"], *STRENGTHS), levels, scales)
 
 
-def _fit(what: str, fit: object, steps: list[int]) -> Fit:
-    if not isinstance(fit, dict):
-        raise BundleError(f"{what} is {fit!r}; an object is needed")
-    needed = {"input_dose", "samples", "ensemble_weights", "uncertainty_scale"}
-    check_keys(what, fit, needed, {"noise_voxels", "wide_noise"})
-    weights = mapping(fit, "ensemble_weights")
-    for step, weight in weights.items():
-        number(f"{what}.ensemble_weights[{step!r}]", weight, -10, 10)
-    known, stops = [str(step) for step in steps], set(weights)
-    if stops and not {known[0], known[-1]} <= stops <= set(known):
-        raise BundleError(
-            f"{what} weighs the timesteps {sorted(stops)} in full dose; some of sampling.timesteps {known} are needed,"
-            " the first and the last among them"
-        )
-    noise_voxels = numbers(f"{what}.noise_voxels", fit["noise_voxels"], 0.01, 50) if "noise_voxels" in fit else None
-    if noise_voxels is not None and len(noise_voxels) != 2:
-        raise BundleError(f"{what}.noise_voxels is {fit['noise_voxels']}; [axial, in plane] is needed")
-    return Fit(
-        fit["input_dose"],
-        whole(f"{what}.samples", fit["samples"], 1, 64),
-        {int(step): weight for step, weight in weights.items()},
-        number(f"{what}.uncertainty_scale", fit["uncertainty_scale"], 1e-6, 1e6),
-        noise_voxels,
-        _wide_noise(f"{what}.wide_noise", mapping(fit, "wide_noise")) if "wide_noise" in fit else None,
-    )
-
-
-def _wide_noise(what: str, content: Mapping) -> WideNoise:
-    check_keys(what, content, {"mm3", "power"})
-    return WideNoise(number(f"{what}.mm3", content["mm3"], 0.01, 1e6), number(f"{what}.power", content["power"], 0, 5))
+def _noise_levels(content: object) -> tuple[float, float]:
+    levels = rising("noise_levels", content, 1e-4, 10)
+    if len(levels) != 2:
+        raise BundleError(f"noise_levels is {list(levels)}; [lowest, highest] of training is needed")
+    return levels
 
 
 def _spacing_range(content: object) -> tuple[float, float]:

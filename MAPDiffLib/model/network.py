@@ -1,4 +1,4 @@
-"""The denoising network: a small 3-D U-Net that works at half resolution, conditioned on the scan, t and its dose.
+"""The denoising network: a small 3-D U-Net that works at half resolution, conditioned on the scan, t and its noise.
 
 Chosen for a laptop: space-to-depth turns 2 x 2 x 2 voxels into channels, so no convolution runs at full resolution.
 No normalisation layer looks at a neighbourhood: a voxel's result does not depend on the tile it was computed in.
@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 STEM = 2  # edge of the space-to-depth block
+USUAL_DOSE, USUAL_LEVEL = 0.05, 0.30
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,13 @@ class NetworkConfig:
 
 
 class DenoisingUNet(nn.Module):
-    """(x_t, scan, t, dose) -> prediction, all [batch, 1, z, y, x] in network units, edges multiples of `stride`."""
+    """(x_t, scan, t, noise) -> prediction, all [batch, 1, z, y, x] in network units, edges multiples of `stride`."""
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
         self.config = config
         widths, size = config.widths, config.embedding
-        self.embed = nn.Sequential(nn.Linear(size, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU())
+        self.embed = nn.Sequential(nn.Linear(2 * size, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU())
         self.gains = nn.Linear(size, 2)
         self.stem = nn.Conv3d(2 * STEM**3, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(_level(width, size, config.blocks) for width in widths)
@@ -74,10 +75,11 @@ class DenoisingUNet(nn.Module):
         with torch.no_grad():
             self.gains.bias.copy_(torch.tensor([0.5, 0.0]))
 
-    def forward(self, x_t: torch.Tensor, scan: torch.Tensor, t: torch.Tensor, dose: torch.Tensor) -> torch.Tensor:
-        """t in [0, 1] (t / T) and dose in (0, 1], both float [batch]."""
-        emb = self.embed(_embedding(t, dose, self.config.embedding).to(x_t.dtype))
-        # How much of the state to look at, and how far to trust it over the scan: one number each per t and dose.
+    def forward(self, x_t: torch.Tensor, scan: torch.Tensor, t: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """t in [0, 1] (t / T), float [batch]; noise float [batch, 3]: the scan's relative level, its axial and in-plane
+        width in voxels (restoration/noise.py)."""
+        emb = self.embed(_embedding(t, noise, self.config.embedding).to(x_t.dtype))
+        # How much of the state to look at, and how far to trust it over the scan: one number each per t and noise.
         look, trust = self.gains(emb).to(x_t.dtype)[:, :, None, None, None, None].unbind(dim=1)
         h = self.stem(space_to_depth(torch.cat([look * x_t, scan], dim=1)))
         skips = []
@@ -97,7 +99,7 @@ class DenoisingUNet(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(silu(modulate(conv(silu(x))))): the modulation carries t and the dose (FiLM, arXiv 1709.07871)."""
+    """x + conv(silu(modulate(conv(silu(x))))): the modulation carries t and the noise (FiLM, arXiv 1709.07871)."""
 
     def __init__(self, width: int, embedding: int):
         super().__init__()
@@ -120,11 +122,19 @@ def _level(width: int, embedding: int, blocks: int) -> nn.ModuleList:
     return nn.ModuleList(ResidualBlock(width, embedding) for _ in range(blocks))
 
 
-def _embedding(t: torch.Tensor, dose: torch.Tensor, size: int) -> torch.Tensor:
-    """Sines and cosines of t and of log2(dose): [batch] -> [batch, size]."""
+def _embedding(t: torch.Tensor, noise: torch.Tensor, size: int) -> torch.Tensor:
+    """Sines and cosines of t, of the level and of both widths: [batch], [batch, 3] -> [batch, 2 size].
+
+    The level counts as the dose that has it on a usual scanner, by the square-root law of counts.
+    """
+    level, axial, plane = noise.unbind(dim=1)
+    dose = USUAL_DOSE * (USUAL_LEVEL / level) ** 2
     frequencies = torch.exp(torch.linspace(0.0, math.log(200.0), size // 4, device=t.device))
-    angles = torch.cat([t[:, None] * frequencies, torch.log2(dose)[:, None] / 8 * frequencies], dim=1)
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
+    parts = t[:, None] * frequencies, torch.log2(dose)[:, None] / 8 * frequencies
+    # Widths are measured to a tenth: finer waves of them would only be noise.
+    widths = (torch.log2(width)[:, None] / 32 * frequencies for width in (axial, plane))
+    return torch.cat([wave for angles in (torch.cat(parts, dim=1), torch.cat([*widths], dim=1))
+                      for wave in (angles.sin(), angles.cos())], dim=1)  # fmt: skip
 
 
 def space_to_depth(x: torch.Tensor) -> torch.Tensor:

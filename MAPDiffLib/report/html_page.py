@@ -177,8 +177,8 @@ def _facts(report: dict) -> str:
         "SUV factor": found["metadata"].get("suv_factor") or found["metadata"].get("suv_refused", ""),
         "warnings": " ".join(report["warnings"]),
         "model": f"{report['bundle']['name']}, sha256 {report['bundle']['sha256']}",
-        "sampling": f"timesteps {report['sampling']['timesteps']}, {report['sampling']['samples']} samples at "
-        f"the first, seed {report['sampling']['seed']}",
+        "sampling": f"{report['sampling']['samples']} samples, strength {report['sampling']['strength']:g}, "
+        f"seed {report['sampling']['seed']}",
         "computed on": f"{report['device']}, {report['precision']}, {sum(report['seconds'].values()):.1f} s",
         "versions": f"MAPDiff {report['mapdiff']}, torch {report['torch']}",
     }

@@ -18,8 +18,8 @@ from MAPDiffLib.job import ASSUMED_DOSE, dose_label, parse_dose
 from MAPDiffLib.model.manifest import Anchor, DoseCalibration
 
 __all__ = [
-    "ANCHOR_DOSES", "DoseEstimate", "anchor_of", "anchor_weight", "assumed_dose", "dose_label", "dose_of_noise",
-    "match_degradation", "mix", "mix_share", "parse_dose",
+    "ANCHOR_DOSES", "DoseEstimate", "anchor_of", "anchor_weight", "assumed_dose", "at_dose", "dose_label",
+    "dose_of_noise", "match_degradation", "mix", "mix_share", "own_share", "parse_dose",
 ]  # fmt: skip
 
 ANCHOR_DOSES = (0.1, 0.25, 0.5, 1.0)
@@ -40,6 +40,22 @@ def anchor_weight(t: torch.Tensor, timesteps: int, power: float) -> torch.Tensor
 def match_degradation(simulated: np.ndarray, real: Sequence[float]) -> int:
     """tau = argmin_t |d_sim(t) - d_real|^2; `simulated` [t, 2] and `real` [2] hold d = (NMAE, 1 - SSIM)."""
     return int(np.argmin(((np.asarray(simulated) - np.asarray(real)) ** 2).sum(axis=1)))
+
+
+def at_dose(scan: np.ndarray, noise_free: np.ndarray, own_dose: float, dose: float) -> np.ndarray:
+    """The image at `dose` of which a scan of `own_dose` is part: its own counts, and for the rest what is expected.
+
+    E[image at d | scan] = (d0 / d) scan + (1 - d0 / d) E[noise-free image | scan], at full dose too.
+    """
+    share = own_share(own_dose, dose)
+    return share * scan + (1 - share) * noise_free
+
+
+def own_share(own_dose: float, dose: float) -> float:
+    """How much of the image at `dose` the scan of `own_dose` is. InputError unless 0 < own dose <= dose <= 1."""
+    if not 0 < own_dose <= dose <= 1:
+        raise InputError(f"dose {dose:g} does not lie between the scan's own, {own_dose:g}, and full dose")
+    return own_dose / dose
 
 
 def mix(low: np.ndarray, high: np.ndarray, low_dose: float, dose: float, high_dose: float = 1.0) -> np.ndarray:

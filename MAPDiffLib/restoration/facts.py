@@ -7,20 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from MAPDiffLib.restoration.intensity import body_mean
-from MAPDiffLib.restoration.noise import noise_widths, relative_noise
+from MAPDiffLib.restoration.noise import Noise, measure_noise, relative_noise
 from MAPDiffLib.scan.volume import Volume
 
 
 @dataclass(frozen=True)
 class ScanFacts:
-    """spacing_mm (x, y, z); mean_in_body in the scan's units; noise: relative level, noise_widths_mm: FWHM along z, y
-    and x (noise.py), each None where it cannot be measured."""
+    """spacing_mm (x, y, z); mean_in_body in the scan's units; relative_noise: the figure of a report, noise: what the
+    network is told (noise.py), each None where it cannot be measured."""
 
     spacing_mm: tuple[float, float, float]
     mean_in_body: float
     body_litres: float
-    noise: float | None
-    noise_widths_mm: tuple[float, float, float] | None
+    relative_noise: float | None
+    noise: Noise | None
 
 
 def measure(scan: Volume) -> ScanFacts:
@@ -31,5 +31,5 @@ def measure(scan: Volume) -> ScanFacts:
         body_mean(voxels, body),
         float(body.sum() * np.prod(spacing_mm) / 1e6),
         relative_noise(voxels, body, spacing_mm),
-        noise_widths(voxels, body, spacing_mm),
+        measure_noise(voxels, body, spacing_mm),
     )

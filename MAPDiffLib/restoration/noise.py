@@ -1,6 +1,8 @@
 """The noise of a scan, read off the scan alone: how large it is, and over how many millimetres it hangs together.
 
-Both are measured where little else varies: in windows of 25 mm, the flattest quarter of the warm ones.
+Both are measured where little else varies. `measure_noise` is what the network is told: it looks at the flattest of the
+hot windows, where fine anatomy is a small part of what varies even in a scan with little noise. `relative_noise` is
+the figure of a report: over the flattest quarter of all warm windows.
 """
 
 from __future__ import annotations
@@ -13,8 +15,28 @@ import numpy as np
 import torch
 
 WINDOW_MM = 25.0
+HOT_WINDOW_MM = 18.0
+HOT = (1.5, 1.0, 0.5)  # times the body's mean: the first that windows over ENOUGH_ML exceed, which no lesion fills
+ENOUGH_ML = 100.0
+LEVEL_QUANTILE, FLAT_QUANTILE = 0.05, 0.1  # of the hot windows' deviations: what is read, and where widths are
 LAG_MM = 4.5  # differences at up to this distance are set beside those at twice as much
-MOST_WINDOWS, MOST_VOXELS = 4000, 16_000_000  # for the width: more would say the same
+MOST_WINDOWS, MOST_VOXELS = 4000, 2_000_000  # for the width: more would say the same
+
+
+@dataclass(frozen=True)
+class Noise:
+    """level: local standard deviation over local mean; axial_mm, in_plane_mm: FWHM of its autocorrelation."""
+
+    level: float
+    axial_mm: float
+    in_plane_mm: float
+
+    def in_voxels(self, spacing_mm: Sequence[float]) -> tuple[float, float, float]:
+        """(level, axial, in-plane width in voxels of this spacing, (x, y, z)): what the network is told."""
+        return self.level, self.axial_mm / spacing_mm[2], 2 * self.in_plane_mm / (spacing_mm[0] + spacing_mm[1])
+
+
+UNKNOWN_NOISE = Noise(0.30, 6.5, 8.5)  # told where nothing can be measured: that of a usual scan of 1/20 dose
 
 
 @dataclass(frozen=True)
@@ -40,6 +62,23 @@ class _Windows:
         return windows[places] / self.mean[places][:, None, None, None]
 
 
+def measure_noise(
+    voxels: np.ndarray | torch.Tensor, body: np.ndarray | torch.Tensor, spacing_mm: Sequence[float]
+) -> Noise | None:
+    """The noise of a scan as the network is told it.
+
+    voxels [z, y, x], body bool of the same shape (arrays, or tensors on any device), spacing (x, y, z) in mm. None
+    where nothing in the body is warm, or wide enough to tell.
+    """
+    windows = _hot_windows(voxels, body, spacing_mm)
+    if windows is None:
+        return None
+    level = float(np.quantile(windows.deviations, LEVEL_QUANTILE / FLAT_QUANTILE))
+    axial, *plane = _widths(windows.cut(), spacing_mm)
+    measured = (level, axial, 0.5 * sum(plane))
+    return Noise(*measured) if level > 0 and np.isfinite(measured).all() else None
+
+
 def relative_noise(
     voxels: np.ndarray | torch.Tensor, body: np.ndarray | torch.Tensor, spacing_mm: Sequence[float]
 ) -> float | None:
@@ -52,30 +91,14 @@ def relative_noise(
     return None if windows is None else float(np.median(windows.deviations))
 
 
-def noise_widths(
-    voxels: np.ndarray | torch.Tensor, body: np.ndarray | torch.Tensor, spacing_mm: Sequence[float]
-) -> tuple[float, float, float] | None:
-    """FWHM in mm of the noise's autocorrelation along z, y and x, as of a Gaussian; arguments and None as above.
-
-    From squared differences at one and at two lags, in which the noise's own variance cancels and what varies slowly
-    hardly counts. It reads a little wide where anatomy is left, the more the less noise there is; nan where nothing
-    varies, or where voxels are too large to tell.
-    """
-    windows = _flat_windows(voxels, body, spacing_mm)
-    if windows is None:
-        return None
-    patches, widths = windows.cut(), []
+def _widths(patches: torch.Tensor, spacing_mm: Sequence[float]) -> tuple[float, float, float]:
+    """FWHM in mm (z, y, x) of what varies within patches [n, z, y, x]."""
+    widths = []
     for axis, spacing in enumerate(reversed(spacing_mm), start=1):
         lag = max(1, int(LAG_MM / spacing))
         near, far = (_squared_differences(patches, axis, distance) for distance in (lag, 2 * lag))
         widths.append(lag * spacing * _gaussian_width(far / near if near else np.nan))
     return tuple(widths)
-
-
-def noise_volume_mm3(widths_mm: Sequence[float]) -> float:
-    """The volume over which noise of these widths (z, y, x) hangs together; in plane the narrower one counts twice."""
-    axial, *plane = widths_mm
-    return float(axial * min(plane) ** 2)
 
 
 def _squared_differences(patches: torch.Tensor, axis: int, lag: int) -> float:
@@ -98,20 +121,36 @@ def _gaussian_width(growth: float) -> float:
 def _flat_windows(voxels, body, spacing_mm: Sequence[float]) -> _Windows | None:
     """Flat: the quarter of the warm windows (above half the body mean) that vary least, which leaves edges and lesions
     out. Neighbours overlap by two thirds: every voxel's own would say the same at many times the cost."""
+    return _windows(voxels, body, spacing_mm, WINDOW_MM, (0.5,), 0.25)
+
+
+def _hot_windows(voxels, body, spacing_mm: Sequence[float]) -> _Windows | None:
+    """Flat: the tenth of the hot windows that vary least."""
+    return _windows(voxels, body, spacing_mm, HOT_WINDOW_MM, HOT, FLAT_QUANTILE)
+
+
+def _windows(
+    voxels, body, spacing_mm: Sequence[float], window_mm: float, warmths: Sequence[float], share: float
+) -> _Windows | None:
+    """The `share` of the warm windows that vary least; warm is the first of `warmths` that enough windows exceed."""
     voxels, body = torch.as_tensor(voxels), torch.as_tensor(body)
-    sizes = [min(n, max(3, round(WINDOW_MM / s) | 1)) for n, s in zip(voxels.shape, reversed(spacing_mm), strict=True)]
+    sizes = [min(n, max(3, round(window_mm / s) | 1)) for n, s in zip(voxels.shape, reversed(spacing_mm), strict=True)]
     around = _around(body, sizes)
     voxels, body = voxels[around], body[around]
     voxels = voxels / ((voxels * body).sum(dtype=torch.float64) / body.sum()).to(voxels.dtype)  # squares stay finite
     strides = [max(1, size // 3) for size in sizes]
     mean, square = (_window_means(image, sizes, strides) for image in (voxels, voxels.square()))
     centres = tuple(slice(w // 2, w // 2 + s * n, s) for w, s, n in zip(sizes, strides, mean.shape, strict=True))
-    warm = _eroded(body)[centres] & (mean > 0.5)
+    inside = _eroded(body)[centres]
+    enough = ENOUGH_ML * 1000 / math.prod(step * s for step, s in zip(strides, reversed(spacing_mm), strict=True))
+    warm = next((hot for hot in (inside & (mean > w) for w in warmths) if hot.sum() >= enough), None)
+    if warm is None:
+        warm = inside & (mean > warmths[-1])
     if not warm.any():
         return None
     relative = (square - mean.square()).clamp(min=0).sqrt() / mean
     deviations = relative[warm].cpu().numpy()
-    flattest = np.quantile(deviations, 0.25)
+    flattest = np.quantile(deviations, share)
     flat = warm & (relative <= float(flattest))
     return _Windows(voxels, sizes, strides, mean, flat, deviations[deviations <= flattest])
 
@@ -125,9 +164,11 @@ def _around(body: torch.Tensor, windows: Sequence[int]) -> tuple[slice, ...]:
 
 def _window_means(image: torch.Tensor, windows: Sequence[int], strides: Sequence[int]) -> torch.Tensor:
     """Means over whole windows, one every `stride` voxels along each axis."""
+    image = image[None, None]
     for axis, (window, stride) in enumerate(zip(windows, strides, strict=True)):
-        image = image.unfold(axis, window, stride).mean(dim=-1)
-    return image
+        size, step = ([part if a == axis else 1 for a in range(3)] for part in (window, stride))
+        image = torch.nn.functional.avg_pool3d(image, size, step)
+    return image[0, 0]
 
 
 def _eroded(body: torch.Tensor) -> torch.Tensor:

@@ -1,16 +1,15 @@
 """Volume -> each dose, one after another.
 
-facts -> plan -> body's box -> working grid -> mean of samples -> down the timesteps of the path -> the box's own grid
--> full dose: the estimates on the way, weighted as validation decided -> activity guard -> each dose: closed-form mix
-of scan and full dose, or a scan of that dose, drawn -> the scan's units and geometry -> where scan and full dose differ
+facts -> plan -> body's box -> mean of mirrored samples, told the scan's noise -> activity guard -> each dose: the scan
+by its share and that estimate by the rest, or a scan of that dose, drawn -> the scan's units and geometry -> where scan
+and estimate differ
 
-Every dose waits for the last evaluation. The lower ones could be had earlier, but only from an estimate of full dose
-that is not yet as good: they would be worse than arithmetic with the final one, and not consistent with it.
+The estimate, of the scan without noise, does not depend on the dose that the scan is taken for: that only says how much
+of each result the scan itself is.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, replace
 
@@ -24,23 +23,22 @@ from MAPDiffLib.restoration.box import BodyBox
 from MAPDiffLib.restoration.consistency import PLACE_Z, Consistency, Place, places_to_check, position_mm
 from MAPDiffLib.restoration.device import choose_compute
 from MAPDiffLib.restoration.dose_scans import dose_scans
-from MAPDiffLib.restoration.doses import mix, mix_share
+from MAPDiffLib.restoration.doses import at_dose, own_share
 from MAPDiffLib.restoration.facts import measure
 from MAPDiffLib.restoration.intensity import Intensity
 from MAPDiffLib.restoration.noise import relative_noise
 from MAPDiffLib.restoration.plan import Plan, about_input, cautions, make_plan
 from MAPDiffLib.restoration.progress import Progress
 from MAPDiffLib.restoration.run_report import Record, run_report
-from MAPDiffLib.restoration.sampling import ScanDenoiser, descend, evaluations_of, first_estimate
+from MAPDiffLib.restoration.sampling import ScanDenoiser, mean_of_samples
 from MAPDiffLib.restoration.tiles import TiledNetwork
-from MAPDiffLib.restoration.working_grid import WorkingGrid
 from MAPDiffLib.scan.file_checks import SOURCE_GEOMETRY
 from MAPDiffLib.scan.volume import Volume
 
 Report = Callable[[dict], None]
 
 RESULT_S_PER_VOXEL = 4e-8  # what making, measuring and writing one dose takes
-VOLUMES_HELD = 18  # by the sampler and the estimates, of the working grid, with what they pass through while made
+VOLUMES_HELD = 18  # by the sampler and the estimates, with what they pass through while made
 
 
 @dataclass(frozen=True)
@@ -132,33 +130,31 @@ def _restored_doses(
     kinds = {"mean": (False,), "scan": (True,), "both": (False, True)}[options.doses_as]
     results = len(plan.doses) * len(kinds) + (plan.samples > 1) + 1  # the doses, the uncertainty, the consistency
     progress = Progress(
-        report, evaluations_of(plan.timesteps, plan.samples), dose_title(plan.doses[0]),
-        RESULT_S_PER_VOXEL * volume.voxels.size * results,
-    )  # fmt: skip
+        report, plan.samples, dose_title(plan.doses[0]), RESULT_S_PER_VOXEL * volume.voxels.size * results
+    )
     intensity = Intensity(facts.mean_in_body / bundle.manifest.body_mean_suv)
-    condition = intensity.to_network(place.grid.to_working(place.scan).to(place.network.volume_device))
-    denoise = ScanDenoiser(
-        place.network, bundle.manifest.diffusion, condition, plan.conditioning_dose, progress, cancelled
-    )  # fmt: skip
-    full, spread = _full_dose(denoise, intensity, plan, place)
-    full, guard = place.guarded(full, options.guard)
+    condition = intensity.to_network(place.frame.pad(place.scan))
+    told = plan.told(volume.spacing_mm)
+    denoise = ScanDenoiser(place.network, bundle.manifest.diffusion, condition, told, progress, cancelled)
+    estimate, spread = mean_of_samples(denoise, intensity, plan.samples, plan.seed)
+    estimate, guard = place.guarded(place.frame.unpad(estimate), options.guard)
     record.lap("evaluations")
-    drawn_scans = place.scans_of(full, plan) if True in kinds else iter(())
+    drawn_scans = place.scans_of(estimate, plan) if True in kinds else iter(())
     for dose in plan.doses:
         for drawn in kinds:
             if cancelled():
                 raise Cancelled("cancelled")
-            image = next(drawn_scans) if drawn else place.mean_of(full, plan.input_dose, dose)
+            image = next(drawn_scans) if drawn else at_dose(place.scan, estimate, plan.input_dose, dose)
             figures = record.figures[dose_key(dose, drawn)] = _figures(image, place, guard, plan.input_dose, dose)
             restored = place.into(torch.from_numpy(volume.voxels), torch.where(place.inside, image, place.scan))
             figures["seconds"] = record.lap(dose_title(dose, drawn))
             yield RestoredDose(dose, restored, figures, plan.input_dose, plan.dose_assumed, drawn)
             del restored  # a whole volume, which may be half a gigabyte, is not kept while the next is made
-    consistency, places = place.checked(full)
+    consistency, places = place.checked(estimate)
     record.lap("consistency")
     uncertainty = None
     if spread is not None:
-        scaled = place.grid.from_working(spread) * plan.uncertainty_scale * place.inside
+        scaled = place.frame.unpad(spread) * plan.uncertainty_scale * place.inside
         uncertainty = place.into(torch.zeros(volume.voxels.shape), scaled)
     record.lap("uncertainty")
     checked = {"guard": options.guard, "places_z": PLACE_Z, "places": [asdict(each) for each in places]}
@@ -169,11 +165,11 @@ def _restored_doses(
 @dataclass(frozen=True)
 class _Workplace:
     """Where the work is done: in `box`, the box of the body. `scan` and `inside` are the input and the body in it, as
-    tensors where the network has its volumes. The network alone works on `grid`."""
+    tensors where the network has its volumes. The network alone works on the box with its padding, `frame`."""
 
     volume: Volume
     box: BodyBox
-    grid: WorkingGrid
+    frame: BodyBox
     scan: torch.Tensor
     inside: torch.Tensor
     network: TiledNetwork
@@ -185,13 +181,12 @@ class _Workplace:
         compute = choose_compute(options.device, options.precision, warn)
         box = BodyBox.around(volume.body, 1)
         scan, inside = (torch.from_numpy(array[box.slices].copy()) for array in (volume.voxels, volume.body))
-        grid = WorkingGrid.of(scan.shape, volume.spacing_mm, plan.working_mm, bundle.network.config.stride)
-        held = VOLUMES_HELD * math.ceil(math.prod(grid.shape) / math.prod(grid.working))
+        frame = BodyBox.whole(tuple(scan.shape), bundle.network.config.stride)
         network = TiledNetwork(
-            bundle.network, grid.mask_to_working(inside), compute, options.tile, warn, held, options.gpu_memory_gb
-        )  # fmt: skip
+            bundle.network, frame.pad(inside), compute, options.tile, warn, VOLUMES_HELD, options.gpu_memory_gb
+        )
         home = network.volume_device
-        return cls(volume, box, grid, scan.to(home), inside.to(home), network)
+        return cls(volume, box, frame, scan.to(home), inside.to(home), network)
 
     def into(self, background: torch.Tensor, image: torch.Tensor) -> Volume:
         """A volume: a copy of `background` [z, y, x] with `image` in its box."""
@@ -203,21 +198,18 @@ class _Workplace:
         """An image of the box with the scan's own activity."""
         return guard_activity(image, self.scan, self.inside, self.volume.spacing_mm, strength)
 
-    def mean_of(self, full: torch.Tensor, input_dose: float, dose: float) -> torch.Tensor:
-        """What scans of a dose are on average."""
-        return full if dose == 1.0 else mix(self.scan, full, input_dose, dose)
-
-    def scans_of(self, full: torch.Tensor, plan: Plan) -> Iterator[torch.Tensor]:
+    def scans_of(self, estimate: torch.Tensor, plan: Plan) -> Iterator[torch.Tensor]:
         """One scan of each dose, ascending."""
         spacing_mm, seed = self.volume.spacing_mm, plan.seed
-        drawn = dose_scans(self.scan, full, self.inside, spacing_mm, plan.input_dose, plan.doses, seed)
+        drawn = dose_scans(self.scan, estimate, self.inside, spacing_mm, plan.input_dose, plan.doses, seed)
         return (image for _, image in drawn)
 
-    def checked(self, full: torch.Tensor) -> tuple[Volume, list[Place]]:
-        """(z of the scan against full dose, the places to check)."""
-        z = Consistency(self.scan, full, self.inside, self.volume.spacing_mm).z(full)
+    def checked(self, estimate: torch.Tensor) -> tuple[Volume, list[Place]]:
+        """(z of the scan against the estimate, the places to check)."""
+        z = Consistency(self.scan, estimate, self.inside, self.volume.spacing_mm).z(estimate)
         corner = position_mm(self.volume, [part.start for part in self.box.slices])
-        boxes = [replace(self.volume, voxels=image.cpu().numpy(), origin_mm=corner) for image in (self.scan, full, z)]
+        images = (self.scan, estimate, z)
+        boxes = [replace(self.volume, voxels=image.cpu().numpy(), origin_mm=corner) for image in images]
         whole = self.into(torch.zeros(self.volume.voxels.shape), z)
         geometry = {name: text for name, text in whole.metadata.items() if name == SOURCE_GEOMETRY}
         return replace(whole, units="z", metadata=geometry), places_to_check(*boxes)
@@ -228,28 +220,14 @@ class _Workplace:
             "device": str(self.network.device),
             "precision": str(self.network.dtype).removeprefix("torch."),
             "tile_edges": list(self.network.edges),
-            "working_spacing_mm": list(self.grid.spacing_mm(self.volume.spacing_mm)),
         }
-
-
-def _full_dose(
-    denoise: ScanDenoiser, intensity: Intensity, plan: Plan, place: _Workplace
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """(the weighted mean of all x0_hat of the path, in the box; the spread of the first's samples, on the working grid
-    or None), in the scan's units. The weights are the bundle's, fitted on validation cases (training/export)."""
-    first = first_estimate(denoise, intensity, plan.timesteps[0], plan.samples, plan.seed)
-    full = torch.zeros_like(place.scan)
-    stops = descend(denoise, first, plan.timesteps)
-    for (_, x0_hat), weight in zip(stops, plan.ensemble_weights, strict=True):
-        full.add_(place.grid.from_working(intensity.to_physical(x0_hat)), alpha=weight)
-    return full, first.spread
 
 
 def _figures(
     image: torch.Tensor, place: _Workplace, guard: GuardReport, input_dose: float, dose: float
 ) -> dict[str, float | None]:
-    """What was put back is in a dose by the share of full dose in it."""
-    inside, share = place.inside, 1 - mix_share(input_dose, dose)
+    """What was put back is in a dose by the share of the estimate in it."""
+    inside, share = place.inside, 1 - own_share(input_dose, dose)
     guarded = asdict(replace(guard, put_back=share * guard.put_back))
     return {
         **{f"guard_{name}": value for name, value in guarded.items()},

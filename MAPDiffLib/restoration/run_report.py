@@ -13,7 +13,6 @@ from MAPDiffLib.job import RESEARCH_USE
 from MAPDiffLib.model.manifest import Manifest
 from MAPDiffLib.restoration.facts import ScanFacts
 from MAPDiffLib.restoration.plan import Plan, about_input
-from MAPDiffLib.restoration.sampling import evaluations_of
 from MAPDiffLib.scan.volume import Volume
 
 
@@ -48,14 +47,10 @@ def run_report(
         "torch": torch.__version__,
         "bundle": {"name": manifest.name, "sha256": manifest.weights_sha256},
         "input": _input_facts(volume, facts, plan),
-        "sampling": {
-            "timesteps": list(plan.timesteps),
-            "samples": plan.samples,
-            "evaluations": evaluations_of(plan.timesteps, plan.samples),
-            "seed": plan.seed,
-        },
+        "sampling": {"samples": plan.samples, "strength": plan.strength, "seed": plan.seed},
         **computed,
-        "conditioning_dose": plan.conditioning_dose,
+        "noise": asdict(plan.noise),
+        "uncertainty_scale": plan.uncertainty_scale,
         "warnings": record.warnings,
         "seconds": record.seconds,
         "doses": record.figures,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -128,21 +128,22 @@ class TiledNetwork:
         x_t: torch.Tensor,
         scan: torch.Tensor,
         t: float,
-        dose: float,
+        noise: Sequence[float],
         on_share: Callable[[float], None] = lambda share: None,
         cancelled: Callable[[], bool] = lambda: False,
         mirrored: tuple[int, ...] = (),
     ) -> torch.Tensor:
         """x_t, scan [z, y, x] on `volume_device` -> the network's output, alike; tiles of air stay zero.
 
-        t in [0, 1]; `mirrored`: axes along which both volumes are mirrored against `body`. on_share(share): what of
-        this evaluation is done after each tile, less than before where it begins again with smaller ones. Raises
-        Cancelled between two convolutions; MemoryError when even small tiles do not fit.
+        t in [0, 1]; noise: (level, axial, in-plane width in voxels); `mirrored`: axes along which both volumes are
+        mirrored against `body`. on_share(share): what of this evaluation is done after each tile, less than before
+        where it begins again with smaller ones. Raises Cancelled between two convolutions; MemoryError when even small
+        tiles do not fit.
         """
         while True:
             self._cancelled = cancelled
             try:
-                return self._evaluate(x_t, scan, t, dose, on_share, mirrored)
+                return self._evaluate(x_t, scan, t, noise, on_share, mirrored)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
@@ -151,17 +152,17 @@ class TiledNetwork:
                 self._cancelled = _never
             self._need_less_memory(said)  # not in the handler: its traceback holds the tensors of the failed try
 
-    def _evaluate(self, x_t, scan, t, dose, on_share, mirrored) -> torch.Tensor:
+    def _evaluate(self, x_t, scan, t, noise, on_share, mirrored) -> torch.Tensor:
         output = torch.zeros_like(x_t)
         body = self.body.flip(mirrored)
         every = tile_volume(tuple(body.shape), self.edges, self.network.config.reach)
         tiles = [tile for tile in every if body[tile.core].any()]
         total, done = sum(tile.voxels for tile in tiles), 0
-        scalars = [torch.tensor([value], device=self.device, dtype=torch.float32) for value in (t, dose)]
+        told = [torch.tensor([value], device=self.device, dtype=torch.float32) for value in (t, tuple(noise))]
         for tile in tiles:
             self._stop_if_cancelled()
             state, seen = (volume[tile.context][None, None].to(self.device, self.dtype) for volume in (x_t, scan))
-            result = self.network(state, seen, *scalars)
+            result = self.network(state, seen, *told)
             output[tile.core].copy_(result[0, 0][tile.inner])
             if self.device.type == "cuda":  # so that progress is what has been done, and a cancel comes in time
                 torch.cuda.synchronize(self.device)

@@ -76,7 +76,7 @@ def test_a_saved_scene_restores_every_choice_and_the_result(panel, application, 
     scan, parameters = panel._parameterNode.inputVolume, panel._parameterNode
     make_result(application.scene, scan)
     panel.results.refresh()
-    panel.ui.samplesSpinBox.value, panel.ui.seedSpinBox.value = 3, 77
+    panel.ui.samplesSpinBox.value, panel.ui.seedSpinBox.value, panel.ui.strengthSpinBox.value = 3, 77, 150
     panel.ui.dosesEdit.text = "1/4, full"
     panel.ui.deviceSelector.setCurrentIndex(1)
     panel.ui.inputDoseSelector.setCurrentIndex(panel.ui.inputDoseSelector.findText("1/20"))
@@ -84,10 +84,10 @@ def test_a_saved_scene_restores_every_choice_and_the_result(panel, application, 
     panel.ui.doseSlider.value = 250
     before = application.layout_manager.layout
     press(panel, panel.ui.pairButton)
-    names = ("inputDose", "bundle", "doses", "device", "samples", "seed", "result", "position")
+    names = ("inputDose", "bundle", "doses", "device", "strength", "samples", "seed", "result", "position")
     chosen = {name: getattr(parameters, name) for name in names}
     assert chosen == {"inputDose": "1/20", "bundle": "tiny", "doses": "1/4, full", "device": "cpu",
-                      "samples": 3, "seed": 77, "result": "one", "position": 2.5}  # fmt: skip
+                      "strength": 150, "samples": 3, "seed": 77, "result": "one", "position": 2.5}  # fmt: skip
     path = str(tmp_path / "scene.mrml")
     save_voxels(application.scene, tmp_path)
     application.scene.SetRootDirectory(str(tmp_path))
@@ -101,8 +101,8 @@ def test_a_saved_scene_restores_every_choice_and_the_result(panel, application, 
     assert panel._parameterNode.inputVolume.GetName() == scan.GetName()
     assert panel._parameterNode.region.GetName() == "lesion"
     assert panel.ui.regionSelector.currentNode() is panel._parameterNode.region
-    shown = [getattr(panel.ui, name) for name in ("samplesSpinBox", "seedSpinBox")]
-    assert [widget.value for widget in shown] == [3, 77] and panel.ui.dosesEdit.text == "1/4, full"
+    shown = [getattr(panel.ui, name) for name in ("samplesSpinBox", "seedSpinBox", "strengthSpinBox")]
+    assert [widget.value for widget in shown] == [3, 77, 150] and panel.ui.dosesEdit.text == "1/4, full"
     shown = [getattr(panel.ui, name) for name in ("inputDoseSelector", "bundleSelector", "deviceSelector")]
     assert [str(widget.currentData) for widget in shown] == ["1/20", "tiny", "cpu"]
     assert panel.ui.resultSelector.count == 1 and panel.results.result.labels()[0] == "input 1/20"

@@ -114,6 +114,7 @@ def test_a_closed_scene_stops_the_run_at_once_and_nothing_is_added_to_the_next(p
 def test_every_choice_reaches_the_worker(panel):
     ui = panel.ui
     ui.samplesSpinBox.value, ui.seedSpinBox.value, ui.dosesEdit.text = 3, 77, "1/4, full"
+    ui.strengthSpinBox.value = 150
     ui.deviceSelector.setCurrentIndex(1)
     ui.dosesAsSelector.setCurrentIndex(1)
     ui.guardSelector.setCurrentIndex(2)
@@ -124,6 +125,7 @@ def test_every_choice_reaches_the_worker(panel):
     job = json.loads(written.read_text(encoding="utf-8"))
     chosen = {"bundle": "tiny", "doses": [0.25, 1.0], "input_dose": 0.05, "device": "cpu", "samples": 3}
     chosen |= {"doses_as": "scan", "guard": "strong"}
+    chosen["strength"] = 1.5
     assert chosen.items() <= job.items() and job["seed"] == 77
     assert standin.pump(lambda: not panel.logic.running, SECONDS)
     assert sorted(panel.logic.run.nodes) == [0.25, 1.0] and panel.logic.run.report["sampling"]["seed"] == 77

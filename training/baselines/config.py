@@ -36,7 +36,6 @@ class RivalConfig:
     zoomed: float = 0.25
     between: float = 0.5
     filtered: float = 0.5
-    weaker: float = 0.5
     patch: int = 64
     batch: int = 8
     iterations: int = 2000
@@ -60,7 +59,7 @@ class RivalConfig:
     @property
     def variety(self) -> Variety:
         """How patches differ from the cases they are cut from: as for our own models."""
-        return Variety(self.zoomed, self.between, self.filtered, self.weaker)
+        return Variety(self.zoomed, self.between, self.filtered)
 
     @property
     def stride(self) -> int:

@@ -1,7 +1,7 @@
 """The rivals' networks, MONAI's own, each behind the interface of our denoiser.
 
-A rival restores in one pass: of (x_t, scan, t, dose) it looks at the scan and its dose alone. Like ours it works on
-log1p(SUV), adds its output to the scan and, untrained, returns the scan itself.
+A rival restores in one pass: of (x_t, scan, t, noise) it looks at the scan and its level of noise alone. Like ours it
+works on log1p(SUV), adds its output to the scan and, untrained, returns the scan itself.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from torch import nn
 from MAPDiffLib.errors import InputError
 from training.baselines.config import WIDTHS, RivalConfig
 
-INPUTS = 2  # the scan and its dose
+INPUTS = 2  # the scan and its level of noise
 
 
 class OnePass(nn.Module):
-    """(x_t, scan, t, dose) -> full dose, all [batch, 1, z, y, x] in network units; x_t and t are not looked at."""
+    """(x_t, scan, t, noise) -> no noise, all [batch, 1, z, y, x] in network units; x_t and t are not looked at."""
 
     def __init__(self, config: RivalConfig):
         super().__init__()
         self.config = config
         self.body = _body(config)
 
-    def forward(self, x_t: torch.Tensor, scan: torch.Tensor, t: torch.Tensor, dose: torch.Tensor) -> torch.Tensor:
-        level = (torch.log2(dose) / 8).to(scan.dtype)[:, None, None, None, None].expand_as(scan)
+    def forward(self, x_t: torch.Tensor, scan: torch.Tensor, t: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        level = (torch.log2(noise[:, 0]) / 4).to(scan.dtype)[:, None, None, None, None].expand_as(scan)
         return scan + self.body(torch.cat([scan, level], dim=1))
 
-    def restore(self, scan: torch.Tensor, dose: torch.Tensor) -> torch.Tensor:
-        """Full dose from scan [batch, 1, z, y, x] and dose [batch]."""
-        return self(scan, scan, dose, dose)
+    def restore(self, scan: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """The noise-free image of a scan [batch, 1, z, y, x] with this noise [batch, 3]."""
+        return self(scan, scan, noise, noise)
 
 
 def discriminator() -> nn.Module:

@@ -22,7 +22,7 @@ class Regression:
     def step(self, batch: Batch, autocast) -> dict[str, torch.Tensor]:
         """One update; the losses as scalars."""
         with autocast():
-            estimate = self.network.restore(batch.scan, batch.dose)
+            estimate = self.network.restore(batch.scan, batch.noise)
         loss = weighted_mean(batch.weight, (estimate.float() - batch.ladder[:, -1:]).abs()).mean()
         _update(self.optimizers["generator"], self.network, loss, self.clip)
         return {"absolute": loss.detach()}
@@ -41,7 +41,7 @@ class Adversarial:
         """One update of each network; the losses as scalars."""
         scan, full = batch.scan, batch.ladder[:, -1:]
         with autocast():
-            estimate = self.network.restore(scan, batch.dose).float()
+            estimate = self.network.restore(scan, batch.noise).float()
             judged = self._judged(scan, full, estimate.detach())
         _update(self.optimizers["discriminator"], self.judge, judged, self.clip)
         for parameter in self.judge.parameters():

@@ -1,4 +1,4 @@
-"""How training patches come to differ from the cases they are cut from: voxels, post-filters, doses, count levels.
+"""How training patches come to differ from the cases they are cut from: voxels, post-filters, doses.
 
 A case costs seconds of simulation; these cost nothing, and each is what another scan would have looked like.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch.nn import functional
 
 from MAPDiffLib.errors import InputError
@@ -18,8 +20,8 @@ from MAPDiffLib.scan.geometry import FWHM_PER_SIGMA
 from training.simulate.scanner import discrete_gaussian
 
 FINEST_ZOOM, COARSEST_ZOOM = 2.4, 0.8  # 4 mm voxels to 1.7 mm; 4.4 mm voxels to 5.5 mm
-WIDEST_FILTER_MM = 6.0
-FEWEST_COUNTS = 0.25
+# Widths of the further post-filters, (axial, in plane); the noise behind each is measured on the whole case.
+FILTERS_MM = ((0.0, 0.0), (4.0, 4.0), (6.0, 6.0), (8.0, 8.0), (0.0, 5.0), (5.0, 0.0), (4.0, 7.0))
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,11 @@ class Variety:
     zoomed: on finer or coarser voxels. A point spread and its noise are smooth on the scale of a voxel.
     between: of a dose between two input doses.
     filtered: through a further post-filter. It is linear and comes last in a reconstruction: a wider one is one more.
-    weaker: of a scanner with fewer counts, whose full dose is as noisy as a lower dose of the case. Without them a
-    network takes the dose for the noise, and leaves noise in the scans of scanners that have more of it at that dose.
     """
 
     zoomed: float = 0.0
     between: float = 0.0
     filtered: float = 0.0
-    weaker: float = 0.0
 
     def __post_init__(self):
         for name, share in vars(self).items():
@@ -54,20 +53,16 @@ class Variety:
             return dose
         return math.exp(rng.uniform(math.log(dose), math.log(min(higher))))
 
-    def counts(self, rng: np.random.Generator, least: float) -> float:
-        """The counts of full dose over the case's own: 1, or from FEWEST_COUNTS (but at least `least`) on."""
-        least = min(1.0, max(FEWEST_COUNTS, least))
-        return math.exp(rng.uniform(math.log(least), 0.0)) if rng.random() < self.weaker else 1.0
+    def filter(self, rng: np.random.Generator) -> int:
+        """The number of a post-filter in FILTERS_MM; 0 is none."""
+        return int(rng.integers(1, len(FILTERS_MM))) if rng.random() < self.filtered else 0
 
-    def filter_sigmas(self, rng: np.random.Generator, spacing_mm: Sequence[float]) -> tuple[float, float, float] | None:
-        """Standard deviations (z, y, x) in voxels of a post-filter of up to WIDEST_FILTER_MM, axially and in plane."""
-        if rng.random() >= self.filtered:
-            return None
-        axial, plane = rng.uniform(0, WIDEST_FILTER_MM, 2)
-        return tuple(
-            width / FWHM_PER_SIGMA / spacing
-            for width, spacing in zip((axial, plane, plane), reversed(spacing_mm), strict=True)
-        )
+
+def filter_sigmas(filter_mm: Sequence[float], spacing_mm: Sequence[float]) -> tuple[float, float, float]:
+    """Standard deviations (z, y, x) in voxels of a post-filter of (axial, in-plane) FWHM."""
+    axial, plane = filter_mm
+    widths = zip((axial, plane, plane), reversed(spacing_mm), strict=True)
+    return tuple(width / FWHM_PER_SIGMA / spacing for width, spacing in widths)
 
 
 def nested_shares(low: float, dose: float, high: float) -> tuple[float, float]:
@@ -89,8 +84,27 @@ def post_filter(images: torch.Tensor, sigmas: Sequence[float]) -> torch.Tensor:
     """Gaussian blur of images [c, z, y, x], float32, by `sigmas` (z, y, x) in voxels; the border goes on outwards."""
     images = images[:, None]
     for axis, sigma in enumerate(sigmas):
+        if not sigma:
+            continue
         kernel = torch.from_numpy(discrete_gaussian(sigma)).to(images)
         shape, reach = [1, 1, 1], [0] * 6
         shape[axis], reach[4 - 2 * axis], reach[5 - 2 * axis] = len(kernel), len(kernel) // 2, len(kernel) // 2
         images = functional.conv3d(functional.pad(images, reach, mode="replicate"), kernel.reshape(1, 1, *shape))
     return images[:, 0]
+
+
+def resampled(image: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Cubic splines along each axis, held within what the image itself goes down to: activity shall not undershoot."""
+    changed = image
+    for axis, length in enumerate(shape):
+        if length != image.shape[axis]:
+            matrix = torch.from_numpy(_spline(image.shape[axis], length)).to(changed)
+            changed = torch.tensordot(matrix, changed, dims=([1], [axis])).movedim(0, axis)
+    return image if changed is image else changed.clamp(min=float(image.min())).contiguous()
+
+
+@lru_cache(maxsize=12)
+def _spline(length: int, wanted: int) -> np.ndarray:
+    """Cubic spline interpolation of `length` voxels to `wanted` between the same ends, as a matrix: for any device."""
+    every = np.eye(length)
+    return ndimage.zoom(every, (wanted / length, 1), order=3, grid_mode=True, mode="nearest").astype(np.float32)

@@ -15,13 +15,18 @@ import torch
 from tqdm import tqdm
 
 from MAPDiffLib.files import written_whole
+from MAPDiffLib.restoration.noise import UNKNOWN_NOISE, Noise, measure_noise
 from MAPDiffLib.scan.geometry import bounding_box
-from MAPDiffLib.scan.volume import body_mask
-from training.cases.case_file import ALL_DOSES, read_dose, read_facts
+from MAPDiffLib.scan.volume import Volume, body_mask
+from training.cases.augmentation import FILTERS_MM, filter_sigmas
+from training.cases.case_file import ALL_DOSES, read_dose, read_noise_free
+from training.cases.regions import lesion_regions
 from training.process_pool import process_pool
+from training.simulate.scanner import blur
 
 DOSES_CACHE, BODY_CACHE, FACTS_CACHE = "cache-doses.npy", "cache-body.npy", "cache-facts.json"
-BODY_CENTRES, HOT_CENTRES = "cache-body-centres.npy", "cache-hot-centres.npy"
+LESION_CACHE = "cache-lesions.npy"
+BODY_CENTRES, HOT_CENTRES, LESION_CENTRES = (f"cache-{kind}-centres.npy" for kind in ("body", "hot", "lesion"))
 MARGIN = 4  # voxels of air kept around the body
 HOT_SUV = 3.0
 MOST_CENTRES = 10_000  # kept per case and kind, in memory: patches are placed around them with room to spare
@@ -29,7 +34,8 @@ MOST_CENTRES = 10_000  # kept per case and kind, in memory: patches are placed a
 
 @dataclass(frozen=True)
 class CachedCase:
-    """One case cropped to its body: `doses` float16 SUV [dose, z, y, x] on disk, ordered as ALL_DOSES."""
+    """One case cropped to its body: `doses` float16 SUV [dose, z, y, x] on disk, ordered as ALL_DOSES, and after them
+    the noise-free image where the case has one."""
 
     folder: Path
 
@@ -50,14 +56,29 @@ class CachedCase:
         return _mapped(self.folder / BODY_CACHE)
 
     @cached_property
+    def lesions(self) -> np.ndarray:
+        """Where lesions are: bool [z, y, x]."""
+        return _mapped(self.folder / LESION_CACHE)
+
+    @cached_property
+    def _facts(self) -> dict:
+        return json.loads((self.folder / FACTS_CACHE).read_text())
+
+    @cached_property
     def body_means(self) -> list[float]:
-        """Mean SUV in the body per dose: the scale that a restoration of that dose would use."""
-        return json.loads((self.folder / FACTS_CACHE).read_text())["body_means"]
+        """Mean SUV in the body of each of `doses`: the scale that a restoration of it would use."""
+        return self._facts["body_means"]
+
+    def noise(self, number: int, dose: float) -> Noise:
+        """As measured on the scan of a dose behind FILTERS_MM[number]; between the cached doses by the power law that
+        goes through its neighbours."""
+        measured = np.log(self._facts["noise"][number])
+        return Noise(*(float(np.exp(np.interp(np.log(dose), np.log(ALL_DOSES), column))) for column in measured.T))
 
     @cached_property
     def spacing_mm(self) -> list[float]:
         """Voxel size (x, y, z)."""
-        return read_facts(self.folder)["spacing_mm"]
+        return self._facts["spacing_mm"]
 
     @cached_property
     def body_voxels(self) -> np.ndarray:
@@ -68,6 +89,11 @@ class CachedCase:
     def hot_voxels(self) -> np.ndarray:
         """Flat indices of the body voxels with high uptake at full dose, thinned."""
         return np.load(self.folder / HOT_CENTRES)
+
+    @cached_property
+    def lesion_voxels(self) -> np.ndarray:
+        """Flat index of the middle voxel of each lesion."""
+        return np.load(self.folder / LESION_CENTRES)
 
 
 def _mapped(path: Path) -> np.ndarray:
@@ -88,20 +114,53 @@ def _write_cache(case: Path) -> None:
     box = bounding_box(body, MARGIN)
     inside = body[box]
     hot = inside & (full.voxels[box] > HOT_SUV)
+    lesions, middles = _lesions(case, box, full)
+    spacing_mm = list(full.spacing_mm)
     del full
-    means = []
+    means, noises = [], []
 
     def write_doses(file: BinaryIO) -> None:
-        header = {"descr": "<f2", "fortran_order": False, "shape": (len(ALL_DOSES), *inside.shape)}
+        noise_free = read_noise_free(case)
+        images = (*ALL_DOSES, None) if noise_free else ALL_DOSES
+        header = {"descr": "<f2", "fortran_order": False, "shape": (len(images), *inside.shape)}
         np.lib.format.write_array_header_1_0(file, header)
-        means.extend(_append(read_dose(case, dose).voxels, body, box, file) for dose in ALL_DOSES)
+        for dose in images:
+            scan = noise_free if dose is None else read_dose(case, dose)
+            means.append(_append(scan.voxels, body, box, file))
+            if dose is not None:
+                noises.append(_noise_behind_filters(scan.voxels[box], inside, scan.spacing_mm))
 
     _write_whole(case / DOSES_CACHE, write_doses)
     _write_whole(case / BODY_CACHE, lambda file: np.save(file, inside))
+    _write_whole(case / LESION_CACHE, lambda file: np.save(file, lesions))
     _write_whole(case / BODY_CENTRES, lambda file: np.save(file, _thinned(inside, 7)))
     _write_whole(case / HOT_CENTRES, lambda file: np.save(file, _thinned(hot, 3)))
-    facts = json.dumps({"body_means": means}).encode()
+    _write_whole(case / LESION_CENTRES, lambda file: np.save(file, middles))
+    noise = np.swapaxes(noises, 0, 1).tolist()  # [filter, dose, (level, axial, in plane)]
+    facts = json.dumps({"body_means": means, "noise": noise, "spacing_mm": spacing_mm}).encode()
     _write_whole(case / FACTS_CACHE, lambda file: file.write(facts))  # last: its presence means that all are whole
+
+
+def _lesions(case: Path, box: tuple[slice, slice, slice], full: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """(lesions bool in the box, flat index in it of each one's middle voxel)."""
+    lesions, middles = np.zeros(full.voxels[box].shape, bool), []
+    for lesion in lesion_regions(case, full.voxels.shape, full.spacing_mm):
+        mask = lesion.mask[box]
+        if (voxels := np.argwhere(mask)).size:
+            lesions |= mask
+            nearest = np.abs(voxels - voxels.mean(axis=0)).sum(axis=1).argmin()
+            middles.append(np.ravel_multi_index(voxels[nearest], mask.shape))
+    return lesions, np.array(middles, np.int64)
+
+
+def _noise_behind_filters(voxels: np.ndarray, body: np.ndarray, spacing_mm: Sequence[float]) -> list[list[float]]:
+    """(level, axial, in plane) behind each of FILTERS_MM; where nothing can be measured, what is usual."""
+    scan, found = voxels.astype(np.float32), []
+    for filter_mm in FILTERS_MM:
+        filtered = blur(scan, filter_sigmas(filter_mm, spacing_mm))  # a convolution in torch would take many volumes
+        noise = measure_noise(filtered, body, spacing_mm) or UNKNOWN_NOISE
+        found.append([noise.level, noise.axial_mm, noise.in_plane_mm])
+    return found
 
 
 def _append(voxels: np.ndarray, body: np.ndarray, box: tuple[slice, ...], file: BinaryIO) -> float:

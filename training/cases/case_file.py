@@ -11,6 +11,7 @@ from MAPDiffLib.scan.volume import Volume, read_volume
 
 CASE_FILE = "case.json"
 ALL_DOSES = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+NOISE_FREE_FILE = "noise-free.nii.gz"  # the reconstruction of the expected counts, which simulated cases have
 
 
 def read_facts(case: Path) -> dict:
@@ -40,6 +41,12 @@ def find_cases(folder: Path) -> list[Path]:
 def read_dose(case: Path, dose: float) -> Volume:
     """The scan of one dose of a case, in SUV."""
     return read_volume(case / dose_file(dose))
+
+
+def read_noise_free(case: Path) -> Volume | None:
+    """What every dose of a case would be without noise, in SUV; None where nobody can know."""
+    path = case / NOISE_FREE_FILE
+    return read_volume(path) if path.is_file() else None
 
 
 def check_doses(cases: Iterable[Path], doses: Iterable[float]) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from MAPDiffLib.restoration.doses import ANCHOR_DOSES, mix_share
+from MAPDiffLib.restoration.doses import ANCHOR_DOSES
 from MAPDiffLib.restoration.intensity import BODY_MEAN_SUV, Intensity
-from training.cases.augmentation import Variety, nested_shares, post_filter
+from training.cases.augmentation import FILTERS_MM, Variety, filter_sigmas, nested_shares, post_filter, resampled
 from training.cases.cache import CachedCase, open_caches
 from training.cases.case_file import ALL_DOSES
 
@@ -21,17 +21,21 @@ AIR_WEIGHT = 0.05  # air is passed through by the restoration, so it hardly matt
 # An error of log1p(SUV) is one of 1 + SUV times as much in SUV: the loss counts it so, up to this weight.
 WEIGHT_LIMIT = 30.0
 HOT_SHARE = 0.25  # a quarter of the patches is drawn around hot voxels, which are rare
+LESION_SHARE = 0.4  # and so many around a lesion, where the case has one
+LESION_WEIGHT = 8.0  # one voxel in a thousand is a lesion's, and they are what a scan is made for
 ROUNDING = 1 + 1e-6  # of a dose that was computed
+MOST_OF_FULL = 0.5  # of full dose's counts that a scan may have for the rest of them to be a target
 
 
 @dataclass(frozen=True)
 class Batch:
-    """scan [b, 1, p, p, p], ladder [b, anchors, p, p, p] in network units, weight of the loss like scan, dose [b]."""
+    """scan [b, 1, p, p, p], ladder [b, anchors, p, p, p] in network units, weight of the loss like scan, noise [b, 3]
+    (level, axial and in-plane width in voxels, as a restoration of the whole scan would measure them)."""
 
     scan: torch.Tensor
     ladder: torch.Tensor
     weight: torch.Tensor
-    dose: torch.Tensor
+    noise: torch.Tensor
 
     def pin_memory(self) -> Batch:
         """In page-locked memory, from where a GPU copies while it computes (torch's DataLoader calls this)."""
@@ -47,16 +51,18 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Draw:
-    """One patch: its case, input dose, what its scan and its anchors are of the cached doses [1 + anchors, doses],
-    window ((start, stop) per axis), mirrored axes, the further post-filter (sigmas in voxels), what counts as SUV 1."""
+    """One patch: its case, input dose, what its scan and its target are of the cached images [2, images], window
+    ((start, stop) per axis), mirrored axes, which of FILTERS_MM, what counts as SUV 1, its noise as the network is
+    told it."""
 
     case: int
     dose: float
     parts: np.ndarray
     window: list[tuple[int, int]]
     flips: list[int]
-    filter_sigmas: tuple[float, float, float] | None
+    filter: int
     scale: float
+    noise: tuple[float, float, float]
 
 
 class PatchSource:
@@ -79,47 +85,58 @@ class PatchSource:
         self.patch, self.seed, self.variety = patch, seed, variety
         self.device = device if device.type == "cuda" and self._fits(device) else CPU
         self.doses = [torch.from_numpy(case.doses).to(self.device) for case in self.cases]
-        self.bodies = [torch.from_numpy(case.body).to(self.device) for case in self.cases]
+        self.masks = [
+            [torch.from_numpy(mask).to(self.device) for mask in (case.body, case.lesions)] for case in self.cases
+        ]
         self.input_doses = list(input_doses)
         self.shares = np.array(list(input_doses.values())) / sum(input_doses.values())
 
     def _fits(self, device: torch.device) -> bool:
         free, _ = torch.cuda.mem_get_info(device)
-        return sum(case.doses.nbytes + case.body.nbytes for case in self.cases) < free / 2
+        return sum(case.doses.nbytes + 2 * case.body.nbytes for case in self.cases) < free / 2
 
     def batch(self, iteration: int, items: Sequence[int]) -> Batch:
         """The patches numbered `items` of the global batch of this iteration."""
         draws = [self._draw(np.random.default_rng([self.seed, iteration, item])) for item in items]
         # What can be done for the whole batch at once is: on a GPU a hundred small steps per patch would cost more
         # than the training step itself.
-        cut = torch.zeros((len(items), len(ALL_DOSES), *(self.patch,) * 3), device=self.device)
-        body = torch.zeros((len(items), 1, *(self.patch,) * 3), device=self.device)
+        suv = torch.zeros((len(items), 2, *(self.patch,) * 3), device=self.device)
+        where = torch.zeros((len(items), 2, *(self.patch,) * 3), device=self.device)
         for k, draw in enumerate(draws):
-            self._cut(self.doses[draw.case], draw, cut[k], draw.filter_sigmas)
-            self._cut(self.bodies[draw.case][None], draw, body[k])
-        parts = torch.from_numpy(np.stack([draw.parts for draw in draws])).to(cut)
-        suv = torch.einsum("bkd,bdzyx->bkzyx", parts, cut)
+            self._cut_images(draw, suv[k])
+            masks = torch.cat([self._window_of(mask[None], draw) for mask in self.masks[draw.case]])
+            self._fit(masks, draw, where[k])
+        shares = torch.tensor([[_share(draw.dose, anchor) for anchor in ANCHOR_DOSES] for draw in draws])
+        shares = shares[:, :, None, None, None].to(suv)
+        scan, target = suv[:, :1], suv[:, 1:]
         scale = torch.tensor([draw.scale for draw in draws])[:, None, None, None, None].to(self.device)
-        values = Intensity(scale).to_network(suv)
-        # A function of the scan alone: weights that knew the target would bias the estimate.
-        weight = (1 + suv[:, :1].clamp(min=0)).clamp(max=WEIGHT_LIMIT)
-        weight = torch.where(body > 0.5, weight, AIR_WEIGHT)
-        return Batch(values[:, :1], values[:, 1:], weight, torch.tensor([draw.dose for draw in draws]))
+        values = Intensity(scale).to_network(torch.cat([scan, shares * scan + (1 - shares) * target], dim=1))
+        # Of the scan and of where lesions are, never of the target's values: weights that knew those would bias them.
+        weight = (1 + scan.clamp(min=0)).clamp(max=WEIGHT_LIMIT)
+        weight = torch.where(where[:, 1:] > 0.5, LESION_WEIGHT * weight, weight)
+        weight = torch.where(where[:, :1] > 0.5, weight, AIR_WEIGHT)
+        noise = torch.tensor([draw.noise for draw in draws], dtype=torch.float32)
+        return Batch(values[:, :1], values[:, 1:], weight, noise)
 
     def _draw(self, rng: np.random.Generator) -> _Draw:
         number = int(rng.integers(len(self.cases)))
         case = self.cases[number]
         dose = self.variety.dose(rng, float(rng.choice(self.input_doses, p=self.shares)), self.input_doses)
-        parts = _parts(dose, self.variety.counts(rng, min(ALL_DOSES) / dose))
-        window = self._window(case, rng, round(self.patch / self.variety.zoom(rng)))
+        parts = _parts(dose, len(case.doses))
+        zoom, filtered = self.variety.zoom(rng), self.variety.filter(rng)
+        window = self._window(case, rng, round(self.patch / zoom))
         flips = [axis for axis in (1, 2, 3) if rng.random() < 0.5]
-        sigmas = self.variety.filter_sigmas(rng, case.spacing_mm) if self.variety.filtered else None
-        return _Draw(number, dose, parts, window, flips, sigmas, float(parts[0] @ case.body_means) / BODY_MEAN_SUV)
+        level, axial, plane = case.noise(filtered, dose).in_voxels(case.spacing_mm)
+        zoom = self.patch / (window[0][1] - window[0][0])
+        scale = float(parts[0] @ case.body_means) / BODY_MEAN_SUV
+        return _Draw(number, dose, parts, window, flips, filtered, scale, (level, axial * zoom, plane * zoom))
 
     def _window(self, case: CachedCase, rng: np.random.Generator, edge: int) -> list[tuple[int, int]]:
-        """(start, stop) per axis around a random body voxel, pushed inside the volume where it fits."""
+        """(start, stop) per axis around a lesion or a random body voxel, pushed inside the volume where it fits."""
         shape = case.body.shape
         voxels = case.hot_voxels if rng.random() < HOT_SHARE and len(case.hot_voxels) else case.body_voxels
+        if len(case.lesion_voxels) and rng.random() < LESION_SHARE:
+            voxels = case.lesion_voxels
         centre = np.unravel_index(voxels[rng.integers(len(voxels))], shape)
         quarter = edge // 4
         starts = [
@@ -128,40 +145,54 @@ class PatchSource:
         ]
         return [(start, start + edge) for start in starts]
 
-    def _cut(
-        self,
-        array: torch.Tensor,
-        draw: _Draw,
-        out: torch.Tensor,
-        sigmas: tuple[float, float, float] | None = None,
-    ) -> None:
-        """The window of [c, z, y, x], filtered, mirrored and scaled to the patch, into `out`; zero past the end."""
-        block = array[(slice(None), *(slice(a, b) for a, b in draw.window))]
-        edges = [b - a for a, b in draw.window]
-        if edges != list(block.shape[1:]) or edges[0] != self.patch:
-            missing = [n for edge, size in zip(edges, block.shape[1:], strict=True) for n in (edge - size, 0)]
-            block = functional.pad(block.float(), missing[::-1])
-        if sigmas:
-            block = post_filter(block.float(), sigmas)
-        if edges[0] != self.patch:
-            block = functional.interpolate(block[None], size=(self.patch,) * 3, mode="trilinear")[0]
+    def _cut_images(self, draw: _Draw, out: torch.Tensor) -> None:
+        """Scan and target of a draw [2, z, y, x], filtered, into `out`."""
+        images, parts = self._window_of(self.doses[draw.case], draw), torch.from_numpy(draw.parts).to(out)
+        block = torch.einsum("kd,dzyx->kzyx", parts, images)
+        if draw.filter:
+            block = post_filter(block, filter_sigmas(FILTERS_MM[draw.filter], self.cases[draw.case].spacing_mm))
+        self._fit(block, draw, out)
+
+    def _window_of(self, array: torch.Tensor, draw: _Draw) -> torch.Tensor:
+        """The window of [c, z, y, x], float32; zero past the end."""
+        block = array[(slice(None), *(slice(a, b) for a, b in draw.window))].float()
+        missing = [n for (a, b), size in zip(draw.window, block.shape[1:], strict=True) for n in (b - a - size, 0)]
+        return functional.pad(block, missing[::-1]) if any(missing) else block
+
+    def _fit(self, block: torch.Tensor, draw: _Draw, out: torch.Tensor) -> None:
+        """A window [c, z, y, x] mirrored and brought to the patch's voxels, into `out`.
+
+        By splines: between two voxels they keep the noise as large as on them.
+        """
+        if block.shape[1] != self.patch:
+            block = torch.stack([resampled(image, (self.patch,) * 3) for image in block])
         out.copy_(block.flip(draw.flips))
 
 
-def _parts(dose: float, counts: float) -> np.ndarray:
-    """What the scan of a dose and its anchors are of ALL_DOSES, where full dose has `counts` times the case's counts:
-    [1 + anchors, doses].
+def _share(dose: float, anchor: float) -> float:
+    """How much of an anchor's image the scan itself is: its counts are part of the anchor's. One at or below the scan's
+    own dose teaches nothing: the next stands in for it. Full dose is left to the noise-free target."""
+    above = min((other for other in ANCHOR_DOSES if other >= max(anchor, dose * 1.01)), default=1.0)
+    return 0.0 if above == 1.0 else dose / above
 
-    The scan gets the noise of its dose. An anchor gets what is expected of it from the scan, which is all that training
-    takes from it: the closed-form mix. One at or below the input's own dose teaches nothing: the next stands in for it.
+
+def _parts(dose: float, images: int) -> np.ndarray:
+    """What the scan of a dose and its target are of the cached images: [2, images].
+
+    The scan gets the noise of its dose. The target is the noise-free image; of a case that has none, what the counts
+    of full dose say beyond those of the scan, which is as right on average and has noise of its own.
     """
-    above = [min(d for d in ANCHOR_DOSES if d >= max(anchor, dose * 1.01)) for anchor in ANCHOR_DOSES]
-    parts = np.zeros((1 + len(above), len(ALL_DOSES)), np.float32)
-    for row, wanted in enumerate((dose * counts, *(anchor * counts for anchor in above))):
-        low = max((d for d in ALL_DOSES if d <= wanted * ROUNDING), default=ALL_DOSES[0])
-        high = min((d for d in ALL_DOSES if d >= wanted / ROUNDING), default=ALL_DOSES[-1])
-        between = min(max(wanted, low), high)
-        share = mix_share(low, between, high) if row else nested_shares(low, between, high)[0]
-        parts[row, ALL_DOSES.index(low)] += share
-        parts[row, ALL_DOSES.index(high)] += 1 - share
+    parts = np.zeros((2, images), np.float32)
+    low = max((d for d in ALL_DOSES if d <= dose * ROUNDING), default=ALL_DOSES[0])
+    high = min((d for d in ALL_DOSES if d >= dose / ROUNDING), default=ALL_DOSES[-1])
+    between = min(max(dose, low), high)
+    share = nested_shares(low, between, high)[0]
+    parts[0, ALL_DOSES.index(low)] += share
+    parts[0, ALL_DOSES.index(high)] += 1 - share
+    if images > len(ALL_DOSES):
+        parts[1, -1] = 1
+    else:
+        part = min(between, MOST_OF_FULL)
+        parts[1] = -part * parts[0] / (1 - part)
+        parts[1, ALL_DOSES.index(1.0)] += 1 / (1 - part)
     return parts

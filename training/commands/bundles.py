@@ -35,10 +35,9 @@ def _export(options: argparse.Namespace) -> None:
     from training.cases.case_file import find_cases
     from training.export.bundle import export_bundle
 
-    validation, unlike = _fitted_on(options)
-    cases, described = find_cases(options.cases), options.description
+    validation, cases = find_cases(options.validation), find_cases(options.cases)
     run, calibration = options.run_folder, options.calibration
-    print(export_bundle(run, calibration, validation, cases, options.output, described, unlike))
+    print(export_bundle(run, calibration, validation, cases, options.output, options.description))
 
 
 def _add_refit(command_line: CommandLine) -> None:
@@ -51,24 +50,14 @@ def _add_refit(command_line: CommandLine) -> None:
 
 
 def _refit(options: argparse.Namespace) -> None:
+    from training.cases.case_file import find_cases
     from training.export.bundle import refit_bundle
 
-    validation, unlike = _fitted_on(options)
-    print(refit_bundle(options.bundle, validation, options.output, unlike))
+    print(refit_bundle(options.bundle, find_cases(options.validation), options.output))
 
 
 def _add_fitted_on(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="bundle; DIR's name is its name")
-    add = parser.add_argument_group("fitted on").add_argument
-    add("--validation", type=Path, required=True, metavar="DIR", help="folder of validation cases")
-    add(
-        "--other-scanners", type=Path, metavar="DIR",
-        help="more of them, of scanners that training lacks: what is fitted has to help there too (default: none)",
-    )  # fmt: skip
-
-
-def _fitted_on(options: argparse.Namespace) -> tuple[list[Path], list[Path]]:
-    """The cases of --validation and --other-scanners."""
-    from training.cases.case_file import find_cases
-
-    return find_cases(options.validation), find_cases(options.other_scanners) if options.other_scanners else []
+    parser.add_argument(
+        "--validation", type=Path, required=True, metavar="DIR", help="validation cases, of several scanners"
+    )

@@ -10,7 +10,8 @@ from MAPDiffLib.jobs.command_line import CommandLine
 GROUP = "cases"
 # As training/simulate has them: a command line that loaded them to print its help would be slow.
 SPLITS = ("train", "validation", "test", "external")
-SIZES = ("full", "small", "fine")
+SIZES = ("full", "short", "small", "fine", "tiny")
+FAMILIES = ("internal", "varied", "external")
 DOSES = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01)
 LESIONS = (0, 12)
 
@@ -49,7 +50,12 @@ def _add_simulate(command_line: CommandLine) -> None:
     add("--split", required=True, choices=SPLITS, help="external: scanners unlike those of the others")
     add("--seeds", required=True, type=number_range, metavar="A-B", help="one case for each, as 0-63")
     add = parser.add_argument_group("what they are like").add_argument
-    add("--size", default="full", choices=SIZES, help="of the grid: full 256 x 128 x 128, small half, fine twice that")
+    add(
+        "--size", default="full", choices=SIZES,
+        help="of the grid: full 256 x 128 x 128, short 192 slices, small half, fine twice that, tiny for tests",
+    )  # fmt: skip
+    add("--family", choices=FAMILIES, metavar="NAME", help="of scanners: internal, varied, external (default: split's)")
+    add("--counts", type=float, default=1.0, metavar="TIMES", help="counts over those of the scanner drawn")
     add(
         "--doses", type=dose_list, default=DOSES, metavar="DOSES",
         help=f"fractions of the full dose (default: {','.join(f'{dose:g}' for dose in DOSES)})",
@@ -58,17 +64,27 @@ def _add_simulate(command_line: CommandLine) -> None:
         "--lesions", type=number_range, default=range(LESIONS[0], LESIONS[1] + 1), metavar="A-B",
         help=f"lesions in a body (default: {LESIONS[0]}-{LESIONS[1]})",
     )  # fmt: skip
+    add("--lesion-rich", action="store_true", help="lesions half under 13 mm, in every tissue, some barely visible")
+    _add_tumours(parser)
     add = parser.add_argument_group("computation").add_argument
     add("--jobs", type=int, default=1, metavar="N", help="cases at a time")
 
 
 def _simulate(options: argparse.Namespace) -> None:
-    from training.simulate.cases import make_cases
+    from training.simulate.cases import CaseOptions, make_cases
+    from training.simulate.lesions import LesionPlan
 
-    lesions = options.lesions[0], options.lesions[-1]
-    made = make_cases(options.output, options.split, options.seeds, options.size, options.doses, lesions, options.jobs)
+    lesions = LesionPlan((options.lesions[0], options.lesions[-1]), options.lesion_rich, options.tumours)
+    how = CaseOptions(options.size, options.doses, lesions, options.family, options.counts)
+    made = make_cases(options.output, options.split, options.seeds, how, options.jobs)
     there = len(options.seeds) - made
     print(f"{made} made, {there} were there already, in {options.output}/{options.split}")
+
+
+def _add_tumours(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tumours", type=Path, metavar="DIR", help="real tumours for lesions: pet_* and mask_*.nii.gz (default: none)"
+    )
 
 
 def _add_real(command_line: CommandLine) -> None:
@@ -83,15 +99,21 @@ def _add_real(command_line: CommandLine) -> None:
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[0], metavar="N", help="one scanner, one case each (default: 0)"
     )
+    parser.add_argument(
+        "--lesions", type=number_range, default=range(0, 1), metavar="A-B", help="put in so many (default: none)"
+    )
+    _add_tumours(parser)
 
 
 def _real(options: argparse.Namespace) -> None:
     from MAPDiffLib.scan.volume import read_volume
+    from training.simulate.lesions import LesionPlan
     from training.simulate.real import write_real_case
 
     volume = read_volume(options.scan)
+    lesions = LesionPlan((options.lesions[0], options.lesions[-1]), True, options.tumours)
     for seed in options.seeds:
-        print(write_real_case(volume, seed, options.output))
+        print(write_real_case(volume, seed, options.output, lesions))
 
 
 def _add_validate(command_line: CommandLine) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from MAPDiffLib.scan.volume import Volume, body_mask, read_volume
-from training.cases.case_file import derived_doses, dose_file, read_dose
+from training.cases.case_file import derived_doses, dose_file, read_dose, read_noise_free
 from training.cases.regions import Lesion, Regions, lesion_regions, organ_regions, phantom_labels
+from training.scores.contrast import LesionSite
 from training.scores.quantification import Reading
 from training.simulate.tissues import Tissue
 
@@ -31,14 +32,20 @@ class TestCase:
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        """Its folder's, and the counts where they are not the scanner's own: the same body is then in two cases."""
+        counts = self.facts.get("counts", 1.0)
+        return self.folder.name if counts == 1 else f"{self.folder.name} x {counts:g}"
 
     @property
     def scanner(self) -> str:
-        """The column of the table that this case belongs to: internal, external, or real anatomy."""
+        """The column of the table that this case belongs to: internal, external, real anatomy, lesion-rich (internal,
+        with many lesions), or noise mismatch (a scanner with other counts than its family's)."""
         if "real anatomy" in self.facts.get("kind", ""):
             return "real anatomy"
-        return SPLIT_SCANNERS.get(self.facts.get("split", ""), "internal")
+        if self.facts.get("counts", 1.0) != 1:
+            return "noise mismatch"
+        usual = "lesion-rich" if self.facts.get("lesion_rich") else "internal"
+        return SPLIT_SCANNERS.get(self.facts.get("split", ""), usual)
 
     def scan(self, dose: float) -> Volume:
         """The low-dose scan that the methods are given."""
@@ -62,6 +69,21 @@ class TestCase:
     def truth(self) -> np.ndarray | None:
         path = self.folder / "truth.nii.gz"
         return read_volume(path).voxels if path.exists() else None
+
+    @cached_property
+    def noise_free(self) -> np.ndarray | None:
+        """What every dose would be without noise; None where nobody can know."""
+        found = read_noise_free(self.folder)
+        return None if found is None else found.voxels
+
+    @cached_property
+    def sites(self) -> list[LesionSite]:
+        """Each lesion with its surroundings."""
+        marked = np.any([lesion.mask for lesion in self.lesions], axis=0) if self.lesions else None
+        return [
+            LesionSite.of(lesion.mask, marked, self.body, self.full.spacing_mm, lesion.diameter_mm)
+            for lesion in self.lesions
+        ]
 
     @cached_property
     def tissue(self) -> np.ndarray:

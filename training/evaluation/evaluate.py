@@ -24,7 +24,7 @@ from training.evaluation.figures import draw_figures
 from training.evaluation.method import Method, Unprocessed
 from training.evaluation.networks import Bundled, Sampled, is_rival
 from training.evaluation.record import record_scores
-from training.evaluation.report import format_comparison, format_table, write_table
+from training.evaluation.report import format_comparison, format_lesions, format_table, write_table
 from training.evaluation.run import run_table
 from training.evaluation.summary import OURS
 from training.scores.image import PEAK_SUV
@@ -41,6 +41,7 @@ def evaluate(options: argparse.Namespace) -> None:
     table = write_table(records, options.output, _facts(cases, methods, options))
     draw_figures(table, records, options.output)
     print(format_table(table["means"]))
+    print(format_lesions(table["means"]))
     print(format_comparison(table["against_best"]))
     if options.record:
         for name, folder in bundles.items():
@@ -79,8 +80,8 @@ def choose_methods(options: argparse.Namespace) -> tuple[dict[str, Method], dict
         folder = find_bundle(bundle)
         name = load_bundle(folder).manifest.name
         bundles[f"{OURS} ({name})"] = folder
-        for n in options.passes:  # what the path adds to as many evaluations without it
-            methods[f"no path ({name}) x {n}"] = Bundled(folder, samples=n, path=False, **where)
+        for n in options.passes:
+            methods[f"{OURS} ({name}), {n} samples"] = Bundled(folder, samples=n, **where)
     methods |= {name: Bundled(folder, **where) for name, folder in bundles.items()}
     return methods, bundles
 

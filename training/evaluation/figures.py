@@ -10,16 +10,20 @@ from MAPDiffLib.restoration.doses import parse_dose
 from training.evaluation.score import REAL
 from training.evaluation.summary import OURS
 
+VISIBLE = "6-10"  # the class of SNR that a reader sees in the scan and smoothing takes
+
 
 def draw_figures(table: dict, records: list[dict], folder: Path) -> list[Path]:
-    """Write doses.png, intermediate.png and lesions.png into `folder`; what has no data is not drawn."""
+    """Write doses.png, intermediate.png, lesions.png and recovery.png into `folder`; what has no data is not drawn."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     drawn = []
-    for name, draw in (("doses", _by_dose), ("intermediate", _intermediate), ("lesions", _lesions)):
+    for name, draw in (
+        ("doses", _by_dose), ("intermediate", _intermediate), ("lesions", _lesions), ("recovery", _recovery),
+    ):  # fmt: skip
         figure = draw(pyplot, table["means"], records)
         if figure is not None:
             drawn.append(folder / f"{name}.png")
@@ -71,6 +75,36 @@ def _intermediate(pyplot, means: dict, records: list[dict]):
     axes.flat[0].legend(fontsize=7)
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
+    figure.tight_layout()
+    return figure
+
+
+def _recovery(pyplot, means: dict, records: list[dict]):
+    """Contrast recovered in visible lesions against NMAE: a panel per scanner and input dose, a point per method.
+
+    Smoothing moves a point down and to the right of its least error; what is wanted lies up and to the left.
+    """
+    panels = {
+        f"{scanner}, from {dose}": {
+            name: (f["nmae"]["mean"], f["recovery"][VISIBLE]["median"])
+            for name, f in methods.items()
+            if VISIBLE in f.get("recovery", {}) and "nmae" in f
+        }
+        for scanner, doses in means.items()
+        for dose, methods in doses.items()
+    }
+    panels = {title: points for title, points in panels.items() if points}
+    if not panels:
+        return None
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(4.6 * len(panels), 4.2), squeeze=False, sharey=True)
+    for axis, (title, points) in zip(axes.flat, panels.items(), strict=True):
+        for name, (error, contrast) in points.items():
+            size = 60 if name.startswith(OURS) else 20
+            axis.scatter(error, contrast, s=size, label=name)
+            axis.annotate(name, (error, contrast), fontsize=6, xytext=(3, 3), textcoords="offset points")
+        axis.set(title=title, xlabel="NMAE of full dose", xscale="log")
+        axis.grid(alpha=0.3)
+    axes[0, 0].set_ylabel(f"contrast recovered, lesions of SNR {VISIBLE}")
     figure.tight_layout()
     return figure
 

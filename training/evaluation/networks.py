@@ -15,15 +15,15 @@ from MAPDiffLib.model.bundle import Bundle, load_bundle
 from MAPDiffLib.model.diffusion import Diffusion, ancestral_sampler, deterministic_sampler
 from MAPDiffLib.restoration.box import BodyBox
 from MAPDiffLib.restoration.device import choose_compute
-from MAPDiffLib.restoration.doses import ANCHOR_DOSES
+from MAPDiffLib.restoration.doses import ANCHOR_DOSES, at_dose
 from MAPDiffLib.restoration.intensity import Intensity
+from MAPDiffLib.restoration.noise import UNKNOWN_NOISE, measure_noise
 from MAPDiffLib.restoration.restore import restore
 from MAPDiffLib.restoration.sampling import MIRRORS, draw_noise
 from MAPDiffLib.restoration.tiles import TiledNetwork
 from MAPDiffLib.scan.volume import Volume, body_mask
 from training.baselines.saved import FACTS, load_rival
 from training.evaluation.method import Result
-from training.export.variants import without_path
 from training.scores.doses import with_mixes
 
 # Network units: no activity, and about SUV 240. Beyond them no body lies.
@@ -32,27 +32,24 @@ LOWEST, HIGHEST = -4.0, 12.5
 
 @dataclass(frozen=True)
 class Bundled:
-    """A bundle with its own sampling, guard and weights, at every anchor dose above the scan's own.
-
-    path: False leaves it at the first evaluation, from pure noise, as of a one-pass regression.
-    """
+    """A bundle with its own sampling and guard, at every usual dose above the scan's own."""
 
     folder: Path
     samples: int | None = None
-    path: bool = True
+    strength: float | None = None
     device: str = "auto"
     precision: str = "auto"
 
     def __call__(self, scan: Volume, dose: float) -> Result:
-        bundle = _bundle(self.folder) if self.path else without_path(_bundle(self.folder))
         doses = tuple(d for d in ANCHOR_DOSES if d > dose)
         options = RestoreOptions(
-            doses=doses, input_dose=dose, samples=self.samples, device=self.device, precision=self.precision
+            doses=doses, input_dose=dose, samples=self.samples, strength=self.strength, device=self.device,
+            precision=self.precision,
         )  # fmt: skip
-        restoration = restore(scan, bundle, options)
+        restoration = restore(scan, _bundle(self.folder), options)
         images = {restored.dose: restored.volume.voxels for restored in restoration}
         spread = None if restoration.uncertainty is None else restoration.uncertainty.voxels
-        return Result(images, spread, restoration.report["sampling"]["evaluations"])
+        return Result(images, spread, restoration.report["sampling"]["samples"])
 
 
 @dataclass(frozen=True)
@@ -80,12 +77,14 @@ class Sampled:
         tiled = TiledNetwork(network, box.crop(body), choose_compute(self.device, self.precision), tile)
         intensity = Intensity.of_scan(scan.voxels, body)
         condition = intensity.to_network(box.crop(scan.voxels).to(tiled.volume_device))
+        noise = (measure_noise(scan.voxels, body, scan.spacing_mm) or UNKNOWN_NOISE).in_voxels(scan.spacing_mm)
         total = sum(
-            intensity.to_physical(self._sample(number, tiled, diffusion, condition, dose))
+            intensity.to_physical(self._sample(number, tiled, diffusion, condition, noise))
             for number in range(self.samples)
         )
         full, inside = scan.voxels.copy(), body[box.slices]
-        full[box.slices][inside] = box.unpad((total / self.samples).cpu()).numpy()[inside]
+        estimate = at_dose(scan.voxels[box.slices], box.unpad((total / self.samples).cpu()).numpy(), dose, 1.0)
+        full[box.slices][inside] = estimate[inside]
         return Result(with_mixes(scan.voxels, dose, full), None, len(self.path(diffusion.timesteps)) * self.samples)
 
     def path(self, total: int) -> list[int]:
@@ -93,13 +92,13 @@ class Sampled:
         start = total - 1 if self.start is None else self.start
         return list(self.timesteps) or falling_steps(start + 1, self.steps)
 
-    def _sample(self, number: int, tiled: TiledNetwork, diffusion: Diffusion, condition: torch.Tensor, dose: float):
+    def _sample(self, number: int, tiled: TiledNetwork, diffusion: Diffusion, condition: torch.Tensor, told: tuple):
         """The last x0_hat of sample `number`, network units [z, y, x]."""
         axes = MIRRORS[number % len(MIRRORS)]
 
         def denoise(x_t: torch.Tensor, t: int) -> torch.Tensor:
             share = t / diffusion.timesteps
-            output = tiled(x_t.flip(axes), condition.flip(axes), share, dose, mirrored=axes).flip(axes)
+            output = tiled(x_t.flip(axes), condition.flip(axes), share, told, mirrored=axes).flip(axes)
             # Clipped as DDPM clips it: where eps is predicted, x0_hat explodes at the noisiest timesteps.
             x0_hat = diffusion.x0_from(output, x_t, t).clamp(LOWEST, HIGHEST)
             return torch.where(tiled.body, x0_hat, condition)

@@ -10,6 +10,7 @@ from pathlib import Path
 from MAPDiffLib.files import write_csv, write_text
 from training.evaluation.run import VERSION
 from training.evaluation.summary import best_rivals, summarise
+from training.scores.contrast import CLASSES, SIZES_MM, class_of
 
 # Of the table as text: title, width, digits. |mean|, |max|: median size of the bias in lesions of 10 mm and more.
 COLUMNS = (
@@ -41,6 +42,26 @@ def format_table(means: dict) -> str:
             lines.append(f"\n{scanner}, input at {dose} dose")
             lines.append(f"{'method':34}" + "".join(title.rjust(width) for title, width, _ in COLUMNS))
             lines += [_line(name, figures) for name, figures in methods.items()]
+    return "\n".join(lines)
+
+
+def format_lesions(means: dict) -> str:
+    """Contrast recovered by the lesion's signal-to-noise in the input, and bias of SUVmean / SUVmax by diameter."""
+    classes, sizes = ([class_of(low, group) for low, _ in group] for group in (CLASSES, SIZES_MM))
+    lines = []
+    for scanner, doses in means.items():
+        for dose, methods in doses.items():
+            if not any(figures.get("recovery") for figures in methods.values()):
+                continue
+            lines.append(f"\n{scanner}, lesions, input at {dose} dose: recovered by SNR; bias in % by mm")
+            titles = [*(f"{name:>9}" for name in classes), *(f"{name:>13}" for name in sizes)]
+            lines.append(f"{'method':34}" + "".join(titles))
+            for name, figures in methods.items():
+                medians = [figures.get("recovery", {}).get(each, {}).get("median") for each in classes]
+                biases = [figures.get("by_size", {}).get(each) for each in sizes]
+                cells = [f"{100 * b['mean']:.0f} / {100 * b['max']:.0f}" if b else "-" for b in biases]
+                cells = [*(_cell(median, 9, 2) for median in medians), *(f"{cell:>13}" for cell in cells)]
+                lines.append(f"{name:34}" + "".join(cells))
     return "\n".join(lines)
 
 

@@ -52,7 +52,7 @@ def _panel(axis, doses: dict) -> None:
     axis.set_yticks(ERRORS, [f"{error:g}" for error in ERRORS])
     axis.minorticks_off()
     ours = best(doses.get(SHOWN_DOSE, {}), OURS)
-    if ours:
+    if ours and len(doses) > 1:
         _worth(axis, doses, ours["nmae"]["mean"], fractions[0])
 
 

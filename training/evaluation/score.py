@@ -7,6 +7,7 @@ import numpy as np
 from training.evaluation.case import TestCase
 from training.evaluation.cost import Cost
 from training.evaluation.method import Method, Result
+from training.scores.contrast import recovered
 from training.scores.doses import coverage, dose_scores
 from training.scores.hotspots import false_hot_spots
 from training.scores.image import image_scores
@@ -33,13 +34,17 @@ def score_result(result: Result, case: TestCase, input_dose: float, scan: np.nda
         "image": image_scores(full, real, body),
         "doses": dose_scores(result.images, scan, input_dose, case.real(above=input_dose), body),
         "coverage": coverage(full, result.uncertainty, real, body) if covered else None,
-        **score_regions(full, case),
+        **score_regions(full, case, scan),
     }
 
 
-def score_regions(image: np.ndarray, case: TestCase) -> dict:
-    """Organs, lesions and false hot spots of an image of full dose (the real one gives the table's last row)."""
-    reading, spacing = Reading(image, case.full.spacing_mm), case.full.spacing_mm
+def score_regions(image: np.ndarray, case: TestCase, scan: np.ndarray | None = None) -> dict:
+    """Organs, lesions and false hot spots of an image of full dose (the real one gives the table's last row).
+
+    scan: what it was made from, for how far each lesion stood out of that one's noise.
+    """
+    reading, spacing, real = Reading(image, case.full.spacing_mm), case.full.spacing_mm, case.full.voxels
+    noise_known = scan is not None and case.noise_free is not None
     organs = [
         {"organ": name, **bias(reading.organ(mask), case.real_organs[name])} for name, mask in case.organs.items()
     ]
@@ -51,6 +56,8 @@ def score_regions(image: np.ndarray, case: TestCase) -> dict:
             "host": lesion.host,
             **bias(reading.lesion(lesion.mask), case.real_lesions[number]),
             "contrast_to_noise": contrast_to_noise(image, lesion.mask, case.tissue, lesion.host_label, spacing),
+            "recovered": recovered(case.sites[number], image, real),
+            "snr": case.sites[number].signal_to_noise(scan, case.noise_free) if noise_known else None,
         }
         for number, lesion in enumerate(case.lesions)
     ]

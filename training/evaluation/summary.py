@@ -9,6 +9,7 @@ import numpy as np
 
 from MAPDiffLib.restoration.doses import dose_label
 from training.evaluation.score import REAL
+from training.scores.contrast import CLASSES, SIZES_MM, class_of
 from training.scores.intervals import bootstrap, compare
 
 HIGHER_IS_BETTER = {"psnr_max": True, "psnr": True, "ssim": True, "nmae": False, "nrmse": False, "gmsd": False}
@@ -104,8 +105,36 @@ def _regions(rows: list[dict]) -> dict:
             name: _biases([o for o in organs if o["organ"] == name], ("mean", "max", "peak"))
             for name in dict.fromkeys(organ["organ"] for organ in organs)
         },
+        "recovery": _recovery(lesions),
+        "by_size": _by_size(lesions),
         "false_hot_spots": float(np.mean(spots)) if spots else None,
         "liver_noise": float(np.mean(livers)) if livers else None,
+    }
+
+
+def _recovery(lesions: list[dict]) -> dict[str, dict]:
+    """Per class of the lesion's signal-to-noise in the input: how many, and the median of the recovered contrast."""
+    found: dict[str, list[float]] = {}
+    for lesion in lesions:
+        known = lesion.get("snr") is not None and np.isfinite(lesion["snr"]) and np.isfinite(lesion["recovered"])
+        if known and (name := class_of(lesion["snr"], CLASSES)):
+            found.setdefault(name, []).append(lesion["recovered"])
+    return {
+        name: {"count": len(found[name]), "median": float(np.median(found[name]))}
+        for name in (class_of(low, CLASSES) for low, _ in CLASSES)
+        if name in found
+    }
+
+
+def _by_size(lesions: list[dict]) -> dict[str, dict]:
+    """Per class of diameter: how many, and the median biases of SUVmean and SUVmax."""
+    found: dict[str, list[dict]] = {}
+    for lesion in lesions:
+        if name := class_of(lesion["diameter_mm"], SIZES_MM):
+            found.setdefault(name, []).append(lesion)
+    return {
+        name: {"count": len(rows)} | {key: float(np.median([row[key] for row in rows])) for key in ("mean", "max")}
+        for name, rows in found.items()
     }
 
 

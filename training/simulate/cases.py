@@ -17,10 +17,12 @@ from tqdm import tqdm
 
 from MAPDiffLib.files import written_whole
 from training.process_pool import process_pool
-from training.simulate.phantom import LESIONS, make_phantom
+from training.simulate.lesions import LesionPlan
+from training.simulate.phantom import make_phantom
 from training.simulate.scanner import Reconstruction, ScannerSetup, acquire, thin
 from training.simulate.shapes import Grid
 
+NOISE_FREE = "noise-free"  # the same reconstruction of the expected counts: what no dose reaches, and all aim at
 DOSES = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01)
 SEEDS_PER_SPLIT = 100_000
 # "external": for testing alone, on the other family of scanners
@@ -37,9 +39,31 @@ class Size:
 
 SIZES = {
     "full": Size((256, 128, 128), 1.0),
+    "short": Size((192, 128, 128), 1.0),
     "small": Size((128, 64, 64), 2.0),
     "fine": Size((512, 256, 256), 0.5),  # about 2 mm: to judge what is made of voxels finer than training's
+    "tiny": Size((48, 48, 48), 2.8),  # for tests
 }
+
+
+FAMILIES: dict[str, Callable[[np.random.Generator], ScannerSetup]] = {
+    "internal": ScannerSetup.random,
+    "varied": ScannerSetup.random_varied,
+    "external": ScannerSetup.random_external,
+}
+# The scanners of a split where nothing else is asked for.
+FAMILY_OF = {"train": "varied", "validation": "varied", "test": "internal", "external": "external"}
+
+
+@dataclass(frozen=True)
+class CaseOptions:
+    """How a case is made. family: one of FAMILIES, None for its split's own; counts: times those of its scanner."""
+
+    size: str = "full"
+    doses: tuple[float, ...] = DOSES
+    lesions: LesionPlan = LesionPlan()
+    family: str | None = None
+    counts: float = 1.0
 
 
 def split_seed(split: str, number: int) -> int:
@@ -56,21 +80,14 @@ def case_folder(cases: Path | str, split: str, number: int) -> Path:
     return Path(cases) / split / f"case-{number:05d}"
 
 
-def make_case(
-    cases: Path | str,
-    split: str,
-    number: int,
-    size: str = "full",
-    doses: tuple[float, ...] = DOSES,
-    lesions: tuple[int, int] = LESIONS,
-) -> bool:
+def make_case(cases: Path | str, split: str, number: int, options: CaseOptions = CaseOptions()) -> bool:  # noqa: B008
     """Write a case unless it is there already; True when it was made. A killed run leaves no half case behind."""
     folder = case_folder(cases, split, number)
     if (folder / "case.json").exists():
         return False
-    scanner = ScannerSetup.random_external if split == "external" else ScannerSetup.random
-    volumes, facts = simulate_case(split_seed(split, number), SIZES[size], doses, scanner, lesions)
-    write_case(folder, volumes, {"split": split, "size": size, **facts})
+    family = options.family or FAMILY_OF[split]
+    volumes, facts = simulate_case(split_seed(split, number), replace(options, family=family))
+    write_case(folder, volumes, {"split": split, "size": options.size, "family": family, **facts})
     return True
 
 
@@ -78,13 +95,11 @@ def make_cases(
     cases: Path | str,
     split: str,
     numbers: Sequence[int],
-    size: str,
-    doses: tuple[float, ...],
-    lesions: tuple[int, int],
+    options: CaseOptions = CaseOptions(),  # noqa: B008  (frozen)
     jobs: int = 1,
 ) -> int:
     """Make those of these cases that are missing, `jobs` at a time, behind a bar; how many were made."""
-    tasks = [(cases, split, number, size, doses, lesions) for number in numbers]
+    tasks = [(cases, split, number, options) for number in numbers]
     bar = {"total": len(tasks), "desc": split, "unit": "case"}
     if jobs == 1:  # no pool: nothing to wait for that could be gone
         return sum(make_case(*task) for task in tqdm(tasks, **bar))
@@ -104,27 +119,26 @@ def write_case(folder: Path, volumes: dict[str, np.ndarray], facts: dict) -> Non
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def simulate_case(
-    seed: int,
-    size: Size = SIZES["full"],
-    doses: tuple[float, ...] = DOSES,
-    scanner: Callable[[np.random.Generator], ScannerSetup] = ScannerSetup.random,
-    lesions: tuple[int, int] = LESIONS,
-):
-    """({"dose-1.000": SUV float32 [z, y, x], ..., "truth": ..., "labels": uint8}, facts for case.json)."""
+def simulate_case(seed: int, options: CaseOptions = CaseOptions()):  # noqa: B008  (frozen)
+    """({"dose-1.000": SUV float32 [z, y, x], ..., "noise-free": ..., "truth": ..., "labels": uint8}, facts)."""
     rng = np.random.default_rng([seed, 2])
-    setup = scanner(rng)
-    setup = replace(setup, voxel_mm=setup.voxel_mm * size.coarser, slice_mm=setup.slice_mm * size.coarser)
+    size, setup = SIZES[options.size], FAMILIES[options.family or "internal"](rng)
+    setup = replace(
+        setup, voxel_mm=setup.voxel_mm * size.coarser, slice_mm=setup.slice_mm * size.coarser,
+        trues_per_m=setup.trues_per_m * options.counts,
+    )  # fmt: skip
     grid = Grid(size.shape, (setup.voxel_mm, setup.voxel_mm, setup.slice_mm))
-    phantom = make_phantom(seed, grid, lesions)
-    volumes, counts = scan_at_doses(phantom.activity, phantom.mu, setup, doses, rng)
+    phantom = make_phantom(seed, grid, options.lesions)
+    volumes, counts = scan_at_doses(phantom.activity, phantom.mu, setup, options.doses, rng)
     facts = {
         "seed": seed,
         "spacing_mm": list(grid.spacing_mm),
-        "doses": sorted(doses),
+        "doses": sorted(options.doses),
         "units": "SUVbw",
         "scanner": asdict(setup),
+        "counts": options.counts,
         "habitus": phantom.habitus,
+        "lesion_rich": options.lesions.rich,
         "lesions": [asdict(lesion) for lesion in phantom.lesions],
         "full_dose_counts": counts,
     }
@@ -134,9 +148,9 @@ def simulate_case(
 def scan_at_doses(
     activity: np.ndarray, mu: np.ndarray, setup: ScannerSetup, doses: tuple[float, ...], rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], int]:
-    """Measure activity (SUV) behind mu (1/mm) once, thin it to nested doses and reconstruct each.
+    """Measure activity (SUV) behind mu (1/mm) once, thin it to nested doses and reconstruct each, and what is expected.
 
-    Returns ({"dose-0.050": SUV float32 [z, y, x], ...}, full-dose counts).
+    Returns ({"dose-0.050": SUV float32 [z, y, x], ..., "noise-free": ...}, full-dose counts).
     """
     scan = acquire(activity, mu, setup, rng)
     reconstruction = Reconstruction(scan, setup, gpu())
@@ -144,6 +158,7 @@ def scan_at_doses(
         f"dose-{dose:.3f}": reconstruction.filtered(reconstruction.osem(counts, dose))
         for dose, counts in thin(scan.counts, doses, rng).items()
     }
+    volumes[NOISE_FREE] = reconstruction.filtered(reconstruction.osem(scan.expected, 1.0))
     return volumes, int(scan.counts.sum(dtype=np.int64))
 
 

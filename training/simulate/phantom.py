@@ -11,11 +11,11 @@ import numpy as np
 
 from MAPDiffLib.scan.volume import body_mask
 from training.simulate import flesh, head, organs, skeleton
+from training.simulate.lesions import LesionPlan, draw_diameter_mm, draw_kind, draw_shape, draw_suv, placed
 from training.simulate.shapes import Canvas, Grid, SmoothField, smooth_field
-from training.simulate.tissues import Tissue, uptake_tables
+from training.simulate.tissues import PROPERTIES, Tissue, uptake_tables
 
 SUPERSAMPLING = 2
-LESIONS = (0, 12)  # at least and at most so many, where a body has room for them
 # s (mm), half width, half depth, middle y of the trunk without its fat
 TRUNK = np.array(
     [
@@ -91,14 +91,17 @@ class Habitus:
         )
 
 
-def make_phantom(seed: int, grid: Grid, lesions: tuple[int, int] = LESIONS) -> Phantom:
-    """The phantom of a seed on a grid, with at least and at most so many lesions; the same every time, bit for bit."""
+def make_phantom(seed: int, grid: Grid, lesions: LesionPlan = LesionPlan()) -> Phantom:  # noqa: B008  (frozen)
+    """The phantom of a seed on a grid, with lesions as planned where it has room; the same every time, bit for bit."""
     rng = np.random.default_rng([seed, 1])
     habitus = Habitus.random(rng, 0.5 * min(n * s for n, s in zip(grid.shape[:0:-1], grid.spacing_mm[:2], strict=True)))
     canvas = Canvas(rng, grid.finer(SUPERSAMPLING), (habitus.width, habitus.width, habitus.height), habitus.head_gap_mm)
     _paint_body(canvas, rng, habitus)
     _cut_to_circle(canvas)
-    spots, painted = _paint_lesions(canvas, rng, lesions)
+    if lesions.rich:
+        spots, painted = _paint_rich_lesions(canvas, np.random.default_rng([seed, 3]), lesions)
+    else:
+        spots, painted = _paint_lesions(canvas, rng, lesions.number)
     canvas.bend = []
     activity, mu = _fill(canvas, rng, spots)
     mean = activity[body_mask(activity, grid.spacing_mm)].mean()  # as a scan's own body mean would be measured
@@ -208,7 +211,7 @@ HOST_SHARE = np.array((0.18, 0.2, 0.2, 0.17, 0.06, 0.04, 0.06, 0.03, 0.03, 0.03)
 
 
 def _paint_lesions(canvas: Canvas, rng: np.random.Generator, number: tuple[int, int]):
-    """Lobulated lesions: (boxes with masks and SUV, Lesion list with SUV before the body's scaling)."""
+    """Lobulated lesions: (boxes with masks and SUV inside, Lesion list with SUV before the body's scaling)."""
     spots, lesions = [], []
     sample = canvas.labels[::6, ::6, ::6]
     spacing = np.array(canvas.grid.spacing_mm[::-1])
@@ -228,7 +231,30 @@ def _paint_lesions(canvas: Canvas, rng: np.random.Generator, number: tuple[int, 
         inside, core = _lobulated(canvas, rng, box, centre, diameter)
         inside &= canvas.labels[box] != Tissue.AIR
         canvas.labels[box][inside] = Tissue.LESION
-        spots.append((box, inside, core, suv))
+        spots.append((box, inside, suv * np.where(core, np.float32(0.3), np.float32(1.0))))
+        lesions.append(Lesion(tuple(int(c) // SUPERSAMPLING for c in centre), diameter, suv, host.name.lower()))
+    return spots, lesions
+
+
+def _paint_rich_lesions(canvas: Canvas, rng: np.random.Generator, plan: LesionPlan):
+    """Lesions of lesions.py: (boxes with masks and SUV inside, Lesion list with SUV before the body's scaling)."""
+    spots, lesions = [], []
+    sample = canvas.labels[::6, ::6, ::6]
+    for _ in range(int(rng.integers(plan.number[0], plan.number[1] + 1))):
+        host = HOSTS[rng.choice(len(HOSTS), p=HOST_SHARE / HOST_SHARE.sum())]
+        kind = draw_kind(rng, plan.tumours)
+        diameter, suv = draw_diameter_mm(rng, kind), draw_suv(rng, PROPERTIES[host][0])
+        places = np.argwhere(sample == host)
+        if len(places) == 0:
+            continue
+        centre = 6 * places[rng.integers(len(places))]
+        shape = draw_shape(rng, kind, diameter, canvas.grid.spacing_mm, plan.tumours)
+        box, uptake = placed(shape, centre, canvas.grid.shape)
+        inside = (uptake > 0) & (canvas.labels[box] != Tissue.AIR)
+        if (canvas.labels[box][inside] == Tissue.LESION).any():  # two in one would have no SUV of their own
+            continue
+        canvas.labels[box][inside] = Tissue.LESION
+        spots.append((box, inside, suv * uptake))
         lesions.append(Lesion(tuple(int(c) // SUPERSAMPLING for c in centre), diameter, suv, host.name.lower()))
     return spots, lesions
 
@@ -252,9 +278,8 @@ def _fill(canvas: Canvas, rng: np.random.Generator, spots) -> tuple[np.ndarray, 
     broad, fine = SmoothField(rng, canvas.grid, 38.0), SmoothField(rng, canvas.grid, 9.0)
     shape = tuple(n // SUPERSAMPLING for n in canvas.grid.shape)
     level = np.zeros(canvas.grid.shape, np.float32)
-    for box, inside, core, suv in spots:
-        level[box][inside] = suv
-        level[box][core] = 0.3 * suv
+    for box, inside, suv in spots:
+        level[box][inside] = suv[inside]
     activity, mu = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for z in range(0, canvas.grid.shape[0], 32):
         part, out = slice(z, z + 32), slice(z // SUPERSAMPLING, (z + 32) // SUPERSAMPLING)

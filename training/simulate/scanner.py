@@ -8,7 +8,7 @@ product handles all slices. Missing on purpose, and said in the model card: obli
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -57,6 +57,25 @@ class ScannerSetup:
             iterations=int(rng.choice([2, 3, 4], p=[0.1, 0.75, 0.15])),
             filter_mm=float(rng.choice([rng.uniform(0.0, 3.1), rng.uniform(3.1, 5.0)], p=[0.92, 0.08])),
             axial_filter_mm=float(rng.uniform(4.05, 4.7)),
+        )
+
+    @classmethod
+    def random_varied(cls, rng: np.random.Generator) -> ScannerSetup:
+        """The family of training: noise of any level and width, each by itself.
+
+        A tenth to ten times the usual counts, 1 to 6 iterations, post-filters of 0 to 8 mm (two fifths of them little,
+        as present scanners have it), voxels to 5.5 mm (finer ones come from zoomed patches). Its point spreads,
+        scatter, randoms and axial sensitivity are the internal family's: the external one stays unseen.
+        """
+        usual = cls.random(rng)
+        return replace(
+            usual,
+            voxel_mm=round(float(rng.uniform(3.6, 5.5)), 3),
+            slice_mm=round(float(rng.uniform(3.0, 5.5)), 3),
+            trues_per_m=float(np.exp(rng.uniform(np.log(5e7), np.log(5e9)))),
+            iterations=int(rng.integers(1, 7)),
+            filter_mm=float(rng.uniform(0.0, 3.1) if rng.random() < 0.4 else rng.uniform(0.0, 8.0)),
+            axial_filter_mm=float(rng.uniform(2.5, 5.0)),
         )
 
     @classmethod
@@ -140,9 +159,11 @@ def backproject(matrix: sparse.csr_array, sinogram: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scan:
-    """Full-dose counts int32 [angle * bin, slices] and what a reconstruction knows of them."""
+    """Full-dose counts int32 [angle * bin, slices], what is `expected` of them (float32), and what a reconstruction
+    knows of them."""
 
     counts: np.ndarray
+    expected: np.ndarray
     factors: np.ndarray
     background: np.ndarray
     pixels: np.ndarray
@@ -171,7 +192,7 @@ def acquire(activity: np.ndarray, mu: np.ndarray, setup: ScannerSetup, rng: np.r
     randoms = np.float32(setup.randoms_fraction * trues.mean(dtype=np.float64)) * np.ones_like(trues)
     expected = trues + np.float32(setup.scatter_error) * scatter + randoms
     counts = rng.poisson(expected).astype(np.int32)
-    return Scan(counts, factors, scatter + randoms, pixels, mu.shape)
+    return Scan(counts, expected, factors, scatter + randoms, pixels, mu.shape)
 
 
 def columns(volume: np.ndarray, pixels: np.ndarray) -> np.ndarray:
@@ -244,7 +265,7 @@ class Reconstruction:
         return array if self.device is None else torch.from_numpy(array).to(self.device)
 
     def osem(self, counts: np.ndarray, dose: float) -> np.ndarray:
-        """SUV float32 [z, y, x], unfiltered, from counts at a dose (fraction of full dose)."""
+        """SUV float32 [z, y, x], unfiltered, from counts (or what is expected of them) at a dose (of full dose)."""
         scan = self.scan
         image = self._placed(np.full((len(scan.pixels), scan.image_shape[0]), 0.8, np.float32))
         measured = self._placed(counts.astype(np.float32))  # exact: a bin holds far fewer than 2^24
