@@ -21,11 +21,11 @@ from training.baselines.config import STRIDES, RivalConfig
 from training.commands import cases, judging
 from training.commands.changes import parse_changes
 from training.config import TrainConfig
-from training.simulate.cases import DOSES, SIZES, SPLITS
-from training.simulate.phantom import LESIONS
+from training.simulate.cases import DOSES, FAMILIES, SIZES, SPLITS
+from training.simulate.lesions import LesionPlan
 
 PROJECT = Path(__file__).parent.parent
-UNITS = {"N", "GB", "VOXELS", "SECONDS"}  # N: a count
+UNITS = {"N", "GB", "VOXELS", "SECONDS", "TIMES"}  # N: a count; TIMES: a factor
 PARSERS = {
     parser.prog: parser
     for line in (mapdiff.command_line(), mapdiff_train.command_line())
@@ -76,7 +76,8 @@ def test_the_list_of_commands_is_in_groups_and_leaves_none_out(program, capsys):
 
 def test_what_help_says_of_the_simulator_and_the_bench_is_what_they_have():
     assert cases.SPLITS == tuple(SPLITS) and cases.SIZES == tuple(SIZES)
-    assert cases.DOSES == DOSES and cases.LESIONS == LESIONS
+    assert cases.DOSES == DOSES and cases.FAMILIES == tuple(FAMILIES)
+    assert cases.LESIONS == LesionPlan().number
     run = pytest.importorskip("bench.run")
     assert judging.SCANS == tuple(run.SCANS) and judging.PARTS == tuple(run.PARTS)
     name = next(a for a in PARSERS["mapdiff-train baseline"]._actions if a.dest == "name")

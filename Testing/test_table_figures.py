@@ -191,7 +191,7 @@ def test_six_subjects_all_better_is_wilcoxons_smallest_p():
 def record(method, case, nmae, dose=0.05, scanner="internal", **more):
     image = {"psnr_max": 1.0, "psnr": 40 - nmae, "ssim": 1.0, "nmae": nmae, "nrmse": 1.0, "gmsd": 1.0}
     costs = {"seconds": 2.0, "peak_gb": 1.0, "evaluations": 3}
-    empty = {"doses": [], "coverage": None, "organs": [], "lesions": [], "false_hot_spots": 4}
+    empty = {"doses": [], "coverage": None, "organs": [], "lesions": [], "false_hot_spots": 4, "liver_noise": None}
     keys = {"method": method, "case": case, "scanner": scanner, "input_dose": dose}
     return keys | {"image": image} | costs | empty | more
 
