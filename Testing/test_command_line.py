@@ -182,7 +182,7 @@ def test_bundles_are_listed_and_shown(bundle, monkeypatch, capsys):
     assert main(["bundles", "list"]) == 0
     assert "random weights for tests" in capsys.readouterr().out
     assert main(["bundles", "show", "tiny"]) == 0
-    assert json.loads(capsys.readouterr().out)["sampling"]["fits"][0]["uncertainty_scale"] == 1.0
+    assert json.loads(capsys.readouterr().out)["sampling"]["uncertainty_scales"] == [1.0, 1.0]
     assert main(["bundles", "show", "nobody"]) == 2
 
 

@@ -20,17 +20,17 @@ from training.train import CHECKPOINT, averaged_weights, train
 
 ROOT = Path(__file__).parent.parent
 CONFIG = TrainConfig(
-    name="tiny", network=NetworkConfig(widths=(4, 8), embedding=16), patch=16, batch=4, iterations=60, warmup=2,
+    name="tiny", network=NetworkConfig(widths=(4, 8), embedding=16), patch=16, batch=4, iterations=18, warmup=2,
     checkpoint_every=3, input_doses={0.05: 1.0}, low_timesteps=250,
-    # Sums of two processes differ in the last bit, which 60 steps enlarge: least on the cases as they are.
-    filtered=0.0, weaker=0.0,
+    # Sums of two processes differ in the last bit, which many steps enlarge: least on the cases as they are.
+    filtered=0.0, zoomed=0.0, between=0.0,
 )  # fmt: skip
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes through /proc")
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
-    """Two small cases and the configuration: 60 iterations, a checkpoint every three."""
+    """Two small cases and the configuration: 18 iterations, a checkpoint every three."""
     folder = tmp_path_factory.mktemp("kill")
     for number in range(2):
         case = folder / "cases" / f"case-{number}"
