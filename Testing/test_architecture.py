@@ -16,30 +16,6 @@ PROJECT = Path(__file__).parent.parent
 LIBRARY = {"numpy", "scipy", "SimpleITK", "torch", "safetensors"}
 COMMAND_LINE = {"tqdm", "matplotlib", "skimage", "pydicom", "distributed", "shtab"}  # inside a function only
 IN_SLICER = {"slicer", "qt", "ctk", "vtk"}
-TORCH_2_2 = """
-torch torch.Generator torch.Tensor torch.UntypedStorage torch.UntypedStorage.from_file torch.__version__
-torch._foreach_lerp_ torch.addcmul torch.arange torch.as_tensor torch.empty torch.int8 torch.is_grad_enabled
-torch.einsum torch.equal torch.maximum torch.nn.functional.conv3d torch.sparse_csr_tensor torch.uint8
-torch.nn.functional.avg_pool3d
-torch.autocast torch.backends torch.backends.cudnn torch.backends.cudnn.benchmark torch.backends.cudnn.version
-torch.bfloat16 torch.cat torch.channels_last_3d torch.compile torch.contiguous_format torch.cos torch.cpu torch.cuda
-torch.cuda.CUDAGraph torch.cuda.OutOfMemoryError torch.cuda.device_count torch.cuda.empty_cache
-torch.cuda.get_device_name torch.cuda.get_device_properties torch.cuda.graph torch.cuda.is_available
-torch.cuda.max_memory_allocated torch.cuda.max_memory_reserved torch.cuda.mem_get_info torch.cuda.memory_allocated
-torch.cuda.memory_reserved torch.cuda.reset_peak_memory_stats torch.cuda.set_per_process_memory_fraction
-torch.cuda.synchronize torch.cumprod torch.device torch.dtype torch.empty_like torch.exp torch.expm1 torch.float32
-torch.fft torch.fft.irfftn torch.fft.rfftn torch.float64 torch.from_numpy torch.full torch.get_num_threads
-torch.inference_mode torch.isfinite torch.lerp
-torch.linspace torch.load torch.log1p torch.log2 torch.manual_seed torch.memory_format torch.nn torch.nn.BatchNorm3d
-torch.nn.Conv3d torch.nn.ConvTranspose3d torch.nn.Linear torch.nn.Module torch.nn.ModuleList torch.nn.ReLU
-torch.nn.Sequential torch.nn.SiLU torch.nn.functional torch.nn.functional.interpolate torch.nn.functional.pad
-torch.nn.functional.silu torch.nn.init torch.nn.init.kaiming_normal_ torch.nn.init.normal_ torch.nn.init.zeros_
-torch.nn.utils torch.nn.utils.clip_grad_norm_ torch.no_grad torch.optim torch.optim.AdamW torch.optim.Optimizer
-torch.randn torch.randn_like torch.save torch.set_num_threads torch.sign torch.stack torch.tensor
-    torch.tensordot
-torch.utils.data.DataLoader torch.utils.data.Dataset torch.utils.tensorboard.SummaryWriter torch.where torch.zeros
-torch.zeros_like torch.frexp torch.ldexp
-"""
 
 
 def sources(folder):
@@ -217,28 +193,6 @@ def test_nothing_reads_a_pickle_or_runs_what_it_reads(folder):
             assert name not in ("eval", "exec", "torch.jit.load"), f"{path}:{call.lineno}"
             assert name != "torch.load" or given.get("weights_only") is True, f"{path}:{call.lineno}"
             assert not given.get("allow_pickle"), f"{path}:{call.lineno}"
-
-
-def torch_names(path):
-    """Full names of torch that a file uses: `nn.Linear` is torch.nn.Linear."""
-    tree, called = tree_of(path), {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            called |= {alias.asname or alias.name: alias.name for alias in node.names if alias.name == "torch"}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "torch":
-            called |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Attribute, ast.Name)):
-            first, _, rest = ast.unparse(node).partition(".")
-            if first in called and re.fullmatch(r"[\w.]*", rest):
-                yield f"{called[first]}.{rest}".strip(".")
-
-
-def test_nothing_of_torch_is_used_that_torch_2_2_lacks():
-    """A new name is looked up in the documentation of 2.2 before it joins the list."""
-    used = {name for folder in ("MAPDiffLib", "training", "bench") for path in sources(folder) for name in
-            torch_names(path)}  # fmt: skip
-    assert used <= set(TORCH_2_2.split()), sorted(used - set(TORCH_2_2.split()))
 
 
 def test_only_the_workers_top_catches_everything():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from MAPDiffLib.scan.volume import read_volume, write_volume
 from Testing import tiny
 from training.baselines.config import RivalConfig
 from training.cases.augmentation import (
+    AS_THEY_ARE,
     COARSEST_ZOOM,
     FILTERS_MM,
     FINEST_ZOOM,
@@ -56,7 +59,7 @@ def test_the_post_filter_is_the_simulators(case):
 
 
 def test_a_filtered_patch_is_the_filtered_scan_with_its_filtered_target(case):
-    source = PatchSource([case], 16, {0.05: 1.0}, seed=1, variety=Variety(filtered=1.0))
+    source = PatchSource([case], 16, {0.05: 1.0}, seed=1, variety=replace(AS_THEY_ARE, filtered=1.0))
     plain = PatchSource([case], 16, {0.05: 1.0}, seed=1)
     draw = source._draw(np.random.default_rng([1, 0, 0]))
     cached = CachedCase.open(case)
@@ -74,7 +77,7 @@ def test_a_filtered_patch_is_the_filtered_scan_with_its_filtered_target(case):
 
 
 def test_a_patch_is_told_the_noise_that_the_whole_scan_has_behind_its_filter_on_its_voxels(case):
-    source = PatchSource([case], 16, {0.05: 1.0}, seed=1, variety=Variety(filtered=0.5, zoomed=0.5))
+    source = PatchSource([case], 16, {0.05: 1.0}, seed=1, variety=replace(AS_THEY_ARE, filtered=0.5, zoomed=0.5))
     scan = read_dose(case, 0.05)
     for item in range(12):
         draw = source._draw(np.random.default_rng([1, 0, item]))
@@ -115,7 +118,7 @@ def test_many_patches_lie_around_lesions_whose_voxels_weigh_more(case):
 def test_doses_between_two_input_doses_are_drawn_only_where_asked_and_never_above_the_highest(case):
     doses = {0.02: 0.5, 0.1: 0.5}
     plain = PatchSource([case], 16, doses, seed=1)
-    between = PatchSource([case], 16, doses, seed=1, variety=Variety(between=0.5))
+    between = PatchSource([case], 16, doses, seed=1, variety=replace(AS_THEY_ARE, between=0.5))
     plain, between = (
         np.array([source._draw(np.random.default_rng([1, 0, item])).dose for item in range(64)])
         for source in (plain, between)
@@ -166,4 +169,7 @@ def test_noise_is_as_large_between_two_voxels_as_on_them(length):
 @pytest.mark.parametrize("config", [TrainConfig, RivalConfig])
 def test_a_share_outside_its_bounds_is_refused_for_our_model_and_for_a_rival(config):
     with pytest.raises(InputError, match="filtered is 1.5; 0 to 1 is needed"):
-        config(filtered=1.5)
+        config.from_json('{"variety": {"filtered": 1.5}}')
+    assert config.from_json('{"variety": {"filtered": 0}}').variety == replace(config().variety, filtered=0)
+    with pytest.raises(InputError, match="variety: .'filterd'. are no settings of it"):
+        config.from_json('{"variety": {"filterd": 0}}')

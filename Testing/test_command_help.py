@@ -92,6 +92,8 @@ def test_a_setting_is_typed_without_quotes():
     }  # fmt: skip
     assert parse_changes(TrainConfig, ["precision=32", 'error="squares"']) == {"precision": "32", "error": "squares"}
     assert parse_changes(RivalConfig, ["width=12"]) == {"width": 12}
+    nested = parse_changes(TrainConfig, ['variety={"between":1}', "variety.zoomed=0", "network.widths=[4,8]"])
+    assert nested == {"variety": {"between": 1, "zoomed": 0}, "network": {"widths": [4, 8]}}
 
 
 @pytest.mark.parametrize(
@@ -104,6 +106,8 @@ def test_a_setting_is_typed_without_quotes():
         ("taus=95", "a list as"),
         ("precision", "NAME=VALUE is needed"),
         ("presicion=32", "precision"),
+        ("variety.zoomed=much", "a number is needed"),
+        ("variety.zooms=1", "variety.zoomed"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_by_what_was_typed(text, needed):

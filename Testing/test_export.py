@@ -24,10 +24,10 @@ from training.export.fit import STRENGTHS, Scattered, fit_strength, fit_uncertai
 from training.train import load_run, train
 
 ANCHORED = TrainConfig(
-    name="tiny", network=NetworkConfig(widths=(4, 8), embedding=16), taus=(131, 72, 38, 0), path_share=0.5, patch=16,
-    batch=2, iterations=2, warmup=1, input_doses={0.05: 1.0}, learning_rate=1e-2,
+    name="tiny", network=NetworkConfig(widths=(4, 8), embedding=16), taus=(131, 72, 38, 0), mode="path", path_share=0.5,
+    patch=16, batch=2, iterations=2, warmup=1, input_doses={0.05: 1.0}, learning_rate=1e-2,
 )  # fmt: skip
-ONE_PASS = replace(ANCHORED, path_share=0.0, end_share=1.0, anchor_lambda=0.0)
+ONE_PASS = replace(ANCHORED, mode="regression", path_share=TrainConfig.path_share, anchor_lambda=0.0)
 
 
 @pytest.fixture(scope="module")

@@ -20,19 +20,23 @@ from MAPDiffLib.model.quantisation import rounded
 from MAPDiffLib.scan.volume import Volume, write_volume
 from Testing.tiny import tiny_bundle
 from Testing.waiting import WaitingCall, wait_until
-from training.cases.augmentation import Variety
+from training.cases.augmentation import AS_THEY_ARE
 from training.cases.case_file import ALL_DOSES, dose_file, find_cases
 from training.cases.loader import batches
 from training.cases.patches import PatchSource
 from training.config import CONFIGS, TrainConfig, load_config
 from training.loss import anchored_loss
-from training.train import CHECKPOINT, LOG, averaged_weights, begin, draw_stops, train, update
+from training.train import CHECKPOINT, LOG, averaged_weights, begin, draw_stops, draw_timesteps, train, update
 
 ROOT = Path(__file__).parent.parent
 TINY = TrainConfig(
     name="tiny", network=NetworkConfig(widths=(4, 8), embedding=16), patch=16, batch=4, iterations=6, warmup=2,
-    checkpoint_every=2, input_doses={0.05: 1.0}, low_timesteps=250,
+    checkpoint_every=2, input_doses={0.05: 1.0}, mode="noised", end_share=0.5, low_timesteps=250,
 )  # fmt: skip
+
+PATH = replace(
+    TINY, mode="path", path_share=0.5, end_share=TrainConfig.end_share, low_timesteps=TrainConfig.low_timesteps
+)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +145,8 @@ def test_patches_hold_the_scan_and_the_anchors_at_the_same_place(cases):
 
 def test_zoomed_patches_show_the_same_anatomy_on_finer_voxels(cases):
     plain = PatchSource(cases, 16, {0.05: 1.0}, seed=1).batch(0, list(range(32)))
-    zoomed = PatchSource(cases, 16, {0.05: 1.0}, seed=1, variety=Variety(zoomed=1.0)).batch(0, list(range(32)))
+    every = replace(AS_THEY_ARE, zoomed=1.0)
+    zoomed = PatchSource(cases, 16, {0.05: 1.0}, seed=1, variety=every).batch(0, list(range(32)))
     assert zoomed.scan.shape == plain.scan.shape and zoomed.weight.shape == plain.weight.shape
 
     def roughness(scan: torch.Tensor) -> float:
@@ -176,7 +181,7 @@ def test_the_stops_of_a_path_lie_in_the_anchors_intervals_and_half_of_them_on_th
 
 def test_a_path_trains_each_stop_on_the_state_its_sampler_would_reach(cases, tmp_path, monkeypatch):
     """The states that the network was shown, against the sampler's own over the same noise and answers."""
-    config = replace(TINY, path_share=0.5, taus=(131, 72, 38, 0), iterations=1)
+    config = replace(PATH, taus=(131, 72, 38, 0), iterations=1)
     seen = []
     forward = DenoisingUNet.forward
 
@@ -204,7 +209,7 @@ def test_a_path_trains_each_stop_on_the_state_its_sampler_would_reach(cases, tmp
 
 def test_a_batch_too_small_for_its_path_is_refused(cases, tmp_path):
     """Rounded to no item, the path would go untrained, and the loss would look well."""
-    config = replace(TINY, path_share=0.25, batch=2)
+    config = replace(PATH, path_share=0.25, batch=2)
     with pytest.raises(InputError, match="batch is 2, 2 for each of 1 processes.*it takes a batch of 3"):
         train(config, cases, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -266,9 +271,8 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(cases, tmp_path):
         assert torch.allclose(resumed[name], value, atol=1e-6), name
 
 
-@pytest.mark.parametrize("path_share", [pytest.param(0.0, marks=pytest.mark.long), 0.5])
-def test_two_processes_under_torchrun_train_what_one_process_does(cases, tmp_path, path_share):
-    config = replace(TINY, path_share=path_share)
+@pytest.mark.parametrize("config", [pytest.param(TINY, marks=pytest.mark.long), PATH], ids=lambda config: config.mode)
+def test_two_processes_under_torchrun_train_what_one_process_does(cases, tmp_path, config):
     alone = averaged_weights(train(config, cases, tmp_path / "alone"))
     (tmp_path / "tiny.json").write_text(config.to_json())
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training"]
@@ -306,9 +310,57 @@ def test_a_configuration_says_only_what_differs_and_survives_the_round_trip():
         assert TrainConfig.from_json(config.to_json()) == config and config.name == path.stem
 
 
-@pytest.mark.parametrize("wrong", ['{"learning_rat": 1}', '{"taus": [1, 2, 3, 4]}', '{"patch": 50}'])
-def test_a_configuration_that_cannot_work_is_refused(wrong):
-    with pytest.raises(InputError):
+def test_a_configuration_differs_from_its_base_in_nothing_but_what_it_says(tmp_path):
+    assert load_config("no-anchors") == replace(load_config("anchored"), name="no-anchors", anchor_lambda=0.0)
+    constant = "paper-constant-weight"
+    assert load_config(constant) == replace(load_config("paper"), name=constant, power=0.0)
+    (tmp_path / "mine.json").write_text('{"base": "mapdiff-base", "variety": {"zoomed": 0}, "input_doses": {"0.1": 1}}')
+    (tmp_path / "longer.json").write_text('{"base": "mine.json", "iterations": 9}')
+    base, longer = load_config("mapdiff-base"), load_config(str(tmp_path / "longer.json"), variety={"between": 0.5})
+    assert longer.variety == replace(base.variety, zoomed=0, between=0.5)  # setting by setting
+    assert longer.input_doses == {0.1: 1}  # a mixture is one setting: as it stands
+    nested = dict(variety=longer.variety, input_doses=longer.input_doses)
+    assert longer == replace(base, name="longer", iterations=9, **nested)
+
+
+def test_a_base_that_is_not_there_or_leads_back_is_named(tmp_path):
+    one, other = tmp_path / "one.json", tmp_path / "other.json"
+    one.write_text('{"base": "other.json"}')
+    with pytest.raises(InputError, match="other.json: no such training config"):
+        load_config(str(one))
+    other.write_text('{"base": "one.json"}')
+    with pytest.raises(InputError, match="one.json: is its own base, by way of one.json, other.json"):
+        load_config(str(one))
+
+
+def test_the_mode_decides_what_an_item_is_trained_on():
+    """A regression on pure noise alone; the paper's timesteps anywhere; a share of them at the end where it is told."""
+    items = list(range(200))
+    last = Diffusion().timesteps - 1
+    assert draw_timesteps(TrainConfig(mode="regression"), 0, items).eq(last).all()
+    anywhere = draw_timesteps(TrainConfig(mode="noised"), 0, items)
+    assert 1 <= anywhere.min() < 100 and 900 < anywhere.max() <= last and anywhere.eq(last).sum() < 5
+    half = draw_timesteps(TrainConfig(mode="noised", end_share=0.5, low_timesteps=10), 0, items)
+    assert 70 < half.eq(last).sum() < 130 and half[half != last].max() < 10
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ('{"learning_rat": 1}', "learning_rat"),
+        ('{"taus": [1, 2, 3, 4]}', "strictly falling"),
+        ('{"taus": 5}', "training config"),
+        ('{"patch": 50}', "patch is 50"),
+        ('{"mode": "paths"}', "one of regression, path, noised"),
+        ('{"mode": "path", "path_share": 0}', "path_share is 0"),
+        ('{"path_share": 0.5}', "path_share is 0.5, a setting of mode path; mode is regression"),
+        ('{"mode": "path", "end_share": 0.5}', "a setting of mode noised"),
+        ('{"network": {"blocks": 99}}', "network: blocks is 99"),
+        ('{"network": 3}', "an object of settings is needed"),
+    ],
+)
+def test_a_configuration_that_cannot_work_is_refused(wrong, said):
+    with pytest.raises(InputError, match=said):
         TrainConfig.from_json(wrong)
 
 

@@ -21,9 +21,9 @@ from training.train import CHECKPOINT, averaged_weights, train
 ROOT = Path(__file__).parent.parent
 CONFIG = TrainConfig(
     name="tiny", network=NetworkConfig(widths=(4, 8), embedding=16), patch=16, batch=4, iterations=18, warmup=2,
-    checkpoint_every=3, input_doses={0.05: 1.0}, low_timesteps=250,
-    # Sums of two processes differ in the last bit, which many steps enlarge: least on the cases as they are.
-    filtered=0.0, zoomed=0.0, between=0.0,
+    checkpoint_every=3, input_doses={0.05: 1.0}, mode="noised", end_share=0.5, low_timesteps=250,
+    # Sums of two processes differ in the last bit. Squares keep it there; the sign of an absolute error enlarges it.
+    error="squares",
 )  # fmt: skip
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes through /proc")
 

@@ -1,4 +1,7 @@
-"""What a training run is: one frozen dataclass, read from configs/*.json, saved beside every checkpoint."""
+"""What a training run is: one frozen dataclass, read from configs/*.json, saved beside every checkpoint.
+
+A config names another one as its "base" and says only what differs from it; without one, from the defaults here.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,15 @@ from MAPDiffLib.model.manifest import Anchor
 from MAPDiffLib.model.network import NetworkConfig
 from MAPDiffLib.restoration.doses import ANCHOR_DOSES
 from training.cases.augmentation import Variety
+from training.settings import from_values, merged
 
 CONFIGS = Path(__file__).parent / "configs"
+# What an item is trained on, and the settings of that mode alone.
+# regression: the noisiest timestep, T-1, where the state is pure noise: what a restoration asks.
+# path: T-1 too, and a share of the items goes on from there down the sampler's own path, one stop in each anchor's
+#       interval, on the states that a restoration in several steps will meet.
+# noised: the full-dose scan noised to a random timestep, as in the paper.
+MODES = {"regression": (), "path": ("path_share",), "noised": ("end_share", "low_timesteps")}
 
 
 @dataclass(frozen=True)
@@ -29,21 +39,14 @@ class TrainConfig:
     error: str = "absolute"  # or "squares", as in the paper: what the loss makes of a difference
     anchor_lambda: float = 1.0
     power: float = 2.0
-    # 0: the paper's training, on full-dose scans noised to a random t. Else every item is trained at t = T-1 (pure
-    # noise: a one-pass regression, which starves when t is uniform), and this share of them goes on down the sampler's
-    # own path, one stop in each anchor's interval, on the states that a restoration will meet.
-    path_share: float = 0.0
-    # Without a path: this share of the items is trained at t = T-1, the rest uniformly on [1, low_timesteps].
-    end_share: float = 0.5
-    low_timesteps: int = 1000
+    mode: str = "regression"  # one of MODES
+    path_share: float = 0.25  # of the items: those that go down the path
+    end_share: float = 0.0  # of the items: those at T-1, which a uniform t hardly ever draws
+    low_timesteps: int = 1000  # the others' timesteps are uniform on [1, low_timesteps)
     input_doses: dict[float, float] = field(
         default_factory=lambda: {0.01: 0.05, 0.02: 0.15, 0.05: 0.55, 0.1: 0.15, 0.25: 0.1}
     )
-    # Shares of the patches on other voxels, of doses between two input doses and through a further post-filter
-    # (training/cases/augmentation.py).
-    zoomed: float = 0.25
-    between: float = 0.5
-    filtered: float = 0.5
+    variety: Variety = field(default_factory=Variety)  # how patches differ from the cases they are cut from
     # Beginnings of the names of the tensors that are trained (none: all). The rest stay as they started, to the bit, so
     # that a repository keeps little more than what changed of a model that goes on from another.
     trained: tuple[str, ...] = ()
@@ -69,50 +72,60 @@ class TrainConfig:
             raise InputError(f"error is {self.error!r}; absolute or squares is needed")
         if self.patch % self.network.stride:
             raise InputError(f"patch is {self.patch}; a multiple of {self.network.stride} is needed")
-        if not 1 <= self.low_timesteps <= self.diffusion.timesteps:
-            raise InputError(f"low_timesteps is {self.low_timesteps}; 1 to {self.diffusion.timesteps} are needed")
-        if not 0 <= self.path_share <= 1:
-            raise InputError(f"path_share is {self.path_share}; 0 to 1 is needed")
-        _ = self.variety  # which checks its shares
+        self._check_mode()
+
+    def _check_mode(self) -> None:
+        if self.mode not in MODES:
+            raise InputError(f"mode is {self.mode!r}; one of {', '.join(MODES)} is needed")
+        if not 0 < self.path_share <= 1:
+            raise InputError(f"path_share is {self.path_share}; above 0 and at most 1 is needed")
+        if not 0 <= self.end_share <= 1:
+            raise InputError(f"end_share is {self.end_share}; 0 to 1 is needed")
+        if self.mode == "noised" and not 2 <= self.low_timesteps <= self.diffusion.timesteps:
+            raise InputError(f"low_timesteps is {self.low_timesteps}; 2 to {self.diffusion.timesteps} are needed")
+        for mode, names in MODES.items():
+            for name in names:
+                value = getattr(self, name)
+                if mode != self.mode and value != getattr(TrainConfig, name):
+                    raise InputError(f"{name} is {value}, a setting of mode {mode}; mode is {self.mode}: choose one")
 
     @property
     def anchors(self) -> tuple[Anchor, ...]:
         """The anchor doses with their timesteps, ascending dose."""
         return tuple(Anchor(dose, tau) for dose, tau in zip(ANCHOR_DOSES, self.taus, strict=True))
 
-    @property
-    def variety(self) -> Variety:
-        """How patches differ from the cases they are cut from."""
-        return Variety(self.zoomed, self.between, self.filtered)
-
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)
 
     @classmethod
-    def from_json(cls, text: str, **changes) -> TrainConfig:
-        """Read a config that says only what differs from the defaults. InputError for names that do not exist."""
-        values = {**json.loads(text), **changes}
-        unknown = set(values) - {f.name for f in dataclasses.fields(cls)}
-        if unknown:
-            raise InputError(f"training config: {sorted(unknown)} are not settings of a training run")
-        if isinstance(values.get("network"), dict):
-            values["network"] = NetworkConfig(**values["network"])
-        if isinstance(values.get("diffusion"), dict):
-            values["diffusion"] = Diffusion(**values["diffusion"])
-        for name in ("taus", "anchored_doses", "trained"):
-            if name in values:
-                values[name] = tuple(values[name])
-        if "input_doses" in values:
-            values["input_doses"] = {float(dose): share for dose, share in values["input_doses"].items()}
-        return cls(**values)
+    def from_json(cls, text: str) -> TrainConfig:
+        """The inverse of `to_json`; what is not said keeps its default. InputError for names that do not exist."""
+        return from_values(cls, json.loads(text), "training config")
 
 
 def load_config(name_or_path: str, **changes) -> TrainConfig:
-    """A config by its name in training/configs or by path."""
-    path = Path(name_or_path)
-    if not path.suffix:
-        path = CONFIGS / f"{name_or_path}.json"
+    """A config by its name in training/configs or by path, with changes; of nested settings only those that change."""
+    path = _found(name_or_path, Path())
+    return from_values(TrainConfig, merged(TrainConfig, _values(path, ()), changes), str(path))
+
+
+def _values(path: Path, above: tuple[Path, ...]) -> dict[str, object]:
+    """What a config and its bases say, the nearest having the last word; `above`: those that name it as their base."""
+    if path in above:
+        raise InputError(f"{path}: is its own base, by way of {', '.join(each.name for each in above)}")
+    try:
+        own = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: no JSON: {error}") from None
+    own = {"name": path.stem} | own
+    base = own.pop("base", None)
+    return own if base is None else merged(TrainConfig, _values(_found(base, path.parent), (*above, path)), own)
+
+
+def _found(name_or_path: str, folder: Path) -> Path:
+    """A name is one of training/configs, a path (it has a suffix) is seen from `folder`. InputError for none."""
+    path = folder / name_or_path if Path(name_or_path).suffix else CONFIGS / f"{name_or_path}.json"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.json")))
         raise InputError(f"{path}: no such training config; known ones: {known}")
-    return TrainConfig.from_json(path.read_text(), **changes)
+    return path.resolve()

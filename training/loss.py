@@ -21,7 +21,7 @@ class Loss:
     denoising: torch.Tensor
     anchor: torch.Tensor
     anchor_weight: torch.Tensor
-    which: torch.Tensor
+    anchor_index: torch.Tensor
     x0_hat: torch.Tensor
 
     @property
@@ -53,11 +53,12 @@ def anchored_loss(
     x0 = ladder[:, -1:]
     denoising = weighted_mean(weight, _error(output - diffusion.target(x0, noise, t), config))
     x0_hat = diffusion.x0_from(output, x_t, t).clamp(-20, 20)
-    which = anchor_of(t, config.anchors).to(output.device)
-    target = ladder[torch.arange(len(t), device=output.device), which][:, None]
+    anchor_index = anchor_of(t, config.anchors).to(output.device)
+    target = ladder[torch.arange(len(t), device=output.device), anchor_index][:, None]
     supervises = torch.tensor([anchor.dose in config.anchored_doses for anchor in config.anchors], device=output.device)
-    pull = config.anchor_lambda * anchor_weight(t, diffusion.timesteps, config.power).to(output) * supervises[which]
-    return Loss(denoising, weighted_mean(weight, _error(x0_hat - target, config)), pull, which, x0_hat)
+    lambda_w = config.anchor_lambda * anchor_weight(t, diffusion.timesteps, config.power).to(output)
+    lambda_w = lambda_w * supervises[anchor_index]
+    return Loss(denoising, weighted_mean(weight, _error(x0_hat - target, config)), lambda_w, anchor_index, x0_hat)
 
 
 def _error(difference: torch.Tensor, config: TrainConfig) -> torch.Tensor:

@@ -109,7 +109,7 @@ def _keep_untrained(network: DenoisingUNet, trained: Sequence[str]) -> None:
 
 def update(fabric, model, optimizer, config: TrainConfig, batch: Batch, iteration: int, items: list[int]) -> list[Loss]:
     """One step of the optimiser on this process's items of an iteration; returns the losses of its evaluations."""
-    step = _path_step if config.path_share else _noised_step
+    step = _path_step if config.mode == "path" else _single_step
     for group in optimizer.param_groups:
         group["lr"] = rate(config, iteration)
     optimizer.zero_grad(set_to_none=True)
@@ -158,7 +158,9 @@ def _start_weights(start: Path) -> dict[str, torch.Tensor]:
 
 
 def draw_timesteps(config: TrainConfig, iteration: int, items: list[int]) -> torch.Tensor:
-    """The timestep of each numbered item of an iteration, without a path: int [b]."""
+    """The timestep of each numbered item of an iteration, in the modes without a path: int [b]."""
+    if config.mode == "regression":
+        return torch.full((len(items),), config.diffusion.timesteps - 1)
     steps = []
     for item in items:
         rng = np.random.default_rng([config.seed, iteration, item, 1])
@@ -195,8 +197,8 @@ def draw_noise(config: TrainConfig, iteration: int, items: list[int], device: to
     return torch.stack(noises)
 
 
-def _noised_step(fabric, model, config: TrainConfig, batch: Batch, iteration: int, items: list[int]) -> list[Loss]:
-    """The paper's step: the full-dose scan noised to a random timestep. Leaves the gradients; returns its loss."""
+def _single_step(fabric, model, config: TrainConfig, batch: Batch, iteration: int, items: list[int]) -> list[Loss]:
+    """One evaluation an item: the full-dose scan noised to its timestep. Leaves the gradients; returns its loss."""
     t, noise = draw_timesteps(config, iteration, items), draw_noise(config, iteration, items, fabric.device)
     x_t = config.diffusion.noised(batch.ladder[:, -1:], t, noise)
     output = model(x_t, batch.scan, (t / config.diffusion.timesteps).to(x_t), batch.noise)
@@ -237,7 +239,7 @@ def _going_on(config: TrainConfig, items: int) -> int:
 def _check_path(config: TrainConfig, processes: int) -> None:
     """InputError when rounding leaves a process no item for the path: it would train without one and not say so."""
     items = config.batch // processes
-    if config.path_share and not _going_on(config, items):
+    if config.mode == "path" and not _going_on(config, items):
         least = next(n for n in itertools.count(1) if _going_on(config, n))
         raise InputError(
             f"batch is {config.batch}, {items} for each of {processes} processes, and path_share {config.path_share:g} "
@@ -275,14 +277,14 @@ class _Log:
 
     def add(self, iteration: int, losses: list[Loss], rate: float, seconds: float, waited: float) -> None:
         """Keep an iteration; nothing is read off the device until a line is due."""
-        kept = [torch.stack([loss.denoising, loss.anchor, loss.which]).detach() for loss in losses]
+        kept = [torch.stack([loss.denoising, loss.anchor, loss.anchor_index]).detach() for loss in losses]
         self.rows.append((torch.cat(kept, dim=1), rate, seconds, waited))
         if (iteration + 1) % self.every:
             return
         rows, self.rows = self.rows, []
-        denoising, anchor, which = torch.cat([row[0] for row in rows], dim=1).cpu()
+        denoising, anchor, index = torch.cat([row[0] for row in rows], dim=1).cpu()
         means = {"denoising": denoising.mean().item(), "anchor": anchor.mean().item()}
-        means |= {f"anchor_{int(i)}": anchor[which == i].mean().item() for i in which.unique()}
+        means |= {f"anchor_{int(i)}": anchor[index == i].mean().item() for i in index.unique()}
         seconds, waited = (sum(row[k] for row in rows) / len(rows) for k in (2, 3))
         means |= {"rate": rows[-1][1], "seconds": seconds, "waiting_for_data": waited / seconds}
         for name, value in means.items():

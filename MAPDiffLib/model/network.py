@@ -80,8 +80,8 @@ class DenoisingUNet(nn.Module):
         width in voxels (restoration/noise.py)."""
         emb = self.embed(_embedding(t, noise, self.config.embedding).to(x_t.dtype))
         # How much of the state to look at, and how far to trust it over the scan: one number each per t and noise.
-        look, trust = self.gains(emb).to(x_t.dtype)[:, :, None, None, None, None].unbind(dim=1)
-        h = self.stem(space_to_depth(torch.cat([look * x_t, scan], dim=1)))
+        state_gain, state_blend = self.gains(emb).to(x_t.dtype)[:, :, None, None, None, None].unbind(dim=1)
+        h = self.stem(space_to_depth(torch.cat([state_gain * x_t, scan], dim=1)))
         skips = []
         for level, blocks in enumerate(self.encoder):
             for block in blocks:
@@ -95,7 +95,7 @@ class DenoisingUNet(nn.Module):
                 h = block(h, emb)
         # The scan's own level is carried past the network: it only has to find noise, also where a bladder is 50 times
         # hotter than anything else and a network that rebuilt the level would be wrong by percents.
-        return torch.lerp(scan, x_t, trust) + depth_to_space(self.head(h))
+        return torch.lerp(scan, x_t, state_blend) + depth_to_space(self.head(h))
 
 
 class ResidualBlock(nn.Module):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from MAPDiffLib.errors import InputError
 from training.cases.augmentation import Variety
 from training.config import TrainConfig
+from training.settings import from_values
 
 WIDTHS = {"unet": 24, "gan": 24, "swinunetr": 12}  # 3.2, 3.2 and 4.1 million parameters
 STRIDES = {"unet": 16, "swinunetr": 32, "gan": 16}  # four halvings; the transformer has five
@@ -33,9 +34,7 @@ class RivalConfig:
     width: int | None = None
     adversarial: float = 0.01
     input_doses: dict[float, float] = field(default_factory=_our_doses)
-    zoomed: float = 0.25
-    between: float = 0.5
-    filtered: float = 0.5
+    variety: Variety = field(default_factory=Variety)  # how patches differ from the cases: as for our own models
     patch: int = 64
     batch: int = 8
     iterations: int = 2000
@@ -54,12 +53,6 @@ class RivalConfig:
             raise InputError(f"patch is {self.patch}; {self.name} needs a multiple of {self.stride}, {least} at least")
         if min(self.batch, self.iterations, self.checkpoint_every) < 1:
             raise InputError("batch, iterations and checkpoint_every must be at least 1")
-        _ = self.variety  # which checks its shares
-
-    @property
-    def variety(self) -> Variety:
-        """How patches differ from the cases they are cut from: as for our own models."""
-        return Variety(self.zoomed, self.between, self.filtered)
 
     @property
     def stride(self) -> int:
@@ -87,10 +80,4 @@ class RivalConfig:
     @classmethod
     def from_json(cls, text: str) -> RivalConfig:
         """The inverse of `to_json`. InputError for names that do not exist."""
-        values = json.loads(text)
-        unknown = set(values) - {f.name for f in dataclasses.fields(cls)}
-        if unknown:
-            raise InputError(f"rival's config: {sorted(unknown)} are not settings of a rival's training")
-        if "input_doses" in values:
-            values["input_doses"] = {float(dose): share for dose, share in values["input_doses"].items()}
-        return cls(**values)
+        return from_values(cls, json.loads(text), "rival's config")

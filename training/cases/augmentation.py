@@ -33,9 +33,9 @@ class Variety:
     filtered: through a further post-filter. It is linear and comes last in a reconstruction: a wider one is one more.
     """
 
-    zoomed: float = 0.0
-    between: float = 0.0
-    filtered: float = 0.0
+    zoomed: float = 0.25
+    between: float = 0.5
+    filtered: float = 0.5
 
     def __post_init__(self):
         for name, share in vars(self).items():
@@ -56,6 +56,9 @@ class Variety:
     def filter(self, rng: np.random.Generator) -> int:
         """The number of a post-filter in FILTERS_MM; 0 is none."""
         return int(rng.integers(1, len(FILTERS_MM))) if rng.random() < self.filtered else 0
+
+
+AS_THEY_ARE = Variety(zoomed=0.0, between=0.0, filtered=0.0)
 
 
 def filter_sigmas(filter_mm: Sequence[float], spacing_mm: Sequence[float]) -> tuple[float, float, float]:

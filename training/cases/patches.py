@@ -12,7 +12,15 @@ from torch.nn import functional
 
 from MAPDiffLib.restoration.doses import ANCHOR_DOSES
 from MAPDiffLib.restoration.intensity import BODY_MEAN_SUV, Intensity
-from training.cases.augmentation import FILTERS_MM, Variety, filter_sigmas, nested_shares, post_filter, resampled
+from training.cases.augmentation import (
+    AS_THEY_ARE,
+    FILTERS_MM,
+    Variety,
+    filter_sigmas,
+    nested_shares,
+    post_filter,
+    resampled,
+)
 from training.cases.cache import CachedCase, open_caches
 from training.cases.case_file import ALL_DOSES
 
@@ -78,7 +86,7 @@ class PatchSource:
         patch: int,
         input_doses: dict[float, float],
         seed: int,
-        variety: Variety = Variety(),  # noqa: B008  (frozen)
+        variety: Variety = AS_THEY_ARE,
         device: torch.device = CPU,
     ):
         self.cases = open_caches(cases)

@@ -88,7 +88,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 def _add_set(add) -> None:
     add(
         "--set", nargs="*", default=[], metavar="NAME=VALUE",
-        help="settings that replace the config's, as batch=8 precision=bf16-mixed taus=[192,108,58,0] (default: none)",
+        help="settings that replace the config's, as batch=8 precision=bf16-mixed variety.zoomed=0 (default: none)",
     )  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def export_bundle(
     check_is_new(folder)
     network, config = load_run(run)
     _check_cases(validation)
-    finest, coarsest = (FINEST_ZOOM, COARSEST_ZOOM) if config.zoomed else (1.0, 1.0)
+    finest, coarsest = (FINEST_ZOOM, COARSEST_ZOOM) if config.variety.zoomed else (1.0, 1.0)
     spacings = [s for case in training_cases for s in read_facts(case)["spacing_mm"]]
     fields = {
         "description": description,
