@@ -41,12 +41,16 @@ def _add_fidelity(command_line: CommandLine) -> None:
         GROUP, "fidelity", "judge the local guard, places to check, best estimates and drawn scans", _fidelity,
         "fidelity --cases cases/test cases/external --output fidelity.json",
     )  # fmt: skip
-    add = parser.add_argument
+    add = parser.add_argument_group("cases and results").add_argument
     add("--cases", type=Path, required=True, nargs="+", metavar="DIR", help="folders with cases that have lesions")
     add("--output", type=Path, required=True, metavar="FILE", help="every figure, as JSON")
+    add = parser.add_argument_group("restorations").add_argument
     add("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="name or folder of a model bundle")
     add("--input-dose", type=parse_dose, default=0.05, metavar="DOSE", help="of the scans that are restored")
-    add("--thresholds", type=float, nargs="*", default=[], metavar="Z", help="of the local guard, to choose among")
+    add(
+        "--thresholds", type=float, nargs="*", default=[], metavar="SIGMAS",
+        help="of the local guard, beside its named ones, to choose among (default: none)",
+    )  # fmt: skip
 
 
 def _fidelity(options: argparse.Namespace) -> None:
