@@ -219,7 +219,7 @@ WHOLE = {
 }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(list(places(WHOLE))), JSON_VALUES)
 def test_no_value_anywhere_in_a_manifest_causes_anything_but_a_clear_refusal(path, value):
     manifest = copy.deepcopy(WHOLE)

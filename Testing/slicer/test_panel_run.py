@@ -229,8 +229,8 @@ def test_pressing_twice_stops_the_run_and_a_third_press_starts_a_new_one(panel, 
 def test_the_first_dose_shows_beside_the_input_and_back_gives_the_users_own_layout(panel, application):
     before = application.layout_manager.layout
     panel.ui.denoiseButton.click()
-    assert standin.pump(lambda: panel.ui.pairButton.checked, SECONDS) and panel.logic.running
-    assert application.layout_manager.layout != before
+    assert standin.pump(lambda: panel.ui.pairButton.checked, SECONDS)
+    assert standin.pump(lambda: application.layout_manager.layout != before, SECONDS)
     assert standin.pump(lambda: not panel.logic.running, SECONDS)
     panel.ui.backButton.click()
     assert application.layout_manager.layout == before
