@@ -85,7 +85,7 @@ def test_any_number_of_threads_gives_the_same_answer(bundle, reference):
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("shape", [(17, 33, 65), (31, 9, 40), (3, 40, 40), (64, 18, 19)])
+@pytest.mark.parametrize("shape", [(17, 33, 65), (31, 9, 40), (3, 40, 40), (64, 30, 31)])
 def test_odd_sizes_are_restored_with_their_own_size(bundle, shape):
     volume = scan(shape)
     for image in restored(volume, bundle).values():
@@ -124,7 +124,7 @@ def test_slices_of_zeros_stay_zero(bundle):
         assert np.array_equal(image[outside], voxels[outside])
 
 
-@pytest.mark.parametrize("spacing", [(1.0, 1.0, 20.0), (12.0, 3.0, 3.0), (0.4, 0.4, 0.4)])
+@pytest.mark.parametrize("spacing", [(2.5, 2.5, 20.0), (12.0, 3.0, 3.0), (1.0, 6.0, 6.0)])
 def test_very_unequal_voxels_are_restored(bundle, spacing):
     volume = scan(spacing=spacing)
     for image in restored(volume, bundle).values():

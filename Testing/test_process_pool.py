@@ -41,7 +41,8 @@ def wrong() -> None:
 def test_processes_end_with_the_program(tmp_path, end):
     (tmp_path / "program.py").write_text(PROGRAM)
     command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as program:
+    found = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}  # training lies in the checkout alone
+    with subprocess.Popen(command, env=found, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as program:
         wait_until(lambda: len(list(tmp_path.glob("started-*"))) == 2, program)
         getattr(program, end)()
         program.communicate(timeout=PATIENCE_S)  # the end of a pipe that each of the processes holds open
