@@ -119,8 +119,8 @@ def _add_results(command_line: CommandLine) -> None:
         "results --table table/table.json",
     )  # fmt: skip
     parser.add_argument(
-        "--table", type=Path, metavar="FILE",
-        help="table.json of `evaluate`, whose figures replace docs/results.json (default: docs/results.json as it is)",
+        "--table", type=Path, nargs="+", default=[], metavar="FILE",
+        help="tables of `evaluate` that replace docs/results.json; further ones add input doses (default: none)",
     )  # fmt: skip
     parser.add_argument("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="the bundle whose card is written")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from MAPDiffLib.files import write_text
@@ -11,21 +12,22 @@ from training.evaluation.results import (
     WORTH_FIGURE,
     between_markers,
     card_table,
-    reduced,
     results_page,
     short_table,
+    together,
 )
 from training.evaluation.results_figure import draw_results, draw_worth
 
 
-def write_results(root: Path, bundle: Path, fresh: Path | None = None) -> list[Path]:
+def write_results(root: Path, bundle: Path, fresh: Sequence[Path] = ()) -> list[Path]:
     """Write all that the documentation of a checkout says of results; returns the files.
 
-    fresh: a table.json that becomes docs/results.json first. bundle: a folder whose card shows its own scores.
+    fresh: tables of `evaluate` that become docs/results.json first. bundle: a folder whose card shows its own scores.
     """
     source, card = root / "docs" / "results.json", bundle / "MODEL_CARD.md"
     if fresh:
-        write_text(json.dumps(reduced(json.loads(fresh.read_text())), indent=1) + "\n", source)
+        tables = [json.loads(path.read_text(encoding="utf-8")) for path in fresh]
+        write_text(json.dumps(together(tables), indent=1) + "\n", source)
     results = json.loads(source.read_text(encoding="utf-8"))
     manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
     page, readme, figure = root / "docs/results.md", root / "README.md", root / FIGURE
