@@ -17,8 +17,7 @@ DEVICE ?= cpu
 MODEL  ?= runs/model
 JOBS   ?= 2
 SET    ?=
-# The cases of the model: of training, of training with many lesions, of validation, of validation on other scanners, of
-# the table.
+# The cases of the model: of training, of training with many lesions, of validation, of the table.
 TRAIN_SEEDS      ?= 0-95
 LESION_SEEDS     ?= 200-231
 VALIDATION_SEEDS ?= 0-11
