@@ -8,7 +8,7 @@ from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets
 
 from . import ctk_widgets, dialogs, ui_file  # noqa: F401  (dialogs registers its functions)
 from .enums import find_enum
-from .facade import facade_class, static_functions, wrap
+from .facade import facade_class, instance_functions, static_functions, wrap
 from .slots import receiver
 
 # In PySide6, not in Slicer's qt: no panel may use these.
@@ -69,3 +69,23 @@ def _single_shot(milliseconds, target, slot=None):
 
 
 static_functions["QTimer", "singleShot"] = _single_shot
+
+
+def _given_back(function):
+    """A table's method, before which the cells that are left over go back to Python: an item that Python made and Qt
+    deletes leaves PySide6 with what points to nothing."""
+
+    def call(table, *arguments):
+        rows = arguments[0] if function == "setRowCount" else table.rowCount()
+        columns = arguments[0] if function == "setColumnCount" else table.columnCount()
+        for row in range(table.rowCount()):
+            for column in range(table.columnCount()):
+                if row >= rows or column >= columns or (function == "setItem" and (row, column) == arguments[:2]):
+                    table.takeItem(row, column)
+        return getattr(table, function)(*arguments)
+
+    return call
+
+
+for _function in ("setRowCount", "setColumnCount", "setItem"):
+    instance_functions["QTableWidget", _function] = _given_back(_function)
