@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -54,17 +54,18 @@ def train(
     log = _Log(output, state["iteration"]) if fabric.is_global_zero else None
     iterations = range(state["iteration"], config.iterations)
     feed = batches(source, items, iterations, fabric.device, workers)
-    for iteration in iterations:
-        started = time.monotonic()
-        batch = next(feed)
-        waited = time.monotonic() - started
-        losses = update(fabric, model, optimizer, config, batch, iteration, items)
-        state["iteration"] = iteration + 1
-        average.update(network, iteration + 1)
-        if log:
-            log.add(iteration, losses, optimizer.param_groups[0]["lr"], time.monotonic() - started, waited)
-        if state["iteration"] % config.checkpoint_every == 0 or state["iteration"] == config.iterations:
-            _save(fabric, checkpoint, state)
+    with closing(log) if log else nullcontext():
+        for iteration in iterations:
+            started = time.monotonic()
+            batch = next(feed)
+            waited = time.monotonic() - started
+            losses = update(fabric, model, optimizer, config, batch, iteration, items)
+            state["iteration"] = iteration + 1
+            average.update(network, iteration + 1)
+            if log:
+                log.add(iteration, losses, optimizer.param_groups[0]["lr"], time.monotonic() - started, waited)
+            if state["iteration"] % config.checkpoint_every == 0 or state["iteration"] == config.iterations:
+                _save(fabric, checkpoint, state)
     return checkpoint
 
 
@@ -268,12 +269,16 @@ def _claim_folder(fabric: Fabric, config: TrainConfig, output: Path) -> None:
 
 
 class _Log:
-    """One JSON line and one TensorBoard point every 20 iterations: means over them."""
+    """One JSON line and one TensorBoard point every 20 iterations: means over them. To be closed."""
 
     def __init__(self, folder: Path, iteration: int, every: int = 20):
         self.file = (folder / LOG).open("a", buffering=1)
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=iteration)
         self.every, self.rows = every, []
+
+    def close(self) -> None:
+        self.file.close()
+        self.board.close()
 
     def add(self, iteration: int, losses: list[Loss], rate: float, seconds: float, waited: float) -> None:
         """Keep an iteration; nothing is read off the device until a line is due."""
