@@ -175,14 +175,15 @@ def test_a_table_replaces_the_results_of_a_checkout(tmp_path):
         shutil.copy(PROJECT / name, tmp_path / name)
     shutil.copytree(CARD.parent, tmp_path / "bundle", ignore=shutil.ignore_patterns("*.safetensors"))
     means = {"internal": {"1/20": {"input": score(0.4), "Gaussian 6 mm": score(0.2), "MAP-Diff (mine)": score(0.1234)}}}
-    other = {"internal": {dose: {"MAP-Diff (mine)": score(0.3)} for dose in ("1/20", "1/100")}}
+    lower = {"input": score(0.6), "MAP-Diff (mine)": score(0.3)}
+    other = {"internal": {"1/20": lower, "1/100": lower}}
     for name, dose, seen in (("table.json", 0.05, means), ("other.json", 0.01, other)):
         facts = {"input_doses": [dose]}
         (tmp_path / name).write_text(json.dumps({"version": 5, "facts": facts, "means": seen, "against_best": []}))
     written = write_results(tmp_path, tmp_path / "bundle", [tmp_path / "table.json", tmp_path / "other.json"])
     assert [path.name for path in written] == ["results.md", "README.md", "MODEL_CARD.md", "doses.png", "worth.png"]
     results = json.loads(text_of(tmp_path / "docs" / "results.json"))
-    assert results["means"] == {"internal": {"1/100": {"MAP-Diff (mine)": score(0.3)}, **means["internal"]}}
+    assert results["means"] == {"internal": {"1/100": lower, **means["internal"]}}
     assert results["facts"]["input_doses"] == [0.01, 0.05]
     assert "0.1234 / 40.00" in text_of(tmp_path / "README.md") and "0.1234" in text_of(written[0])
     assert text_of(written[2]) == text_of(CARD)

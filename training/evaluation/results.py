@@ -161,9 +161,9 @@ def results_page(results: dict) -> str:
         _lesions(groups),
         f"## Every method, from {SHOWN_DOSE} dose",
         _every_method(groups),
-        *(f"- {note}" for note in results.get("notes", [])),
+        "\n".join(f"- {note}" for note in results.get("notes", [])),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 HEAD = """# Results
@@ -189,7 +189,7 @@ def _by_input(title: str, doses: dict) -> str:
     rows = []
     for label, begins in ROWS.items():
         cells = [pair(best(methods, begins)) for methods in doses.values()]
-        if set(cells) != {"-"}:
+        if set(cells) != {"-"} and begins != NOVEMBER:
             rows.append([label, *cells])
     return table([f"{title}, from", *doses], rows)
 
