@@ -13,7 +13,7 @@ from MAPDiffLib.restoration.intensity import Intensity
 from MAPDiffLib.restoration.noise import measure_noise
 from MAPDiffLib.scan.volume import read_volume, write_volume
 from Testing import tiny
-from training.baselines.config import RivalConfig
+from training.baselines.config import BaselineConfig
 from training.cases.augmentation import (
     AS_THEY_ARE,
     COARSEST_ZOOM,
@@ -166,8 +166,8 @@ def test_noise_is_as_large_between_two_voxels_as_on_them(length):
     assert finer.shape == (length,) * 3 and finer.std().item() == pytest.approx(noise.std().item(), rel=0.08)
 
 
-@pytest.mark.parametrize("config", [TrainConfig, RivalConfig])
-def test_a_share_outside_its_bounds_is_refused_for_our_model_and_for_a_rival(config):
+@pytest.mark.parametrize("config", [TrainConfig, BaselineConfig])
+def test_a_share_outside_its_bounds_is_refused_for_our_model_and_for_a_baseline(config):
     with pytest.raises(InputError, match="filtered is 1.5; 0 to 1 is needed"):
         config.from_json('{"variety": {"filtered": 1.5}}')
     assert config.from_json('{"variety": {"filtered": 0}}').variety == replace(config().variety, filtered=0)

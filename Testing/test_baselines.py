@@ -1,4 +1,4 @@
-"""The trained rivals on tiny cases: they start as the identity, learn, resume exactly, and survive being saved."""
+"""The trained baselines on tiny cases: they start as the identity, learn, resume exactly, and survive being saved."""
 
 import json
 from dataclasses import replace
@@ -8,10 +8,10 @@ import torch
 
 from MAPDiffLib.errors import InputError
 from Testing.tiny import tiny_case
-from training.baselines.config import SMALLEST_PATCH, STRIDES, RivalConfig
+from training.baselines.config import SMALLEST_PATCH, STRIDES, BaselineConfig
 from training.baselines.models import OnePass, parameters
-from training.baselines.saved import FACTS, WEIGHTS, load_rival
-from training.baselines.train import CHECKPOINT, train_rival
+from training.baselines.saved import FACTS, WEIGHTS, load_baseline
+from training.baselines.train import CHECKPOINT, train_baseline
 from training.cases.loader import batches
 from training.cases.patches import PatchSource
 from training.loss import weighted_mean
@@ -19,7 +19,7 @@ from training.schedule import AveragedWeights, rate
 
 pytest.importorskip("monai")
 NOISE = torch.tensor([[0.3, 1.5, 2.0]])  # level, axial and in-plane width in voxels
-UNET = RivalConfig("unet", width=4, patch=16, batch=2, iterations=4, warmup=1, checkpoint_every=2)
+UNET = BaselineConfig("unet", width=4, patch=16, batch=2, iterations=4, warmup=1, checkpoint_every=2)
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +28,15 @@ def cases(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", STRIDES)
-def test_every_rival_starts_as_the_identity_at_its_stride_and_has_a_comparable_size(name):
-    network = OnePass(RivalConfig(name, patch=64)).eval()
+def test_every_baseline_starts_as_the_identity_at_its_stride_and_has_a_comparable_size(name):
+    network = OnePass(BaselineConfig(name, patch=64)).eval()
     scan = torch.randn(1, 1, 64, 32, 32)
     with torch.inference_mode():
         assert torch.equal(network.restore(scan, NOISE), scan)
     assert 2e6 < parameters(network) < 4.5e6
 
 
-def test_a_rival_looks_at_the_scan_and_its_noise_alone():
+def test_a_baseline_looks_at_the_scan_and_its_noise_alone():
     torch.manual_seed(0)
     network = OnePass(UNET).eval()
     torch.nn.init.normal_(network.body.final_conv.weight)
@@ -49,11 +49,11 @@ def test_a_rival_looks_at_the_scan_and_its_noise_alone():
 
 
 @pytest.mark.parametrize("name", STRIDES)
-def test_each_rival_trains_and_is_saved_whole(name, cases, tmp_path):
+def test_each_baseline_trains_and_is_saved_whole(name, cases, tmp_path):
     width, patch = {"swinunetr": 12}.get(name, 4), SMALLEST_PATCH[name]
-    config = RivalConfig(name, width=width, patch=patch, batch=1, iterations=2, warmup=1)
-    folder = train_rival(config, cases, tmp_path / name)
-    network, facts = load_rival(folder)
+    config = BaselineConfig(name, width=width, patch=patch, batch=1, iterations=2, warmup=1)
+    folder = train_baseline(config, cases, tmp_path / name)
+    network, facts = load_baseline(folder)
     assert facts["voxels_seen"] == config.voxels_seen == 2 * patch**3 and facts["parameters"] == parameters(network)
     scan = torch.randn(1, 1, 64, 32, 32)
     assert not torch.equal(network.restore(scan, NOISE), scan), "nothing was learnt"
@@ -61,7 +61,7 @@ def test_each_rival_trains_and_is_saved_whole(name, cases, tmp_path):
 
 def test_training_lowers_the_error_on_the_very_data(cases, tmp_path):
     config = replace(UNET, iterations=200, learning_rate=3e-3, checkpoint_every=200, input_doses={0.05: 1.0})
-    network, _ = load_rival(train_rival(config, cases, tmp_path))
+    network, _ = load_baseline(train_baseline(config, cases, tmp_path))
     batch = PatchSource(cases, 16, {0.05: 1.0}, seed=9).batch(0, range(4))
     full = batch.ladder[:, -1:]
     before = weighted_mean(batch.weight, (batch.scan - full).square()).mean()
@@ -72,14 +72,14 @@ def test_training_lowers_the_error_on_the_very_data(cases, tmp_path):
 def test_a_training_that_diverges_says_so_and_saves_nothing_of_it(cases, tmp_path):
     config = replace(UNET, iterations=40, checkpoint_every=40, learning_rate=1e30)
     with pytest.raises(InputError, match=r"iteration \d+: .* not finite.*learning_rate"):
-        train_rival(config, cases, tmp_path)
+        train_baseline(config, cases, tmp_path)
     assert not (tmp_path / CHECKPOINT).exists()
 
 
 @pytest.mark.parametrize("name", ["unet", "gan"])
 def test_a_resumed_training_ends_where_an_unbroken_one_does(name, cases, tmp_path, monkeypatch):
     config = replace(UNET, name=name, patch=SMALLEST_PATCH[name], batch=1)
-    whole, _ = load_rival(train_rival(config, cases, tmp_path / "whole"))
+    whole, _ = load_baseline(train_baseline(config, cases, tmp_path / "whole"))
 
     class Killed(Exception):
         pass
@@ -92,9 +92,9 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(name, cases, tmp_pat
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr("training.baselines.train.batches", stop_after_two)
-        train_rival(config, cases, tmp_path / "broken")
+        train_baseline(config, cases, tmp_path / "broken")
     assert torch.load(tmp_path / "broken" / CHECKPOINT, weights_only=True)["iteration"] == 2
-    resumed, facts = load_rival(train_rival(config, cases, tmp_path / "broken"))
+    resumed, facts = load_baseline(train_baseline(config, cases, tmp_path / "broken"))
     assert facts["iteration"] == 4
     for key, value in whole.named_parameters():
         assert torch.allclose(resumed.get_parameter(key), value, atol=1e-6), key
@@ -124,24 +124,24 @@ def test_the_rate_warms_up_and_falls_to_a_fiftieth():
     assert rate(config, 1000) == pytest.approx(0.02)
 
 
-def test_a_rival_that_cannot_be_is_refused_by_name(cases, tmp_path):
+def test_a_baseline_that_cannot_be_is_refused_by_name(cases, tmp_path):
     with pytest.raises(InputError, match="unet, swinunetr, gan"):
-        RivalConfig("resnet")
+        BaselineConfig("resnet")
     with pytest.raises(InputError, match="multiple of 32, 64 at least"):
-        RivalConfig("swinunetr", patch=48)
+        BaselineConfig("swinunetr", patch=48)
     with pytest.raises(InputError, match="learning_rat"):
-        RivalConfig.from_json('{"learning_rat": 1}')
-    train_rival(replace(UNET, iterations=1), cases, tmp_path)
+        BaselineConfig.from_json('{"learning_rat": 1}')
+    train_baseline(replace(UNET, iterations=1), cases, tmp_path)
     with pytest.raises(InputError, match="another configuration"):
-        train_rival(replace(UNET, iterations=2), cases, tmp_path)
+        train_baseline(replace(UNET, iterations=2), cases, tmp_path)
 
 
-def test_an_altered_or_missing_rival_is_refused(cases, tmp_path):
+def test_an_altered_or_missing_baseline_is_refused(cases, tmp_path):
     with pytest.raises(InputError, match="mapdiff-train baseline"):
-        load_rival(tmp_path)
-    folder = train_rival(replace(UNET, iterations=1), cases, tmp_path / "run")
+        load_baseline(tmp_path)
+    folder = train_baseline(replace(UNET, iterations=1), cases, tmp_path / "run")
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-1] + b"\x7f")
     with pytest.raises(InputError, match="altered"):
-        load_rival(folder)
+        load_baseline(folder)
     facts = json.loads((folder / FACTS).read_text())
     assert facts["name"] == "unet"

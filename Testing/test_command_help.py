@@ -17,7 +17,7 @@ import training.__main__ as mapdiff_train
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.jobs.command_line import every_parser
 from Testing import tiny
-from training.baselines.config import STRIDES, RivalConfig
+from training.baselines.config import STRIDES, BaselineConfig
 from training.commands import cases, judging
 from training.commands.changes import parse_changes
 from training.config import TrainConfig
@@ -91,7 +91,7 @@ def test_a_setting_is_typed_without_quotes():
         "precision": "bf16-mixed", "batch": 8, "taus": [95, 52, 28, 0], "rounded": True, "learning_rate": 1e-3,
     }  # fmt: skip
     assert parse_changes(TrainConfig, ["precision=32", 'error="squares"']) == {"precision": "32", "error": "squares"}
-    assert parse_changes(RivalConfig, ["width=12"]) == {"width": 12}
+    assert parse_changes(BaselineConfig, ["width=12"]) == {"width": 12}
     nested = parse_changes(TrainConfig, ['variety={"between":1}', "variety.zoomed=0", "network.widths=[4,8]"])
     assert nested == {"variety": {"between": 1, "zoomed": 0}, "network": {"widths": [4, 8]}}
 

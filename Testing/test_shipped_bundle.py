@@ -81,9 +81,9 @@ def test_every_restored_dose_is_closer_to_the_real_one_than_the_input_and_not_wo
 def test_full_dose_beats_the_best_gaussian_by_a_wide_margin(full_case, restored):
     scan, real = read_dose(full_case, 0.05), read_dose(full_case, 1.0).voxels
     body = body_mask(scan.voxels, scan.spacing_mm)
-    rivals = [Gaussian(width)(scan, 0.05).images[1.0] for width in GAUSSIAN_WIDTHS_MM]
-    assert nmae(restored[1.0], real, body) < 0.85 * min(nmae(rival, real, body) for rival in rivals)
-    assert psnr(restored[1.0], real, body) > 1.0 + max(psnr(rival, real, body) for rival in rivals)
+    blurred = [Gaussian(width)(scan, 0.05).images[1.0] for width in GAUSSIAN_WIDTHS_MM]
+    assert nmae(restored[1.0], real, body) < 0.85 * min(nmae(each, real, body) for each in blurred)
+    assert psnr(restored[1.0], real, body) > 1.0 + max(psnr(each, real, body) for each in blurred)
 
 
 def test_mean_activity_in_the_body_is_the_inputs_to_one_percent(full_case, restored):
@@ -102,6 +102,6 @@ def test_a_scan_of_another_scanner_needs_no_label_and_beats_every_gaussian(tmp_p
     body = body_mask(scan.voxels, scan.spacing_mm)
     heard = []
     *_, last = restore(scan, bundle, replace(ONE, input_dose=None), report=heard.append)
-    rivals = [Gaussian(width)(scan, 0.05).images[1.0] for width in GAUSSIAN_WIDTHS_MM]
-    assert nmae(last.volume.voxels, real, body) < 0.95 * min(nmae(rival, real, body) for rival in rivals)
+    blurred = [Gaussian(width)(scan, 0.05).images[1.0] for width in GAUSSIAN_WIDTHS_MM]
+    assert nmae(last.volume.voxels, real, body) < 0.95 * min(nmae(each, real, body) for each in blurred)
     assert not [event for event in heard if "Judge with care" in event.get("message", "")]

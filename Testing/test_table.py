@@ -20,8 +20,8 @@ from MAPDiffLib.restoration.sampling import draw_noise
 from MAPDiffLib.scan.volume import Volume, body_mask, write_volume
 from Testing.tiny import tiny_bundle, tiny_case
 from training.__main__ import main
-from training.baselines.config import RivalConfig
-from training.baselines.train import train_rival
+from training.baselines.config import BaselineConfig
+from training.baselines.train import train_baseline
 from training.cases.regions import LESIONS_FILE, ORGANS_FILE
 from training.evaluation import networks
 from training.evaluation.case import TestCase
@@ -34,7 +34,7 @@ from training.evaluation.run import identity, run_table
 from training.evaluation.score import REAL, score_regions
 
 MM4 = (4.0, 4.0, 4.0)
-UNET = RivalConfig("unet", width=4, patch=16, batch=1, iterations=2, warmup=1)
+UNET = BaselineConfig("unet", width=4, patch=16, batch=1, iterations=2, warmup=1)
 
 
 # methods
@@ -220,7 +220,7 @@ def test_the_command_writes_every_file_of_the_table(cases, tmp_path, capsys):
     assert scores["means"]["internal"]["1/10"] == figures["MAP-Diff (tiny)"]
 
 
-def test_a_rival_with_a_setting_that_does_not_exist_is_refused(cases, tmp_path, capsys):
+def test_a_baseline_with_a_setting_that_does_not_exist_is_refused(cases, tmp_path, capsys):
     command = ["evaluate", "--cases", str(cases[0].parent), "--output", str(tmp_path), "--no-classical"]
     assert main([*command, "--baseline", str(tmp_path), "stepps=3"]) == 2
     assert "stepps" in capsys.readouterr().err
@@ -279,9 +279,9 @@ def test_a_mirrored_sample_is_mirrored_back(cases, monkeypatch):
     assert np.allclose(result.images[1.0][box.slices][inside], full[inside], atol=1e-5)
 
 
-def test_a_trained_rival_enters_the_table_as_it_was_saved(cases, tmp_path):
+def test_a_trained_baseline_enters_the_table_as_it_was_saved(cases, tmp_path):
     pytest.importorskip("monai")
-    folder = train_rival(UNET, cases, tmp_path / "unet")
+    folder = train_baseline(UNET, cases, tmp_path / "unet")
     scan = TestCase(cases[0]).scan(0.05)
     once, twice = (networks.Sampled(folder, samples=n)(scan, 0.05) for n in (1, 2))
     assert (once.evaluations, twice.evaluations) == (1, 2)

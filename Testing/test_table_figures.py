@@ -5,7 +5,7 @@ import pytest
 
 from training.cases.regions import lesion_masks
 from training.evaluation.score import REAL
-from training.evaluation.summary import best_rivals, summarise
+from training.evaluation.summary import best_baselines, summarise
 from training.scores.doses import coverage, dose_scores, with_mixes
 from training.scores.hotspots import false_hot_spots
 from training.scores.image import GMSD_CONSTANT, WINDOW_SUV, gmsd, image_scores, nrmse
@@ -196,13 +196,13 @@ def record(method, case, nmae, dose=0.05, scanner="internal", **more):
     return keys | {"image": image} | costs | empty | more
 
 
-def test_our_method_is_compared_with_the_best_rival_of_each_figure():
+def test_our_method_is_compared_with_the_best_baseline_of_each_figure():
     values = {"input": (0, 0), "A": (3, 5), "B": (4, 6), "MAP-Diff (x)": (2, 5), REAL: (0, 0)}
     records = [record(name, case, v[case]) for name, v in values.items() for case in (0, 1)]
-    nmae = next(row for row in best_rivals(records) if row["figure"] == "nmae")
-    assert nmae["best_rival"] == "A" and nmae["ours"] == "MAP-Diff (x)"
+    nmae = next(row for row in best_baselines(records) if row["figure"] == "nmae")
+    assert nmae["best_baseline"] == "A" and nmae["ours"] == "MAP-Diff (x)"
     assert (nmae["mean"], nmae["low"], nmae["high"], nmae["cases"]) == (-0.5, -1.0, 0.0, 2)
-    psnr = next(row for row in best_rivals(records) if row["figure"] == "psnr")
+    psnr = next(row for row in best_baselines(records) if row["figure"] == "psnr")
     assert psnr["mean"] == 0.5
 
 

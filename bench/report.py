@@ -52,7 +52,7 @@ def _times(found: dict) -> list[str]:
     if "end-to-end" in found:
         one = found["end-to-end"]
         rows.append(("MAP-Diff, read to written", one, f"a process, peak {one['peak_gb']:.2f} GB"))
-    rows += [(name, one, one["how"]) for name, one in found.get("rivals", {}).items() if one]
+    rows += [(name, one, one["how"]) for name, one in found.get("baselines", {}).items() if one]
     ours = rows[0][1]["seconds"] if rows and "arrays" in found else None
     lines = ["| what | seconds | MAP-Diff / it | runs | how |", "|---|---|---|---|---|"]
     for name, one, how in rows:
@@ -104,9 +104,9 @@ def _bars_of(size: str, found: dict, cpu: bool) -> list[tuple[str, float, float]
     rows = []
     ours = found.get("arrays", {}).get("all memory", {}).get("seconds")
     for name, asked in (("(a)", 1 / 3), ("(c)", 1 / 200)):
-        rival = next((one for key, one in found.get("rivals", {}).items() if key.startswith(name)), None)
-        if ours and rival and cpu and size == "small":
-            rows.append((f"time / rival {name}", ours / rival["seconds"], round(asked, 4)))
+        baseline = next((one for key, one in found.get("baselines", {}).items() if key.startswith(name)), None)
+        if ours and baseline and cpu and size == "small":
+            rows.append((f"time / baseline {name}", ours / baseline["seconds"], round(asked, 4)))
     if "end-to-end" in found and cpu:
         one = found["end-to-end"]
         if size == "small":

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from bench import report
+from bench.baselines import Baseline, baselines
 from bench.dtype_and_layout import dtype_and_layout
 from bench.growth import exponent, growth
-from bench.rivals import Rival, rivals
 from bench.roofline import profile, roofline
 from bench.scans import DOSE, quadra_scan, small_scan
 from bench.timing import in_child, repeated, seconds_of, summary
@@ -140,16 +140,16 @@ def _one_setting(scan: Volume, bundle: Bundle, options: argparse.Namespace, limi
     return said
 
 
-def _rivals(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
+def _baselines(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
     compute = choose_compute(options.device, "auto")
     found = {}
-    for rival in rivals(scan, bundle, compute):
-        if not isinstance(rival, Rival):
-            print(f"not run: {rival}")
-            found[rival] = None
+    for baseline in baselines(scan, bundle, compute):
+        if not isinstance(baseline, Baseline):
+            print(f"not run: {baseline}")
+            found[baseline] = None
             continue
-        taken = repeated(rival.run, options.repeats, options.budget, options.device)
-        found[rival.name] = {**summary(taken, rival.units), "how": rival.how}
+        taken = repeated(baseline.run, options.repeats, options.budget, options.device)
+        found[baseline.name] = {**summary(taken, baseline.units), "how": baseline.how}
     return found
 
 
@@ -188,7 +188,7 @@ PARTS: dict[str, Callable] = {
     "profile": _profile,
     "roofline": _roofline,
     "dtype-and-layout": _dtype_and_layout,
-    "rivals": _rivals,
+    "baselines": _baselines,
     "end-to-end": _end_to_end,
     "worker": _worker,
     "growth": _growth,

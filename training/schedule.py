@@ -1,4 +1,4 @@
-"""The learning rate over a run, and the average of its weights: the same for our own model and for its rivals."""
+"""The learning rate over a run, and the average of its weights: the same for our own model and for its baselines."""
 
 from __future__ import annotations
 

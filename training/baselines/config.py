@@ -1,4 +1,4 @@
-"""What a rival's training is: one frozen dataclass, saved beside its checkpoint and its weights."""
+"""What a baseline's training is: one frozen dataclass, saved beside its checkpoint and its weights."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def _our_doses() -> dict[float, float]:
 
 
 @dataclass(frozen=True)
-class RivalConfig:
-    """Every choice of a rival's training. InputError when they do not fit together.
+class BaselineConfig:
+    """Every choice of a baseline's training. InputError when they do not fit together.
 
     width: channels at full resolution, which set the size of the network (the transformer's are multiples of 12).
     adversarial: weight of the GAN's adversarial term beside L1 (pix2pix, arXiv 1611.07004: 1 to 100).
@@ -47,7 +47,7 @@ class RivalConfig:
 
     def __post_init__(self):
         if self.name not in STRIDES:
-            raise InputError(f"rival is {self.name!r}; one of {', '.join(STRIDES)} is needed")
+            raise InputError(f"the baseline's name is {self.name!r}; one of {', '.join(STRIDES)} is needed")
         if self.patch < SMALLEST_PATCH[self.name] or self.patch % self.stride:
             least = SMALLEST_PATCH[self.name]
             raise InputError(f"patch is {self.patch}; {self.name} needs a multiple of {self.stride}, {least} at least")
@@ -71,13 +71,13 @@ class RivalConfig:
 
     @property
     def voxels_seen(self) -> int:
-        """Voxels of all patches of the whole training: what is kept equal between rivals."""
+        """Voxels of all patches of the whole training: what is kept equal between baselines."""
         return self.iterations * self.batch * self.patch**3
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)
 
     @classmethod
-    def from_json(cls, text: str) -> RivalConfig:
+    def from_json(cls, text: str) -> BaselineConfig:
         """The inverse of `to_json`. InputError for names that do not exist."""
-        return from_values(cls, json.loads(text), "rival's config")
+        return from_values(cls, json.loads(text), "baseline's config")

@@ -1,7 +1,7 @@
-"""The rivals' networks, MONAI's own, each behind the interface of our denoiser.
+"""The baselines' networks, MONAI's own, each behind the interface of our denoiser.
 
-A rival restores in one pass: of (x_t, scan, t, noise) it looks at the scan and its level of noise alone. Like ours it
-works on log1p(SUV), adds its output to the scan and, untrained, returns the scan itself.
+A baseline restores in one pass: of (x_t, scan, t, noise) it looks at the scan and its level of noise alone. Like ours
+it works on log1p(SUV), adds its output to the scan and, untrained, returns the scan itself.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from MAPDiffLib.errors import InputError
-from training.baselines.config import WIDTHS, RivalConfig
+from training.baselines.config import WIDTHS, BaselineConfig
 
 INPUTS = 2  # the scan and its level of noise
 
@@ -18,7 +18,7 @@ INPUTS = 2  # the scan and its level of noise
 class OnePass(nn.Module):
     """(x_t, scan, t, noise) -> no noise, all [batch, 1, z, y, x] in network units; x_t and t are not looked at."""
 
-    def __init__(self, config: RivalConfig):
+    def __init__(self, config: BaselineConfig):
         super().__init__()
         self.config = config
         self.body = _body(config)
@@ -47,7 +47,7 @@ def parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def _body(config: RivalConfig) -> nn.Module:
+def _body(config: BaselineConfig) -> nn.Module:
     nets, width = _monai("networks.nets"), config.width or WIDTHS[config.name]
     if config.name == "swinunetr":
         body = nets.SwinUNETR(in_channels=INPUTS, out_channels=1, feature_size=width)
@@ -73,7 +73,7 @@ def _keep_variance(module: nn.Module) -> None:
 
 
 def _monai(module: str):
-    """A module of MONAI, imported only here and only when a rival is built."""
+    """A module of MONAI, imported only here and only when a baseline is built."""
     try:
         import importlib
 

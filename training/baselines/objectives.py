@@ -1,11 +1,11 @@
-"""What a rival learns from a batch: our weighted absolute error in one pass, with or without a discriminator."""
+"""What a baseline learns from a batch: our weighted absolute error in one pass, with or without a discriminator."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from training.baselines.config import RivalConfig
+from training.baselines.config import BaselineConfig
 from training.baselines.models import OnePass, adversarial_loss, discriminator
 from training.cases.patches import Batch
 from training.loss import weighted_mean
@@ -14,7 +14,7 @@ from training.loss import weighted_mean
 class Regression:
     """One-pass regression: the weighted mean absolute error of our own loss, per patch."""
 
-    def __init__(self, network: OnePass, config: RivalConfig):
+    def __init__(self, network: OnePass, config: BaselineConfig):
         self.network, self.clip = network, config.gradient_clip
         self.optimizers = {"generator": _adam(network, config, (0.9, 0.99))}
         self.modules = {"generator": network}
@@ -31,7 +31,7 @@ class Regression:
 class Adversarial:
     """Conditional GAN (pix2pix, arXiv 1611.07004), least squares: weighted L1 plus a discriminator's judgement."""
 
-    def __init__(self, network: OnePass, config: RivalConfig):
+    def __init__(self, network: OnePass, config: BaselineConfig):
         self.network, self.clip, self.share = network, config.gradient_clip, config.adversarial
         self.judge, self.judgement = discriminator(), adversarial_loss()
         self.modules = {"generator": network, "discriminator": self.judge}
@@ -63,12 +63,12 @@ class Adversarial:
         return self.judge(torch.cat([scan, image], dim=1))[-1].float()
 
 
-def objective(network: OnePass, config: RivalConfig) -> Regression | Adversarial:
-    """What a rival of this configuration learns from."""
+def objective(network: OnePass, config: BaselineConfig) -> Regression | Adversarial:
+    """What a baseline of this configuration learns from."""
     return (Adversarial if config.name == "gan" else Regression)(network, config)
 
 
-def _adam(module: nn.Module, config: RivalConfig, betas: tuple[float, float]) -> torch.optim.Optimizer:
+def _adam(module: nn.Module, config: BaselineConfig, betas: tuple[float, float]) -> torch.optim.Optimizer:
     return torch.optim.AdamW(module.parameters(), lr=config.learning_rate, weight_decay=1e-4, betas=betas)
 
 

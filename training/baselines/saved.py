@@ -1,4 +1,4 @@
-"""A trained rival on disk: rival.json and weights.safetensors. Weights are data, nothing in the folder is executed."""
+"""A trained baseline on disk: baseline.json and weights.safetensors. Weights are data: nothing there is executed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from safetensors.torch import load, save
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.files import written_whole
-from training.baselines.config import RivalConfig
+from training.baselines.config import BaselineConfig
 from training.baselines.models import OnePass, parameters
 
-FACTS, WEIGHTS = "rival.json", "weights.safetensors"
+FACTS, WEIGHTS = "baseline.json", "weights.safetensors"
 
 
-def save_rival(folder: Path, network: OnePass, iteration: int, cases: int, seconds: float) -> Path:
-    """Write the (averaged) network, half floats, and what it is; rival.json last, so that its presence means whole."""
+def save_baseline(folder: Path, network: OnePass, iteration: int, cases: int, seconds: float) -> Path:
+    """Write the (averaged) network, half floats, and what it is; baseline.json last: where it is, all is whole."""
     # Parameters only: the one kind of buffer, the transformer's position index, follows from its window.
     weights = save({name: value.detach().half().cpu().contiguous() for name, value in network.named_parameters()})
     facts = {
@@ -38,16 +38,18 @@ def save_rival(folder: Path, network: OnePass, iteration: int, cases: int, secon
     return folder
 
 
-def load_rival(folder: Path) -> tuple[OnePass, dict]:
-    """(network in eval mode on the CPU, facts). InputError when the folder holds no whole rival."""
+def load_baseline(folder: Path) -> tuple[OnePass, dict]:
+    """(network in eval mode on the CPU, facts). InputError when the folder holds no whole baseline."""
     try:
         facts = json.loads((folder / FACTS).read_text())
         content = (folder / WEIGHTS).read_bytes()
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder} holds no trained rival ({error}); make one with `mapdiff-train baseline`") from None
+        raise InputError(
+            f"{folder} holds no trained baseline ({error}); make one with `mapdiff-train baseline`"
+        ) from None
     if (seen := hashlib.sha256(content).hexdigest()) != facts["weights_sha256"]:
         raise InputError(f"{folder / WEIGHTS} is altered: its sha256 is {seen}, not {facts['weights_sha256']}")
-    network = OnePass(RivalConfig.from_json(json.dumps(facts["config"])))
+    network = OnePass(BaselineConfig.from_json(json.dumps(facts["config"])))
     try:
         learnt = load(content)
         unlike = set(learnt) ^ {name for name, _ in network.named_parameters()}

@@ -1,4 +1,4 @@
-"""Trains a rival on one device: resumable, numbered batches, channels last, bfloat16 on a GPU, averaged weights."""
+"""Trains a baseline on one device: resumable, numbered batches, channels last, bfloat16 on a GPU, averaged weights."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from torch import nn
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.files import clear_partials, write_text, written_whole
 from MAPDiffLib.restoration.device import choose_compute
-from training.baselines.config import RivalConfig
+from training.baselines.config import BaselineConfig
 from training.baselines.models import OnePass, parameters
 from training.baselines.objectives import objective
-from training.baselines.saved import save_rival
+from training.baselines.saved import save_baseline
 from training.cases.loader import batches
 from training.cases.patches import PatchSource
 from training.schedule import AveragedWeights, rate
@@ -27,10 +27,10 @@ CHECKPOINT, CONFIG, LOG = "last.ckpt", "config.json", "train.log.jsonl"
 LOG_EVERY = 20
 
 
-def train_rival(
-    config: RivalConfig, cases: list[Path], output: Path, device: str = "auto", workers: int | None = None
+def train_baseline(
+    config: BaselineConfig, cases: list[Path], output: Path, device: str = "auto", workers: int | None = None
 ) -> Path:
-    """Train to config.iterations in folder `output`, resuming from its checkpoint; returns the folder, a whole rival.
+    """Train to config.iterations in folder `output`, resuming from its checkpoint; returns it, a whole baseline.
 
     `workers` as in loader.batches. InputError when `output` holds a run of another configuration.
     """
@@ -61,7 +61,7 @@ def train_rival(
         if state.iteration % config.checkpoint_every == 0 or state.iteration == config.iterations:
             state.seconds += log.lap()
             state.save()
-            save_rival(output, average.module, state.iteration, len(cases), state.seconds)
+            save_baseline(output, average.module, state.iteration, len(cases), state.seconds)
     return output
 
 
@@ -96,7 +96,7 @@ class _State:
 class _Log:
     """One JSON line every 20 iterations on file and on the screen: mean losses, rate of the work."""
 
-    def __init__(self, folder: Path, config: RivalConfig, size: int, iteration: int):
+    def __init__(self, folder: Path, config: BaselineConfig, size: int, iteration: int):
         self.file = (folder / LOG).open("a", buffering=1)
         self.config, self.rows = config, []
         self.started = self.marked = time.monotonic()
@@ -127,12 +127,12 @@ class _Log:
         return self.started - before
 
 
-def _claim_folder(config: RivalConfig, output: Path) -> None:
+def _claim_folder(config: BaselineConfig, output: Path) -> None:
     """Keep the configuration beside the checkpoint; refuse to continue a different one."""
     path = output / CONFIG
     if path.exists():
         clear_partials(output)
-        if RivalConfig.from_json(path.read_text()) != config:
+        if BaselineConfig.from_json(path.read_text()) != config:
             raise InputError(f"{path}: holds another configuration than the one asked for; choose another --output")
         return
     output.mkdir(parents=True, exist_ok=True)

@@ -135,10 +135,10 @@ def _add_baseline(command_line: CommandLine) -> None:
 
 
 def _baseline(options: argparse.Namespace) -> None:
-    from training.baselines.config import RivalConfig
-    from training.baselines.train import train_rival
+    from training.baselines.config import BaselineConfig
+    from training.baselines.train import train_baseline
     from training.cases.case_file import find_cases
 
     values = {name: getattr(options, name) for name in ("name", "iterations", "batch", "patch")}
-    config = RivalConfig.from_json(json.dumps(values | parse_changes(RivalConfig, options.set)))
-    print(train_rival(config, find_cases(options.cases), options.output, options.device, options.workers))
+    config = BaselineConfig.from_json(json.dumps(values | parse_changes(BaselineConfig, options.set)))
+    print(train_baseline(config, find_cases(options.cases), options.output, options.device, options.workers))

@@ -15,14 +15,14 @@ from MAPDiffLib import __version__
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.job import DEFAULT_BUNDLE
 from MAPDiffLib.model.bundle import find_bundle, load_bundle
-from training.baselines.saved import load_rival
+from training.baselines.saved import load_baseline
 from training.cases.case_file import find_cases
 from training.evaluation.challenge_table import Restorer, format_scores, score_cases, summarise_scores, write_scores
 from training.evaluation.classical import BM4D, Gaussian, NonLocalMeans
 from training.evaluation.command import Command
 from training.evaluation.figures import draw_figures
 from training.evaluation.method import Method, Unprocessed
-from training.evaluation.networks import Bundled, Sampled, is_rival
+from training.evaluation.networks import Bundled, Sampled, is_baseline
 from training.evaluation.record import record_scores
 from training.evaluation.report import format_comparison, format_lesions, format_table, write_table
 from training.evaluation.run import run_table
@@ -68,7 +68,7 @@ def choose_methods(options: argparse.Namespace) -> tuple[dict[str, Method], dict
         methods |= {f"non-local means x {strength:g}": NonLocalMeans(strength) for strength in STRENGTHS}
         methods |= {f"BM4D x {strength:g}": BM4D(strength) for strength in STRENGTHS}
     for words in options.baseline:
-        name, method = _rival(words, where)
+        name, method = _baseline(words, where)
         methods[name] = method
     for text in options.method:
         name, _, command = text.partition("=")
@@ -93,7 +93,7 @@ def _check_installed(*modules: str) -> None:
         raise InputError(f'{missing} are not installed: pip install -e ".[baselines]", or give --no-classical')
 
 
-def _rival(words: list[str], where: dict[str, str]) -> tuple[str, Sampled]:
+def _baseline(words: list[str], where: dict[str, str]) -> tuple[str, Sampled]:
     """["runs/ddpm", "steps=50", "name=3-D DDPM"] -> its name in the table and the method."""
     folder, settings = Path(words[0]), dict(word.partition("=")[::2] for word in words[1:])
     name = settings.pop("name", None)
@@ -109,7 +109,7 @@ def _rival(words: list[str], where: dict[str, str]) -> tuple[str, Sampled]:
         values["timesteps"] = tuple(values["timesteps"])
     method = Sampled(folder, **values, **where)
     if name is None:
-        name = load_rival(folder)[1]["name"] if is_rival(folder) else folder.name
+        name = load_baseline(folder)[1]["name"] if is_baseline(folder) else folder.name
         steps = len(method.timesteps) or method.steps
         name += f", {steps} steps" if steps > 1 else ""
         name += f" x {method.samples}" if method.samples > 1 else ""

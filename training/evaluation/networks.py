@@ -1,4 +1,4 @@
-"""Methods of the table that run a network: a bundle as its users run it, a trained rival, a training run."""
+"""Methods of the table that run a network: a bundle as its users run it, a trained baseline, a training run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from MAPDiffLib.restoration.restore import restore
 from MAPDiffLib.restoration.sampling import MIRRORS, draw_noise
 from MAPDiffLib.restoration.tiles import TiledNetwork
 from MAPDiffLib.scan.volume import Volume, body_mask
-from training.baselines.saved import FACTS, load_rival
+from training.baselines.saved import FACTS, load_baseline
 from training.evaluation.method import Result
 from training.scores.doses import with_mixes
 
@@ -56,7 +56,7 @@ class Bundled:
 class Sampled:
     """A network by itself, with neither fitted weights nor a guard: the mean of `samples` mirrored samples.
 
-    folder: of a rival (`mapdiff-train baseline`, one step) or of a run (`mapdiff-train train`). Each sample is
+    folder: of a baseline (`mapdiff-train baseline`, one step) or of a run (`mapdiff-train train`). Each sample is
     evaluated `steps` times from timestep `start` (None: the noisiest) down, or at `timesteps`. stochastic: DDPM's
     sampler, else DDIM. The doses between scan and full dose are their closed-form mix.
     """
@@ -122,8 +122,8 @@ def falling_steps(timesteps: int, steps: int) -> list[int]:
     return [round(timesteps * (steps - k) / steps) - 1 for k in range(steps)]
 
 
-def is_rival(folder: Path) -> bool:
-    """Whether a folder holds a trained rival, and not a run of our own training."""
+def is_baseline(folder: Path) -> bool:
+    """Whether a folder holds a trained baseline, and not a run of our own training."""
     return (folder / FACTS).exists()
 
 
@@ -134,9 +134,9 @@ def _bundle(folder: Path) -> Bundle:
 
 @lru_cache(maxsize=2)
 def _network(folder: Path) -> tuple[torch.nn.Module, Diffusion, int | None]:
-    """(network, its diffusion, the core of its tiles) of a rival's or a run's folder."""
-    if is_rival(folder):
-        network, _ = load_rival(folder)
+    """(network, its diffusion, the core of its tiles) of a baseline's or a run's folder."""
+    if is_baseline(folder):
+        network, _ = load_baseline(folder)
         # Instance normalisation measures what it is shown: tiles as near to the training's patches as the halo allows.
         normalised = network.config.name == "swinunetr"
         tile = max(network.config.patch - 2 * network.config.reach, network.config.reach) if normalised else None

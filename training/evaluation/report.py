@@ -9,7 +9,7 @@ from pathlib import Path
 
 from MAPDiffLib.files import write_csv, write_text
 from training.evaluation.run import VERSION
-from training.evaluation.summary import best_rivals, summarise
+from training.evaluation.summary import best_baselines, summarise
 from training.scores.contrast import CLASSES, SIZES_MM, class_of
 
 # Of the table as text: title, width, digits. |mean|, |max|: median size of the bias in lesions of 10 mm and more.
@@ -23,12 +23,12 @@ KEYS = ("scanner", "input_dose", "method", "case")
 
 def write_table(records: list[dict], folder: Path, facts: dict) -> dict:
     """scores.csv, doses.csv, organs.csv, lesions.csv (a row per case and thing measured) and table.json, which is also
-    returned: facts, means with intervals, and each of our methods against the best rival."""
+    returned: facts, means with intervals, and each of our methods against the best baseline."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(folder / "scores.csv", map(_score_row, records))
     for part in ("doses", "organs", "lesions"):
         _write_csv(folder / f"{part}.csv", _part_rows(records, part))
-    table = {"version": VERSION, "facts": facts, "means": summarise(records), "against_best": best_rivals(records)}
+    table = {"version": VERSION, "facts": facts, "means": summarise(records), "against_best": best_baselines(records)}
     table = _finite(table)
     write_text(json.dumps(table, indent=1), folder / "table.json")
     return table
@@ -66,11 +66,11 @@ def format_lesions(means: dict) -> str:
 
 
 def format_comparison(against_best: list[dict]) -> str:
-    """Each of our methods against the best rival, PSNR (SUV 20) and NMAE."""
-    lines = [f"\n{'ours - best rival':22}{'95 % interval':>34}{'p':>9}"]
+    """Each of our methods against the best baseline, PSNR (SUV 20) and NMAE."""
+    lines = [f"\n{'ours - best baseline':22}{'95 % interval':>34}{'p':>9}"]
     for row in against_best:
         if row["figure"] in ("psnr", "nmae"):
-            where = f"{row['scanner']}, {row['input_dose']:g}: {row['figure']}, {row['ours']} - {row['best_rival']}"
+            where = f"{row['scanner']}, {row['input_dose']:g}: {row['figure']}, {row['ours']} - {row['best_baseline']}"
             lines.append(f"{where}\n{row['mean']:22.4f}{row['low']:17.4f}{row['high']:17.4f}{row['p']:9.3f}")
     return "\n".join(lines)
 

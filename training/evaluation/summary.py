@@ -15,8 +15,8 @@ from training.scores.intervals import bootstrap, compare
 HIGHER_IS_BETTER = {"psnr_max": True, "psnr": True, "ssim": True, "nmae": False, "nrmse": False, "gmsd": False}
 LARGE_MM = 10.0  # smaller lesions are reported apart
 SEEN = 4.0  # a contrast-to-noise ratio at which a lesion is told from its background (Rose: 3 to 5)
-OURS = "MAP-Diff"  # methods whose names begin so are ours; every other but the input is a rival
-NO_RIVAL = ("input", REAL)
+OURS = "MAP-Diff"  # methods whose names begin so are ours; every other but the input is a baseline
+NOT_BASELINES = ("input", REAL)
 
 
 def summarise(records: list[dict]) -> dict:
@@ -31,8 +31,8 @@ def summarise(records: list[dict]) -> dict:
     return table
 
 
-def best_rivals(records: list[dict]) -> list[dict]:
-    """For each scanner, input dose and image figure: each of our methods against the best rival by its mean."""
+def best_baselines(records: list[dict]) -> list[dict]:
+    """For each scanner, input dose and image figure: each of our methods against the best baseline by its mean."""
     found = []
     for scanner, dose in dict.fromkeys((s, d) for s, d, _ in _groups(records)):
         chosen = [r for r in records if (r["scanner"], r["input_dose"]) == (scanner, dose)]
@@ -40,16 +40,16 @@ def best_rivals(records: list[dict]) -> list[dict]:
             by_method: dict[str, dict[str, float]] = {}
             for record in chosen:
                 by_method.setdefault(record["method"], {})[record["case"]] = record["image"][key]
-            rivals = [name for name in by_method if not name.startswith(OURS) and name not in NO_RIVAL]
-            if not rivals:
+            baselines = [name for name in by_method if not name.startswith(OURS) and name not in NOT_BASELINES]
+            if not baselines:
                 continue
             sign = 1 if higher else -1
-            best = max(rivals, key=lambda name: sign * np.mean(list(by_method[name].values())))
+            best = max(baselines, key=lambda name: sign * np.mean(list(by_method[name].values())))
             for ours in (name for name in by_method if name.startswith(OURS)):
                 cases = sorted(set(by_method[ours]) & set(by_method[best]))
                 result = compare([by_method[ours][c] for c in cases], [by_method[best][c] for c in cases])
                 found.append(
-                    {"scanner": scanner, "input_dose": dose, "figure": key, "ours": ours, "best_rival": best}
+                    {"scanner": scanner, "input_dose": dose, "figure": key, "ours": ours, "best_baseline": best}
                     | {"higher_is_better": higher, **asdict(result.difference), "p": result.p, "cases": len(cases)}
                 )  # fmt: skip
     return found

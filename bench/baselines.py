@@ -1,7 +1,7 @@
 """What a user would pick instead, each timed over equal parts of its work on the very same scan.
 
-A rival is `units` equal parts of which `run` does one: a network's patch, a sampler's step, a filter's slab. Its time
-is the median part times the number of parts; `how` says so.
+A baseline is `units` equal parts of which `run` does one: a network's patch, a sampler's step, a filter's slab. Its
+time is the median part times the number of parts; `how` says so.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SLAB = 32  # slices of a filter's part, with the context that it needs on either
 
 
 @dataclass(frozen=True)
-class Rival:
+class Baseline:
     """One alternative: its name, how it was timed, and its equal parts."""
 
     name: str
@@ -39,8 +39,8 @@ class Rival:
     run: Callable[[], object]
 
 
-def rivals(scan: Volume, bundle: Bundle, compute: Compute) -> Iterator[Rival | str]:
-    """Every rival that can be run here; a text says which cannot and why."""
+def baselines(scan: Volume, bundle: Bundle, compute: Compute) -> Iterator[Baseline | str]:
+    """Every baseline that can be run here; a text says which cannot and why."""
     device = compute.device
     yield _patchwise("(a) plain 3-D U-Net, one pass", PlainUNet(), scan, device)
     yield from _with("monai", lambda: _monai_ddim(scan, bundle, compute))
@@ -53,7 +53,7 @@ def rivals(scan: Volume, bundle: Bundle, compute: Compute) -> Iterator[Rival | s
     yield from _with("bm4d", lambda: _bm4d(scan))
 
 
-def _with(module: str, make: Callable[[], Rival]) -> Iterator[Rival | str]:
+def _with(module: str, make: Callable[[], Baseline]) -> Iterator[Baseline | str]:
     yield make() if importlib.util.find_spec(module) else f"{make.__name__}: {module} is not installed"
 
 
@@ -88,7 +88,7 @@ def _double(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(*parts)
 
 
-def _patchwise(name: str, network: nn.Module, scan: Volume, device: torch.device) -> Rival:
+def _patchwise(name: str, network: nn.Module, scan: Volume, device: torch.device) -> Baseline:
     """A network over the whole volume in float32: 96^3 patches that overlap by 48, added up and divided."""
     network = network.eval().to(device)
     volume = torch.from_numpy(scan.voxels).to(device)
@@ -104,7 +104,7 @@ def _patchwise(name: str, network: nn.Module, scan: Volume, device: torch.device
 
     parameters = sum(p.numel() for p in network.parameters()) / 1e6
     how = f"{parameters:.1f} M parameters, float32; one 96^3 patch x {np.prod(counts)}"
-    return Rival(name, how, int(np.prod(counts)), one_patch)
+    return Baseline(name, how, int(np.prod(counts)), one_patch)
 
 
 def _swin() -> nn.Module:
@@ -113,7 +113,7 @@ def _swin() -> nn.Module:
     return SwinUNETR(in_channels=1, out_channels=1, feature_size=24)
 
 
-def _monai_ddim(scan: Volume, bundle: Bundle, compute: Compute) -> Rival:
+def _monai_ddim(scan: Volume, bundle: Bundle, compute: Compute) -> Baseline:
     """Our network as MONAI would run it: its sliding window over the whole volume, its DDIM scheduler, 50 steps."""
     from monai.inferers import sliding_window_inference
     from monai.networks.schedulers import DDIMScheduler
@@ -137,10 +137,10 @@ def _monai_ddim(scan: Volume, bundle: Bundle, compute: Compute) -> Rival:
         x0_hat = sliding_window_inference(both, (PATCH,) * 3, 1, denoise, overlap=0.25)
         scheduler.step(x0_hat, 500, state)
 
-    return Rival("(b) MONAI sliding window, DDIM", "our network, float32; one step x 50", 50, one_step)
+    return Baseline("(b) MONAI sliding window, DDIM", "our network, float32; one step x 50", 50, one_step)
 
 
-def _ddpm(scan: Volume, bundle: Bundle, compute: Compute) -> Rival:
+def _ddpm(scan: Volume, bundle: Bundle, compute: Compute) -> Baseline:
     """The 1,000-step reverse process of Ho et al. 2020 with our network and our tiles, over the body's box only."""
     box = BodyBox.around(scan.body, bundle.network.config.stride)
     network = TiledNetwork(bundle.network, box.crop(scan.body), compute)
@@ -156,10 +156,11 @@ def _ddpm(scan: Volume, bundle: Bundle, compute: Compute) -> Rival:
     walk = ancestral_sampler(diffusion, denoise, torch.randn_like(condition), steps, generator)
     next(walk)
     dtype = str(compute.dtype).removeprefix("torch.")
-    return Rival("(c) DDPM, 1,000 steps", f"our network and tiles, {dtype}; one step x 1000", 1000, lambda: next(walk))
+    how = f"our network and tiles, {dtype}; one step x 1000"
+    return Baseline("(c) DDPM, 1,000 steps", how, 1000, lambda: next(walk))
 
 
-def _non_local_means(scan: Volume) -> Rival:
+def _non_local_means(scan: Volume) -> Baseline:
     from skimage.restoration import denoise_nl_means
 
     def run(slab: np.ndarray) -> None:
@@ -168,7 +169,7 @@ def _non_local_means(scan: Volume) -> Rival:
     return _slabwise("(e) non-local means", "scikit-image, 3^3 patches, 9^3 search", scan, run, context=5)
 
 
-def _bm4d(scan: Volume) -> Rival:
+def _bm4d(scan: Volume) -> Baseline:
     from bm4d import BM4DProfile, bm4d
 
     def run(slab: np.ndarray) -> None:
@@ -177,10 +178,10 @@ def _bm4d(scan: Volume) -> Rival:
     return _slabwise("(e) BM4D", "bm4d, its normal profile", scan, run, context=8)
 
 
-def _slabwise(name: str, how: str, scan: Volume, run: Callable[[np.ndarray], object], context: int) -> Rival:
+def _slabwise(name: str, how: str, scan: Volume, run: Callable[[np.ndarray], object], context: int) -> Baseline:
     """A filter on the box of the body (a user would crop too), a slab of 32 slices at a time."""
     box = scan.voxels[BodyBox.around(scan.body, 1).slices]
     middle = len(box) // 2
     slab = np.ascontiguousarray(box[max(0, middle - SLAB // 2 - context) : middle + SLAB // 2 + context])
     units = -(-len(box) // SLAB)
-    return Rival(name, f"{how}; one slab of {SLAB} slices x {units}", units, lambda: run(slab))
+    return Baseline(name, f"{how}; one slab of {SLAB} slices x {units}", units, lambda: run(slab))
