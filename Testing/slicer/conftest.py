@@ -7,7 +7,7 @@ import pytest
 from . import standin
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def installed():
     """What the stand-in of Slicer needs is installed; skips by name what is not."""
     if standin.missing():
@@ -25,3 +25,10 @@ def application(installed):
         standin.remove()
     assert not errors, "slots or observers raised:\n" + "\n".join(errors)
     assert not unused, f"answers that no dialog asked for: {unused}"
+
+
+@pytest.fixture(scope="module")
+def placed(installed):
+    """The stand-in itself, one for all tests of a file: for questions that leave nothing behind."""
+    yield standin.install()
+    standin.remove()
