@@ -9,7 +9,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 ALL="Testing --ignore=Testing/slicer"
 NO_TORCH="Testing/test_body.py Testing/test_dicom_reader.py Testing/test_dicom_lengths.py Testing/test_job.py Testing/test_metrics.py
-  Testing/test_radiomics.py Testing/test_simulate.py Testing/test_suv.py Testing/test_volume.py"
+  Testing/test_radiomics.py Testing/test_suv.py Testing/test_volume.py"
 failed=0
 for python in ${PYTHONS:-python3.10 python3.11 python3.12}; do
   if ! version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); then
