@@ -6,18 +6,9 @@ import argparse
 from collections.abc import Callable, Mapping
 
 from MAPDiffLib import __version__
-from MAPDiffLib.job import (
-    DEFAULT_BUNDLE,
-    DOSES_AS,
-    FORMATS,
-    GUARDS,
-    PRECISIONS,
-    RESEARCH_USE,
-    Job,
-    parse_dose,
-    parse_doses,
-)
+from MAPDiffLib.job import DOSES_AS, FORMATS, GUARDS, RESEARCH_USE, Job, parse_dose, parse_doses
 from MAPDiffLib.jobs.command_line import CommandLine
+from MAPDiffLib.jobs.shared_options import add_bundle, add_device, add_precision, add_samples, add_scheduler
 
 FIGURE_FILE, PAGE_FILE = "figure.png", "report.html"
 Command = Callable[[argparse.Namespace], int]
@@ -35,10 +26,8 @@ def job_of(options: argparse.Namespace) -> Job:
     """The job that a command with `_add_options` was given. InputError for a dose that is none."""
     doses = parse_doses(options.doses) if options.doses is not None else None
     input_dose = parse_dose(options.input_dose) if options.input_dose is not None else None
-    same = (
-        "input output bundle device precision strength samples seed tile gpu_memory_gb guard doses_as format"
-        " overwrite"
-    ).split()
+    same = "input output bundle device precision strength samples seed tile gpu_memory_gb guard doses_as".split()
+    same += ["format", "overwrite"]
     return Job(doses=doses, input_dose=input_dose, **{name: getattr(options, name) for name in same})
 
 
@@ -63,9 +52,7 @@ def _add_restoring(command_line: CommandLine, run: Mapping[str, Command]) -> Non
     _add_options(batch)
     many = batch.add_argument_group("many scans")
     many.add_argument("--retry", action="store_true", help="try again the scans that could not be restored")
-    many.add_argument(
-        "--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do the work, or its file (default: none)"
-    )
+    add_scheduler(many.add_argument)
 
     measure = command_line.add(
         restoring, "measure", "measure regions of a restored scan: SUVmean, max, peak, with a best estimate",
@@ -120,17 +107,17 @@ def _add_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         help="each dose as the mean of its scans (least error), as one scan with its noise (synthetic), or as both",
     )  # fmt: skip
     add = parser.add_argument_group("model").add_argument
-    add("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="name or folder of a model bundle")
+    add_bundle(add)
     add(
         "--strength", type=float, metavar="TIMES",
         help="noise to take off, from 0.5, faithful, to 4, smooth (default: the bundle's)",
     )  # fmt: skip
-    add("--samples", type=int, metavar="N", help="samples to average (default: the bundle's)")
+    add_samples(add)
     add("--guard", default="normal", choices=GUARDS, help="how readily lost local activity is put back")
     add("--seed", type=int, default=0, metavar="N", help="same seed, same result")
     add = parser.add_argument_group("computation").add_argument
-    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:0")
-    add("--precision", default="auto", choices=PRECISIONS, help="of the network")
+    add_device(add)
+    add_precision(add)
     add("--tile", type=int, metavar="VOXELS", help="edge of a tile (default: what fits)")
     add("--gpu-memory", dest="gpu_memory_gb", type=float, metavar="GB", help="most to use of a GPU (default: all)")
     results = parser.add_argument_group("results")

@@ -19,7 +19,6 @@ except ImportError:  # Windows
     fcntl = None
 
 
-
 def make_output(job: Job) -> Path:
     """The output folder, made and tried out. InputError when the input is missing or the folder cannot be written."""
     if not os.path.exists(job.input):

@@ -16,6 +16,7 @@ import torch
 SCHEDULES = ("cosine", "linear")
 PREDICTIONS = ("x0", "v", "eps")
 Denoiser = Callable[[torch.Tensor, int], torch.Tensor]
+Step = Callable[[torch.Tensor, torch.Tensor, int, int], torch.Tensor]  # x at t_next of (x_t, x0_hat, t, t_next)
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,7 @@ def deterministic_sampler(
 
     `timesteps` fall strictly; `x_t` is the state at the first of them, pure noise or a noised scan.
     """
-    _check_falling(timesteps, diffusion.timesteps)
-    for t, t_next in zip(timesteps, [*timesteps[1:], None], strict=True):
-        x0_hat = denoise(x_t, t)
-        yield t, x0_hat
-        if t_next is None:
-            return
-        x_t = diffusion.step(x_t, x0_hat, t, t_next)
+    return _descend(diffusion, denoise, x_t, timesteps, diffusion.step)
 
 
 def ancestral_sampler(
@@ -111,22 +106,27 @@ def ancestral_sampler(
 
     All of T-1 ... 0 is the paper's 1000-step sampling; on a coarser grid the posterior between its neighbours is used.
     """
-    _check_falling(timesteps, diffusion.timesteps)
-    for t, t_next in zip(timesteps, [*timesteps[1:], None], strict=True):
-        x0_hat = denoise(x_t, t)
-        yield t, x0_hat
-        if t_next is None:
-            return
+
+    def step(x_t: torch.Tensor, x0_hat: torch.Tensor, t: int, t_next: int) -> torch.Tensor:
         now, following = diffusion.alpha_bar[t], diffusion.alpha_bar[t_next]
         alpha = now / following
         mean_x0 = (following.sqrt() * (1 - alpha) / (1 - now)).float()
         mean_xt = (alpha.sqrt() * (1 - following) / (1 - now)).float()
         deviation = ((1 - following) / (1 - now) * (1 - alpha)).sqrt().float()
         fresh = torch.randn(x_t.shape, generator=generator, dtype=x_t.dtype).to(x_t.device)
-        x_t = mean_x0 * x0_hat + mean_xt * x_t + deviation * fresh
+        return mean_x0 * x0_hat + mean_xt * x_t + deviation * fresh
+
+    return _descend(diffusion, denoise, x_t, timesteps, step)
 
 
-def _check_falling(timesteps: Sequence[int], total: int) -> None:
-    falling = all(a > b for a, b in zip(timesteps, timesteps[1:], strict=False))
+def _descend(
+    diffusion: Diffusion, denoise: Denoiser, x_t: torch.Tensor, timesteps: Sequence[int], step: Step
+) -> Iterator[tuple[int, torch.Tensor]]:
+    total, falling = diffusion.timesteps, all(a > b for a, b in zip(timesteps, timesteps[1:], strict=False))
     if not timesteps or not falling or timesteps[0] >= total or timesteps[-1] < 0:
         raise ValueError(f"timesteps are {list(timesteps)}; they must fall strictly within [0, {total - 1}]")
+    for t, t_next in zip(timesteps, [*timesteps[1:], None], strict=True):
+        x0_hat = denoise(x_t, t)
+        yield t, x0_hat
+        if t_next is not None:
+            x_t = step(x_t, x0_hat, t, t_next)

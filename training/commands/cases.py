@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from MAPDiffLib.jobs.command_line import CommandLine
+from MAPDiffLib.jobs.shared_options import add_jobs
 
 GROUP = "cases"
 # As training/simulate has them: a command line that loaded them to print its help would be slow.
@@ -66,8 +67,7 @@ def _add_simulate(command_line: CommandLine) -> None:
     )  # fmt: skip
     add("--lesion-rich", action="store_true", help="lesions half under 13 mm, in every tissue, some barely visible")
     _add_tumours(parser)
-    add = parser.add_argument_group("computation").add_argument
-    add("--jobs", type=int, default=1, metavar="N", help="cases at a time")
+    add_jobs(parser.add_argument_group("computation").add_argument, "cases")
 
 
 def _simulate(options: argparse.Namespace) -> None:
@@ -142,7 +142,7 @@ def _add_prepare_udpet(command_line: CommandLine) -> None:
         "root", type=Path, metavar="DIR", help="tree of DICOM series (either layout), or the test set with its CSV"
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for the cases and subjects.csv")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="subjects at a time")
+    add_jobs(parser.add_argument, "subjects")
     parser.add_argument("--retry", action="store_true", help="try again what was excluded earlier")
 
 

@@ -5,8 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from MAPDiffLib.job import DEFAULT_BUNDLE, PRECISIONS, parse_dose, parse_doses
+from MAPDiffLib.job import DEFAULT_BUNDLE, parse_dose, parse_doses
 from MAPDiffLib.jobs.command_line import CommandLine
+from MAPDiffLib.jobs.shared_options import (
+    add_bundle,
+    add_device,
+    add_jobs,
+    add_precision,
+    add_samples,
+    add_scheduler,
+)
 
 GROUP = "evaluation"
 INPUT_DOSES = "1/100,1/50,1/20,1/10,1/4"
@@ -31,9 +39,9 @@ def _add_evaluate(command_line: CommandLine) -> None:
     _add_data(parser.add_argument_group("data and results").add_argument)
     _add_methods(parser.add_argument_group("methods, besides the input and Gaussian filters").add_argument)
     add = parser.add_argument_group("computation").add_argument
-    add("--jobs", type=int, default=1, metavar="N", help="cases at a time")
-    _add_device(add)
-    add("--precision", default="auto", choices=PRECISIONS, help="of networks")
+    add_jobs(add, "cases")
+    add_device(add)
+    add_precision(add)
 
 
 def _add_fidelity(command_line: CommandLine) -> None:
@@ -45,7 +53,7 @@ def _add_fidelity(command_line: CommandLine) -> None:
     add("--cases", type=Path, required=True, nargs="+", metavar="DIR", help="folders with cases that have lesions")
     add("--output", type=Path, required=True, metavar="FILE", help="every figure, as JSON")
     add = parser.add_argument_group("restorations").add_argument
-    add("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="name or folder of a model bundle")
+    add_bundle(add)
     add("--input-dose", type=parse_dose, default=0.05, metavar="DOSE", help="of the scans that are restored")
     add(
         "--thresholds", type=float, nargs="*", default=[], metavar="SIGMAS",
@@ -103,10 +111,6 @@ def _add_methods(add) -> None:
     add("--no-classical", action="store_true", help="leave out non-local means and BM4D, which are slow")
 
 
-def _add_device(add) -> None:
-    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:0")
-
-
 def _evaluate(options: argparse.Namespace) -> None:
     from training.evaluation.evaluate import evaluate
 
@@ -145,7 +149,7 @@ def _add_bench(command_line: CommandLine) -> None:
     add("--repeats", type=int, default=5, metavar="N", help="runs whose median counts")
     add("--budget", type=float, default=120.0, metavar="SECONDS", help="after which no further run begins")
     add("--edge", type=int, metavar="VOXELS", help="of the cube that is measured (default: 96, on a GPU 256)")
-    add("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="name or folder of a model bundle")
+    add_bundle(add)
     add = parser.add_argument_group("computation and results").add_argument
     add("--output", type=Path, default=Path("demo/bench-speed"), metavar="DIR", help="folder for the results")
     add("--device", default="cpu", metavar="NAME", help="cpu, cuda or cuda:0")
@@ -165,11 +169,11 @@ def _add_submit_udpet(command_line: CommandLine) -> None:
     parser.add_argument("root", type=Path, metavar="DIR", help="folder of the test set: NIfTI files and their CSV")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for submission/ and restored/")
     add = parser.add_argument_group("model").add_argument
-    add("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="name or folder of a model bundle")
-    add("--samples", type=int, metavar="N", help="samples to average (default: the bundle's)")
+    add_bundle(add)
+    add_samples(add)
     add = parser.add_argument_group("computation").add_argument
-    _add_device(add)
-    add("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do the work, or its file (default: none)")
+    add_device(add)
+    add_scheduler(add)
 
 
 def _submit_udpet(options: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 from MAPDiffLib.jobs.command_line import CommandLine
+from MAPDiffLib.jobs.shared_options import add_device
 from training.commands.changes import parse_changes
 
 GROUP = "training"
@@ -25,7 +26,7 @@ def _add_calibrate(command_line: CommandLine) -> None:
         GROUP, "calibrate", "measure the anchors' timesteps and the noise curve on training cases", _calibrate,
         "calibrate --cases cases/train --output calibration.json",
     )  # fmt: skip
-    parser.add_argument("--cases", type=Path, required=True, metavar="DIR", help="folder of training cases")
+    _add_cases(parser.add_argument)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="calibration.json")
     parser.add_argument("--limit", type=int, default=16, metavar="N", help="most cases to use")
 
@@ -45,7 +46,7 @@ def _add_train(command_line: CommandLine) -> None:
         "train --config mapdiff-base --cases cases/train --output runs/mine --set batch=8 precision=bf16-mixed",
     )  # fmt: skip
     add = parser.add_argument_group("data and results").add_argument
-    add("--cases", type=Path, required=True, metavar="DIR", help="folder of training cases")
+    _add_cases(add)
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the run")
     add(
         "--start-from", type=Path, nargs="+", default=(), metavar="DIR",
@@ -54,8 +55,7 @@ def _add_train(command_line: CommandLine) -> None:
     _add_settings(parser).add_argument(
         "--calibration", type=Path, metavar="FILE", help="calibration.json (default: the timesteps of the config)"
     )
-    add = parser.add_argument_group("computation").add_argument
-    add("--workers", type=int, metavar="N", help="processes that cut patches (default: as the device needs)")
+    _add_workers(parser.add_argument_group("computation").add_argument)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -85,10 +85,18 @@ def _add_settings(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     return settings
 
 
+def _add_cases(add) -> None:
+    add("--cases", type=Path, required=True, metavar="DIR", help="folder of training cases")
+
+
+def _add_workers(add) -> None:
+    add("--workers", type=int, metavar="N", help="processes that cut patches (default: as the device needs)")
+
+
 def _add_set(add) -> None:
     add(
         "--set", nargs="*", default=[], metavar="NAME=VALUE",
-        help="settings that replace the config's, as batch=8 precision=bf16-mixed variety.zoomed=0 (default: none)",
+        help="settings that replace the config's, as batch=8 variety.zoomed=0 (default: none)",
     )  # fmt: skip
 
 
@@ -97,7 +105,7 @@ def _add_throughput(command_line: CommandLine) -> None:
         GROUP, "throughput", "measure the loader's samples a second beside the training step's", _throughput,
         "throughput --config mapdiff-base --cases cases/train --workers 0 2 4",
     )  # fmt: skip
-    parser.add_argument("--cases", type=Path, required=True, metavar="DIR", help="folder of training cases")
+    _add_cases(parser.add_argument)
     parser.add_argument(
         "--workers", type=int, nargs="+", default=[0, 1, 2, 4], metavar="N",
         help="numbers of loading processes to try (default: 0 1 2 4)",
@@ -121,7 +129,7 @@ def _add_baseline(command_line: CommandLine) -> None:
         "baseline --name unet --cases cases/train --output runs/unet --iterations 20000 --batch 16",
     )  # fmt: skip
     add = parser.add_argument_group("data and results").add_argument
-    add("--cases", type=Path, required=True, metavar="DIR", help="folder of training cases")
+    _add_cases(add)
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the run and of what is trained")
     add = parser.add_argument_group("settings").add_argument
     add("--name", required=True, choices=("unet", "swinunetr", "gan"), help="of the network")
@@ -130,8 +138,8 @@ def _add_baseline(command_line: CommandLine) -> None:
     add("--patch", type=int, default=64, metavar="VOXELS", help="edge of a patch")
     _add_set(add)
     add = parser.add_argument_group("computation").add_argument
-    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:0")
-    add("--workers", type=int, metavar="N", help="processes that make patches (default: as the device needs)")
+    add_device(add)
+    _add_workers(add)
 
 
 def _baseline(options: argparse.Namespace) -> None:
