@@ -12,13 +12,10 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.scan.volume import Volume, write_volume
 from training.cases.case_file import dose_file
 from training.cases.regions import lesion_regions, organ_regions
-from training.evaluation.challenge_table import (
-    format_scores,
-    judged_regions,
-    score_cases,
-    summarise_scores,
-    write_scores,
-)
+from training.evaluation.case import TestCase
+from training.evaluation.challenge_table import challenge_scores, format_challenge
+from training.evaluation.report import write_table
+from training.evaluation.score import REAL, challenge_figures
 from training.simulate.tissues import Tissue
 from training.udpet import challenge_score as challenge
 from training.udpet.challenge_score import DRF_WEIGHTS, challenge_score, drf_score, global_figures, region_errors
@@ -193,7 +190,8 @@ def test_the_phantoms_labels_give_organs_by_side_and_each_lesion(tmp_path):
     lesions = lesion_regions(tmp_path, labels.shape, (2.0, 2.0, 4.0))
     assert sorted(int(lesion.mask.sum()) for lesion in lesions) == [1, 8, 8]
     assert max(lesion.diameter_mm for lesion in lesions) == pytest.approx((6 * 8 * 16 / np.pi) ** (1 / 3))
-    organs, lesions = judged_regions(tmp_path, Volume(np.ones(labels.shape, np.float32), (2.0, 2.0, 4.0)))
+    write_volume(Volume(np.ones(labels.shape, np.float32), (2.0, 2.0, 4.0)), tmp_path / dose_file(1.0))
+    organs, lesions = TestCase(tmp_path).challenge_regions
     assert list(organs) == ["liver", "right kidney", "left kidney"]
     assert [int(region.sum()) for region in lesions.values()] == [8, 8]  # one voxel is too small to judge
 
@@ -209,27 +207,43 @@ def test_a_real_subjects_masks_count_before_the_phantoms(case, cube):
         organ_regions(case, (9, 8, 8))
 
 
-def test_a_case_without_labels_is_judged_as_a_whole_image_only(case):
+def record(case, dose, method="input"):
+    """What `evaluate` keeps of the scan itself, in the parts that this score is about."""
+    image = dict.fromkeys(("psnr_max", "psnr", "ssim", "nmae", "nrmse", "gmsd"), 1.0)
+    keys = {"method": method, "case": case.name, "scanner": case.scanner, "input_dose": dose, "image": image}
+    empty = {"doses": [], "coverage": None, "organs": [], "lesions": [], "false_hot_spots": 0, "liver_noise": None}
+    costs = {"seconds": 1.0, "peak_gb": 1.0, "evaluations": 0, "free_response": None}
+    return keys | empty | costs | {"challenge": challenge_figures(case.scan(dose).voxels, case)}
+
+
+def test_a_case_without_labels_is_judged_as_a_whole_image_only(case, tmp_path):
     assert organ_regions(case, SHAPE) == {} and lesion_regions(case, SHAPE, (2.0, 2.0, 2.0)) == []
-    table = summarise_scores(score_cases([case], {}))
+    records = [record(TestCase(case), 1 / drf) for drf in DRF_WEIGHTS]
+    table = challenge_scores(write_table(records, tmp_path / "out", {})["means"]["internal"])
     assert set(table["input"]) == {"DRF 4", "DRF 10", "DRF 20", "DRF 50", "DRF 100", "all", "global"}
 
 
 def test_the_table_scores_every_dose_and_keeps_every_part(case, cube, tmp_path):
     save_labels(np.where(cube, 1, 0).astype(np.uint8), case / "lesions.nii.gz")
-    rows = score_cases([case], {"again": lambda scan, dose: scan.voxels})
-    table = summarise_scores(rows)
-    assert table["again"] == table["input"]
+    records = [record(TestCase(case), 1 / drf, method) for drf in DRF_WEIGHTS for method in ("input", "again")]
+    records.append({"method": REAL, "case": "case", "scanner": "internal", "input_dose": None, "organs": [],
+                    "lesions": [], "false_hot_spots": 0, "liver_noise": None, "free_response": None})  # fmt: skip
+    means = write_table(records, tmp_path / "out", {})["means"]
+    table = challenge_scores(means["internal"])
+    assert table["again"] == table["input"] and REAL not in table
     # The cube is 10, 20, 30, 40, 50 per cent too hot; flat regions cost 85 % of that.
     by_drf = {4: 8.5, 10: 17.0, 20: 25.5, 50: 34.0, 100: 42.5}
     assert table["input"]["lesions"] == pytest.approx(
         100 - sum(DRF_WEIGHTS[drf] * loss for drf, loss in by_drf.items())
     )
     assert table["input"]["DRF 4"] > table["input"]["DRF 100"]
-    write_scores(rows, tmp_path / "out")
     with (tmp_path / "out" / "challenge.csv").open() as file:
-        found = [row for row in csv.DictReader(file) if row["method"] == "input" and row["drf"] == "20"]
-    assert float(found[0]["lesions SUVmax"]) == pytest.approx(30)
-    assert found[0]["organs SUVmax"] == ""
-    assert json.loads((tmp_path / "out" / "challenge.json").read_text())["means"]["input"] == table["input"]
-    assert format_scores(table).splitlines()[1].startswith("input")
+        found = [row for row in csv.DictReader(file) if (row["method"], row["input_dose"]) == ("input", "0.05")]
+    assert float(found[0]["lesions SUVmax"]) == pytest.approx(30) and "organs SUVmax" not in found[0]
+    assert [line.split()[0] for line in format_challenge(means).splitlines()[2:]] == ["method", "input", "again"]
+
+
+def test_from_some_of_the_doses_there_is_a_score_of_each_and_none_of_all(case):
+    one = {"challenge": {"score": 80.0, "global": 80.0}}
+    assert challenge_scores({"1/20": {"input": one}, "1/3": {"input": one}}) == {"input": {"DRF 20": 80.0}}
+    assert challenge_scores({"1/20": {"input": {"nmae": {}}}}) == {} and format_challenge({"internal": {}}) == ""

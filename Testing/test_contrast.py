@@ -72,7 +72,7 @@ def record(method, nmae, recoveries):
     return {
         "scanner": "internal", "input_dose": 0.05, "method": method, "case": "a", "image": image, "doses": [],
         "coverage": None, "lesions": lesions, "organs": [], "false_hot_spots": 0, "liver_noise": None,
-        "seconds": 1.0, "peak_gb": 1.0,
+        "seconds": 1.0, "peak_gb": 1.0, "challenge": {}, "free_response": None,
         "evaluations": 1,
     }  # fmt: skip
 

@@ -28,10 +28,11 @@ from training.evaluation.results import (
     card_table,
     pair,
     reduced,
-    results_page,
     short_table,
 )
 from training.evaluation.results_figure import draw_results, draw_worth
+from training.evaluation.results_page import results_page
+from training.evaluation.tradeoff import draw_tradeoff
 from training.evaluation.worth import BETTER, FIGURES, worth, worth_dose
 
 PROJECT = Path(__file__).parent.parent
@@ -160,13 +161,53 @@ def test_a_fresh_table_makes_a_page_and_a_figure(tmp_path):
     }
     kept = reduced({"version": 4, "facts": {}, "means": {"external": doses}, "against_best": []})
     page = results_page(kept)
-    assert "| **MAP-Diff**, 6 evaluations | 0.1000 / 40.00 | 0.0800 / 40.00 |" in page and "against_best" not in kept
+    assert "| other scanners | **MAP-Diff**, 6 evaluations | 0.1000 / 40.00 | 0.0800 / 40.00 |" in page
+    assert "| other scanners | the best of the others | 0.1500 / 40.00 | 0.1200 / 40.00 |" in page
+    assert "against_best" not in kept and "tradeoff" not in page  # nothing is known of lesions
+    assert not draw_tradeoff(kept, tmp_path / "tradeoff.png") and not (tmp_path / "tradeoff.png").exists()
     assert "33 % less error than the best Gaussian" in short_table(kept)
     draw_results(kept, tmp_path / "doses.png")
     draw_worth(kept, tmp_path / "worth.png")
     for name in ("doses.png", "worth.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
-    assert "| error (NMAE) | more than 1/10 | more than 1/10 |" in page
+    assert "| other scanners | more than 1/10, -, - | more than 1/10, -, - |" in page
+
+
+METHODS = (
+    "input", "Gaussian 3 mm", "Gaussian 4 mm", "Gaussian 5 mm", "Gaussian 6 mm", "Gaussian 8 mm", "BM4D x 0.7",
+    "BM4D x 1", "BM4D x 1.3", "non-local means x 1", "one-pass regression x 1", "one-pass regression x 8", "3-D U-Net",
+    "model of 25 November, told 1/20", "MAP-Diff (mine), 1 samples", "MAP-Diff (mine)", "MAP-Diff (mine), strength 2",
+)  # fmt: skip
+
+
+def full_score(nmae, challenge):
+    biases = {key: {"median_abs_bias": 0.05} for key in ("mean", "max")}
+    found = {
+        "recovery": {name: {"count": 9, "median": 1 - nmae} for name in ("2-4", "4-6", "6-10", "over 10")},
+        "by_size": {name: {"count": 9, "mean": -nmae, "max": nmae} for name in ("5-9", "9-13", "13-18", "over 18")},
+        "free_response": {"count": 40, "sensitivity": 0.75}, "challenge": {"score": challenge}, "coverage_90": 0.88,
+        "false_hot_spots": 0.5, "liver_noise": nmae, "lesions": biases | {"count": 30},
+        "doses": {dose: {"nmae": nmae, "psnr": 40.0} for dose in ("1/10", "1/4", "1/2", "full")},
+    }  # fmt: skip
+    return score(nmae) | found
+
+
+def test_the_fullest_table_makes_a_page_of_at_most_150_lines_and_the_trade_off(tmp_path):
+    """Every group, every method from every dose of the challenge."""
+    methods = {name: full_score(0.1 + 0.01 * number, 90.0 - number) for number, name in enumerate(reversed(METHODS))}
+    methods["real full-dose scan"] = {"free_response": {"count": 40, "sensitivity": 0.85}, "false_hot_spots": 0.25}
+    doses = dict.fromkeys(("1/100", "1/50", "1/20", "1/10", "1/4"), methods)
+    groups = ("internal", "lesion-rich", "external", "real anatomy", "noise mismatch")
+    kept = reduced({"version": 6, "facts": {}, "means": dict.fromkeys(groups, doses), "notes": ["a", "b"]})
+    page = results_page(kept)
+    assert len(page.splitlines()) <= 150 and "tradeoff.png" in page
+    assert "| many lesions | 40 | 0.75, 0.75, 0.85 | 0.50, 0.50, 0.25 | 88 % | 74.0, 90.0 |" in page
+    every = dict(line[2:-2].split(" | ", 1) for line in page[page.index("## Every") :].splitlines() if line[:1] == "|")
+    assert set(every) == {"method", "---", *METHODS}
+    assert every["BM4D x 1"].split(" | ") == ["0.1900 / 40.00 / 0.75 / 81.0"] * 5
+    assert "| one-pass control, best of two | 0.1500 / 40.00 |" in short_table(kept)
+    assert draw_tradeoff(kept, tmp_path / "tradeoff.png")
+    assert (tmp_path / "tradeoff.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_table_replaces_the_results_of_a_checkout(tmp_path):

@@ -192,6 +192,7 @@ def record(method, case, nmae, dose=0.05, scanner="internal", **more):
     image = {"psnr_max": 1.0, "psnr": 40 - nmae, "ssim": 1.0, "nmae": nmae, "nrmse": 1.0, "gmsd": 1.0}
     costs = {"seconds": 2.0, "peak_gb": 1.0, "evaluations": 3}
     empty = {"doses": [], "coverage": None, "organs": [], "lesions": [], "false_hot_spots": 4, "liver_noise": None}
+    empty |= {"challenge": {}, "free_response": None}
     keys = {"method": method, "case": case, "scanner": scanner, "input_dose": dose}
     return keys | {"image": image} | costs | empty | more
 

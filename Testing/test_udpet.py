@@ -371,14 +371,14 @@ def test_the_table_and_the_challenges_score_read_udpet_and_simulated_cases_alike
     shutil.copytree(real, tmp_path / "cases" / "real")
     tiny.tiny_case(tmp_path / "cases" / "simulated")
     arguments = ["evaluate", "--cases", str(tmp_path / "cases"), "--output", str(tmp_path / "out"), "--no-classical"]
-    arguments += ["--bundle", str(bundle), "--passes", "1", "--input-doses", "1/20"]
-    assert main([*arguments, "--challenge"]) == 0
+    arguments += ["--bundle", str(bundle), "--passes", "1", "--input-doses", "1/4,1/10,1/20,1/50,1/100"]
+    assert main(arguments) == 0
     table = json.loads((tmp_path / "out" / "table.json").read_text())
     assert set(table["means"]["internal"]["1/20"]["MAP-Diff (tiny)"]["doses"]) >= {"1/10", "1/4", "full"}
     with (tmp_path / "out" / "challenge.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["method"] == "MAP-Diff (tiny)"]
-    assert {(row["case"], int(row["drf"])) for row in rows} == {
-        (case, drf) for case in ("real", "simulated") for drf in (4, 10, 20, 50, 100)
+    assert {(row["case"], float(row["input_dose"])) for row in rows} == {
+        (case, 1 / drf) for case in ("real", "simulated") for drf in (4, 10, 20, 50, 100)
     }
     assert all(0 < float(row["score"]) < 100 for row in rows)
     assert {bool(row["lesions"]) for row in rows if row["case"] == "simulated"} == {True}

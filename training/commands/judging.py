@@ -82,7 +82,6 @@ def _add_data(add) -> None:
         "--input-doses", type=parse_doses, default=parse_doses(INPUT_DOSES), metavar="DOSES",
         help=f"of the scans that are restored (default: {INPUT_DOSES})",
     )  # fmt: skip
-    add("--challenge", action="store_true", help="also the UDPET challenge's score, from every DRF")
     add("--record", action="store_true", help="write the bundles' own figures into their bundle.json")
 
 

@@ -11,11 +11,12 @@ import numpy as np
 
 from MAPDiffLib.scan.volume import Volume, body_mask, read_volume
 from training.cases.case_file import derived_doses, dose_file, read_dose, read_noise_free
-from training.cases.regions import Lesion, Regions, lesion_regions, organ_regions, phantom_labels
+from training.cases.regions import ORGANS, Lesion, Regions, lesion_regions, organ_regions, phantom_labels
 from training.scores.contrast import LesionSite
 from training.scores.quantification import Reading
 from training.simulate.tissues import Tissue
 
+TEXTURE_VOXELS = 8  # a lesion of fewer has no texture to speak of
 SPLIT_SCANNERS = {"external": "external"}  # every other split is of the scanners that training knows
 
 
@@ -102,6 +103,13 @@ class TestCase:
     @cached_property
     def lesions(self) -> list[Lesion]:
         return lesion_regions(self.folder, self.full.voxels.shape, self.full.spacing_mm)
+
+    @cached_property
+    def challenge_regions(self) -> tuple[Regions, Regions]:
+        """The challenge's four organs, and the lesions that are large enough for it, by name."""
+        large = [lesion.mask for lesion in self.lesions if np.count_nonzero(lesion.mask) >= TEXTURE_VOXELS]
+        organs = {name: self.organs[name] for name in ORGANS.values() if name in self.organs}
+        return organs, {f"lesion {number}": mask for number, mask in enumerate(large, 1)}
 
     @cached_property
     def real_organs(self) -> dict[str, dict[str, float]]:

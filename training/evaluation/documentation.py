@@ -9,14 +9,16 @@ from pathlib import Path
 from MAPDiffLib.files import write_text
 from training.evaluation.results import (
     FIGURE,
+    TRADEOFF_FIGURE,
     WORTH_FIGURE,
     between_markers,
     card_table,
-    results_page,
     short_table,
     together,
 )
 from training.evaluation.results_figure import draw_results, draw_worth
+from training.evaluation.results_page import results_page
+from training.evaluation.tradeoff import draw_tradeoff
 
 
 def write_results(root: Path, bundle: Path, fresh: Sequence[Path] = ()) -> list[Path]:
@@ -37,4 +39,5 @@ def write_results(root: Path, bundle: Path, fresh: Sequence[Path] = ()) -> list[
         write_text(between_markers(text, block, str(path)), path)
     draw_results(results, figure)
     draw_worth(results, root / WORTH_FIGURE)
-    return [page, readme, card, figure, root / WORTH_FIGURE]
+    drawn = [root / TRADEOFF_FIGURE] if draw_tradeoff(results, root / TRADEOFF_FIGURE) else []
+    return [page, readme, card, figure, root / WORTH_FIGURE, *drawn]

@@ -17,7 +17,7 @@ from MAPDiffLib.job import DEFAULT_BUNDLE
 from MAPDiffLib.model.bundle import find_bundle, load_bundle
 from training.baselines.saved import load_baseline
 from training.cases.case_file import find_cases
-from training.evaluation.challenge_table import Restorer, format_scores, score_cases, summarise_scores, write_scores
+from training.evaluation.challenge_table import format_challenge
 from training.evaluation.classical import BM4D, Gaussian, NonLocalMeans
 from training.evaluation.command import Command
 from training.evaluation.figures import draw_figures
@@ -42,20 +42,12 @@ def evaluate(options: argparse.Namespace) -> None:
     draw_figures(table, records, options.output)
     print(format_table(table["means"]))
     print(format_lesions(table["means"]))
+    print(format_challenge(table["means"]))
     print(format_comparison(table["against_best"]))
     if options.record:
         for name, folder in bundles.items():
             record_scores(folder, table, name)
-    if options.challenge:
-        restorers = {name: _full_dose(method) for name, method in methods.items() if name != "input"}
-        rows = score_cases(cases, restorers)
-        write_scores(rows, options.output)
-        print(format_scores(summarise_scores(rows)))
     print(f"\n{options.output / 'table.json'}")
-
-
-def _full_dose(method: Method) -> Restorer:
-    return lambda scan, dose: method(scan, dose).images[1.0]
 
 
 def choose_methods(options: argparse.Namespace) -> tuple[dict[str, Method], dict[str, Path]]:

@@ -9,8 +9,7 @@ import numpy as np
 from MAPDiffLib.restoration.doses import parse_dose
 from training.evaluation.score import REAL
 from training.evaluation.summary import OURS
-
-VISIBLE = "6-10"  # the class of SNR that a reader sees in the scan and smoothing takes
+from training.evaluation.tradeoff import tradeoff_figure, tradeoff_points
 
 
 def draw_figures(table: dict, records: list[dict], folder: Path) -> list[Path]:
@@ -80,33 +79,13 @@ def _intermediate(pyplot, means: dict, records: list[dict]):
 
 
 def _recovery(pyplot, means: dict, records: list[dict]):
-    """Contrast recovered in visible lesions against NMAE: a panel per scanner and input dose, a point per method.
-
-    Smoothing moves a point down and to the right of its least error; what is wanted lies up and to the left.
-    """
+    """Contrast recovered in visible lesions against NMAE: a panel per scanner and input dose, a point per method."""
     panels = {
-        f"{scanner}, from {dose}": {
-            name: (f["nmae"]["mean"], f["recovery"][VISIBLE]["median"])
-            for name, f in methods.items()
-            if VISIBLE in f.get("recovery", {}) and "nmae" in f
-        }
+        f"{scanner}, from {dose}": tradeoff_points(methods)
         for scanner, doses in means.items()
         for dose, methods in doses.items()
     }
-    panels = {title: points for title, points in panels.items() if points}
-    if not panels:
-        return None
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(4.6 * len(panels), 4.2), squeeze=False, sharey=True)
-    for axis, (title, points) in zip(axes.flat, panels.items(), strict=True):
-        for name, (error, contrast) in points.items():
-            size = 60 if name.startswith(OURS) else 20
-            axis.scatter(error, contrast, s=size, label=name)
-            axis.annotate(name, (error, contrast), fontsize=6, xytext=(3, 3), textcoords="offset points")
-        axis.set(title=title, xlabel="NMAE of full dose", xscale="log")
-        axis.grid(alpha=0.3)
-    axes[0, 0].set_ylabel(f"contrast recovered, lesions of SNR {VISIBLE}")
-    figure.tight_layout()
-    return figure
+    return tradeoff_figure(pyplot, panels)
 
 
 def _lesions(pyplot, means: dict, records: list[dict]):

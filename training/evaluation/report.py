@@ -12,20 +12,22 @@ from training.evaluation.run import VERSION
 from training.evaluation.summary import best_baselines, summarise
 from training.scores.contrast import CLASSES, SIZES_MM, class_of
 
-# Of the table as text: title, width, digits. |mean|, |max|: median size of the bias in lesions of 10 mm and more.
+# Of the table as text: title, width, digits. |mean|, |max|: median size of the bias in lesions of 10 mm and more;
+# found: share of lesions at one false positive a volume; score: the UDPET challenge's.
 COLUMNS = (
     ("PSNR", 7, 2), ("(max)", 7, 2), ("SSIM", 8, 4), ("NMAE", 8, 4), ("NRMSE", 8, 4), ("GMSD", 8, 4),
-    ("|mean|%", 9, 1), ("|max|%", 8, 1), ("CNR", 6, 1), ("spots", 7, 1), ("cover", 7, 3), ("s", 8, 1), ("GB", 6, 1),
-    ("evals", 6, 0),
+    ("|mean|%", 9, 1), ("|max|%", 8, 1), ("CNR", 6, 1), ("found", 7, 2), ("spots", 7, 1), ("score", 7, 1),
+    ("cover", 7, 3), ("s", 8, 1), ("GB", 6, 1), ("evals", 6, 0),
 )  # fmt: skip
 KEYS = ("scanner", "input_dose", "method", "case")
 
 
 def write_table(records: list[dict], folder: Path, facts: dict) -> dict:
-    """scores.csv, doses.csv, organs.csv, lesions.csv (a row per case and thing measured) and table.json, which is also
-    returned: facts, means with intervals, and each of our methods against the best baseline."""
+    """scores.csv, doses.csv, organs.csv, lesions.csv, challenge.csv (a row per case and thing measured) and table.json,
+    which is also returned: facts, means with intervals, and each of our methods against the best baseline."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(folder / "scores.csv", map(_score_row, records))
+    _write_csv(folder / "challenge.csv", (_keys(r) | r["challenge"] for r in records if "challenge" in r))
     for part in ("doses", "organs", "lesions"):
         _write_csv(folder / f"{part}.csv", _part_rows(records, part))
     table = {"version": VERSION, "facts": facts, "means": summarise(records), "against_best": best_baselines(records)}
@@ -82,7 +84,10 @@ def _line(name: str, figures: dict) -> str:
         *(figures.get(key, {}).get("mean") for key in ("psnr", "psnr_max", "ssim", "nmae", "nrmse", "gmsd")),
         *(None if value is None else 100 * value for value in biases),
         lesions.get("contrast_to_noise"),
-        *(figures.get(key) for key in ("false_hot_spots", "coverage_90", "seconds", "peak_gb", "evaluations")),
+        (figures.get("free_response") or {}).get("sensitivity"),
+        figures.get("false_hot_spots"),
+        (figures.get("challenge") or {}).get("score"),
+        *(figures.get(key) for key in ("coverage_90", "seconds", "peak_gb", "evaluations")),
     ]
     return f"{name:34}" + "".join(_cell(v, w, d) for v, (_, w, d) in zip(values, COLUMNS, strict=True))
 
@@ -93,13 +98,17 @@ def _cell(value: float | None, width: int, digits: int) -> str:
 
 def _score_row(record: dict) -> dict:
     plain = {key: record.get(key) for key in ("false_hot_spots", "coverage", "seconds", "peak_gb", "evaluations")}
-    return {key: record[key] for key in KEYS} | record.get("image", {}) | plain
+    return _keys(record) | record.get("image", {}) | plain
+
+
+def _keys(record: dict) -> dict:
+    return {key: record[key] for key in KEYS}
 
 
 def _part_rows(records: list[dict], part: str) -> Iterator[dict]:
     for record in records:
         for row in record.get(part, []):
-            yield {key: record[key] for key in KEYS} | row
+            yield _keys(record) | row
 
 
 def _write_csv(path: Path, rows) -> None:

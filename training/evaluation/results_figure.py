@@ -13,6 +13,7 @@ STYLES = (
     {"color": "0.45", "marker": "o"},
     {"color": "tab:orange", "marker": "s"},
     {"color": "tab:green", "marker": "^"},
+    {"color": "tab:purple", "marker": "v"},
     {"color": "tab:blue", "marker": "D", "markersize": 8, "fillstyle": "none"},
     {"color": "tab:red", "marker": "o", "linewidth": 2.2},
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 
 from training.evaluation.case import TestCase
@@ -9,15 +11,17 @@ from training.evaluation.cost import Cost
 from training.evaluation.method import Method, Result
 from training.scores.contrast import recovered
 from training.scores.doses import coverage, dose_scores
+from training.scores.free_response import free_response
 from training.scores.hotspots import false_hot_spots
 from training.scores.image import image_scores
 from training.scores.quantification import Reading, bias, contrast_to_noise
+from training.udpet.challenge_score import challenge_score
 
 REAL = "real full-dose scan"  # a row of the table that no method made: hot spots and contrast of the reference itself
 
 
 def score_method(method: Method, case: TestCase, input_dose: float) -> dict:
-    """Run a method and score it: image, doses, organs and lesions, false hot spots, coverage, cost."""
+    """Run a method and score it: image, doses, challenge, organs and lesions, false hot spots, coverage, cost."""
     scan = case.scan(input_dose)
     with Cost() as cost:
         result = method(scan, input_dose)
@@ -34,12 +38,22 @@ def score_result(result: Result, case: TestCase, input_dose: float, scan: np.nda
         "image": image_scores(full, real, body),
         "doses": dose_scores(result.images, scan, input_dose, case.real(above=input_dose), body),
         "coverage": coverage(full, result.uncertainty, real, body) if covered else None,
+        "challenge": challenge_figures(full, case),
         **score_regions(full, case, scan),
     }
 
 
+def challenge_figures(image: np.ndarray, case: TestCase) -> dict[str, float]:
+    """The UDPET challenge's score of a full dose, of each of its groups, and every part's error, by name."""
+    voxel_ml = float(np.prod(case.full.spacing_mm)) / 1000
+    score = challenge_score(image, case.full.voxels, *case.challenge_regions, voxel_ml)
+    parts = {f"{group} {part}": error for group, errors in score.errors.items() for part, error in errors.items()}
+    raw = {"nrmse": score.nrmse, "psnr_db": score.psnr_db, "ssim": score.ssim}
+    return {"score": score.value, **score.groups, **raw, **parts}
+
+
 def score_regions(image: np.ndarray, case: TestCase, scan: np.ndarray | None = None) -> dict:
-    """Organs, lesions and false hot spots of an image of full dose (the real one gives the table's last row).
+    """Organs, lesions, false hot spots and candidates of an image of full dose (the real one gives the last row).
 
     scan: what it was made from, for how far each lesion stood out of that one's noise.
     """
@@ -61,7 +75,14 @@ def score_regions(image: np.ndarray, case: TestCase, scan: np.ndarray | None = N
         }
         for number, lesion in enumerate(case.lesions)
     ]
+    candidates = None
+    if case.noise_free is not None:
+        masks = [lesion.mask for lesion in case.lesions]
+        candidates = asdict(free_response(image, case.noise_free, masks, case.body, spacing))
     spots = None if case.truth is None else false_hot_spots(image, case.truth, case.body, spacing)
     liver = image[case.organs["liver"]] if "liver" in case.organs else None
     noise = None if liver is None else float(liver.std(dtype=float) / liver.mean(dtype=float))
-    return {"organs": organs, "lesions": lesions, "false_hot_spots": spots, "liver_noise": noise}
+    return {
+        "organs": organs, "lesions": lesions, "false_hot_spots": spots, "liver_noise": noise,
+        "free_response": candidates,
+    }  # fmt: skip

@@ -10,7 +10,9 @@ import numpy as np
 from MAPDiffLib.restoration.doses import dose_label
 from training.evaluation.score import REAL
 from training.scores.contrast import CLASSES, SIZES_MM, class_of
+from training.scores.free_response import FreeResponse, sensitivity
 from training.scores.intervals import bootstrap, compare
+from training.udpet.challenge_score import GROUP_WEIGHTS
 
 HIGHER_IS_BETTER = {"psnr_max": True, "psnr": True, "ssim": True, "nmae": False, "nrmse": False, "gmsd": False}
 LARGE_MM = 10.0  # smaller lesions are reported apart
@@ -77,6 +79,7 @@ def _figures(rows: list[dict]) -> dict:
         **image,
         "doses": _doses(rows),
         "coverage_90": float(np.mean(covered)) if covered else None,
+        "challenge": _challenge(rows),
         **_regions(rows),
         **costs,
     }
@@ -90,6 +93,13 @@ def _doses(rows: list[dict]) -> dict:
         keys = ("nmae", "psnr", "mix_nmae", "mix_psnr", "nearest_of_restored", "nearest_is_own")
         table[dose_label(dose)] = {key: float(np.mean([d[key] for d in chosen])) for key in keys}
     return table
+
+
+def _challenge(rows: list[dict]) -> dict[str, float]:
+    """The means of the UDPET challenge's score and of its groups, over the cases that have them."""
+    scored = [row["challenge"] for row in rows]
+    found = {key: [scores[key] for scores in scored if key in scores] for key in ("score", *GROUP_WEIGHTS)}
+    return {key: float(np.mean(values)) for key, values in found.items() if values}
 
 
 def _regions(rows: list[dict]) -> dict:
@@ -107,6 +117,7 @@ def _regions(rows: list[dict]) -> dict:
         },
         "recovery": _recovery(lesions),
         "by_size": _by_size(lesions),
+        "free_response": _free_response(rows),
         "false_hot_spots": float(np.mean(spots)) if spots else None,
         "liver_noise": float(np.mean(livers)) if livers else None,
     }
@@ -124,6 +135,13 @@ def _recovery(lesions: list[dict]) -> dict[str, dict]:
         for name in (class_of(low, CLASSES) for low, _ in CLASSES)
         if name in found
     }
+
+
+def _free_response(rows: list[dict]) -> dict | None:
+    """How many lesions, and the share of them that a fixed detector finds at one false positive a volume."""
+    volumes = [FreeResponse(**row["free_response"]) for row in rows if row["free_response"] is not None]
+    found = sensitivity(volumes)
+    return None if found is None else {"count": sum(len(each.lesions) for each in volumes), "sensitivity": found}
 
 
 def _by_size(lesions: list[dict]) -> dict[str, dict]:
