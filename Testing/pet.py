@@ -53,6 +53,14 @@ def _slice(index, count, values, spacing_mm, uids):
     data.AttenuationCorrectionMethod, data.ScatterCorrectionMethod = "CT", "SSS"
     data.FrameReferenceTime, data.ActualFrameDuration, data.ImageIndex = str(2000 * bed + 1000), "2000", index + 1
     data.DecayFactor, data.ScatterFractionFactor, data.DeadTimeFactor = "1.01", "0.3", "1"
+    data.RadiopharmaceuticalInformationSequence = [_injection()]
+    _place(data, index, values, spacing_mm)
+    return data
+
+
+def _injection():
+    from pydicom import Dataset
+
     item, nuclide, drug = Dataset(), Dataset(), Dataset()
     item.RadionuclideTotalDose, item.RadionuclideHalfLife = str(DOSE_BQ), str(HALF_LIFE_S)
     item.RadiopharmaceuticalStartTime, item.Radiopharmaceutical = "100000", "FDG"
@@ -60,7 +68,13 @@ def _slice(index, count, values, spacing_mm, uids):
     drug.CodeValue, drug.CodingSchemeDesignator = "35321007", "SCT"
     drug.CodeMeaning = "Fluorodeoxyglucose F^18^"
     item.RadionuclideCodeSequence, item.RadiopharmaceuticalCodeSequence = [nuclide], [drug]
-    data.RadiopharmaceuticalInformationSequence = [item]
+    return item
+
+
+def _place(data, index, values, spacing_mm):
+    """How the patient lies, where the slice is, and the form of its pixels."""
+    from pydicom import Dataset
+
     for name, value, meaning in (
         ("PatientOrientationCodeSequence", "102538003", "recumbent"),
         ("PatientGantryRelationshipCodeSequence", "102540008", "headfirst"),
@@ -79,7 +93,6 @@ def _slice(index, count, values, spacing_mm, uids):
     data.Rows, data.Columns = values.shape
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
     data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
-    return data
 
 
 def _set_pixels(data, values, slope, signed):

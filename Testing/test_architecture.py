@@ -139,12 +139,18 @@ def test_no_import_goes_in_a_circle_also_none_inside_a_function():
 def test_the_library_has_few_things_at_its_top_and_no_function_is_long():
     top = {path.name for path in (PROJECT / "MAPDiffLib").iterdir() if not path.name.startswith(("__pycache__", "."))}
     assert len(top - {"bundles", "CMakeLists.txt"}) <= MOST_AT_THE_TOP, top
-    for folder in ("MAPDiffLib", "training", "bench", "MAPDiff"):
+    for folder in ("MAPDiffLib", "training", "bench", "MAPDiff", "Testing"):
         for path in sources(folder):
             for node in ast.walk(tree_of(path)):
                 if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                     lines = node.end_lineno - node.lineno + 1
                     assert lines <= MOST_LINES, f"{path}: {node.name} has {lines} lines"
+
+
+def test_no_file_holds_more_than_four_hundred_lines():
+    for folder in ("MAPDiffLib", "training", "bench", "MAPDiff", "Testing"):
+        for path in sources(folder):
+            assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
 
 
 TRACED = """

@@ -6,7 +6,7 @@ import importlib.util
 import json
 from pathlib import Path
 
-from MAPDiffLib.files import write_text
+from MAPDiffLib.files import write_text, written_whole
 
 
 def write(results: dict, folder: Path) -> None:
@@ -143,4 +143,5 @@ def _plot(points: dict[str, list[dict]], path: Path) -> None:
             axis = axes[row][column]
             axis.plot([point["x"] for point in line], [point[key] for point in line], "o-")
             axis.set(xlabel=name, ylabel=label, ylim=(0, None), xlim=(0, None))
-    figure.savefig(path, dpi=100)
+    with written_whole(path) as partial:
+        figure.savefig(partial, dpi=100)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -48,20 +48,20 @@ def train_baseline(
     state.load(place)
     autocast = partial(torch.autocast, "cuda", torch.bfloat16) if on_gpu else nullcontext
     source = PatchSource(cases, config.patch, config.input_doses, config.seed, config.variety, place)
-    log = _Log(output, config, parameters(network), state.iteration)
     remaining = range(state.iteration, config.iterations)
-    for batch in batches(source, range(config.batch), remaining, place, workers):
-        for optimizer in learner.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = rate(config, state.iteration)
-        losses = learner.step(batch, autocast)
-        state.iteration += 1
-        average.update(network, state.iteration)
-        log.add(state.iteration, losses)
-        if state.iteration % config.checkpoint_every == 0 or state.iteration == config.iterations:
-            state.seconds += log.lap()
-            state.save()
-            save_baseline(output, average.module, state.iteration, len(cases), state.seconds)
+    with closing(_Log(output, config, parameters(network), state.iteration)) as log:
+        for batch in batches(source, range(config.batch), remaining, place, workers):
+            for optimizer in learner.optimizers.values():
+                for group in optimizer.param_groups:
+                    group["lr"] = rate(config, state.iteration)
+            losses = learner.step(batch, autocast)
+            state.iteration += 1
+            average.update(network, state.iteration)
+            log.add(state.iteration, losses)
+            if state.iteration % config.checkpoint_every == 0 or state.iteration == config.iterations:
+                state.seconds += log.lap()
+                state.save()
+                save_baseline(output, average.module, state.iteration, len(cases), state.seconds)
     return output
 
 
@@ -94,7 +94,7 @@ class _State:
 
 
 class _Log:
-    """One JSON line every 20 iterations on file and on the screen: mean losses, rate of the work."""
+    """One JSON line every 20 iterations on file and on the screen: mean losses, rate of the work. To be closed."""
 
     def __init__(self, folder: Path, config: BaselineConfig, size: int, iteration: int):
         self.file = (folder / LOG).open("a", buffering=1)
@@ -102,6 +102,9 @@ class _Log:
         self.started = self.marked = time.monotonic()
         seen = config.voxels_seen / 1e9
         print(f"{config.name}: {size / 1e6:.2f} M parameters, {seen:.2f} G voxels, from {iteration}", flush=True)
+
+    def close(self) -> None:
+        self.file.close()
 
     def add(self, iteration: int, losses: dict[str, torch.Tensor]) -> None:
         self.rows.append(losses)

@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from MAPDiffLib.files import written_whole
 from MAPDiffLib.scan.geometry import bounding_box
 from MAPDiffLib.scan.volume import body_mask
 from training.simulate.tissues import Tissue
@@ -215,7 +216,8 @@ def write_figure(cases: list[dict], path: Path | str) -> None:
         panel.set_xticks(range(len(ranges)), list(ranges))
     lengths.set_ylabel("FWHM of liver noise, mm")
     suv.set(ylabel="body SUV", yscale="log")
-    figure.savefig(path, dpi=120)
+    with written_whole(path) as partial:
+        figure.savefig(partial, dpi=120)
 
 
 def validate(folders: Sequence[Path], figure: Path | None = None) -> None:

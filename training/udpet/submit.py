@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.files import written_whole
 from MAPDiffLib.job import Job, dose_file
 from MAPDiffLib.jobs.batch import restore_batch
 from training.udpet.testset import find_table, read_table
@@ -55,5 +56,6 @@ def _hand_in(folder: Path, target: Path) -> Path:
     try:
         os.link(restored, target)
     except OSError:
-        target.write_bytes(restored.read_bytes())
+        with written_whole(target) as partial:
+            partial.write_bytes(restored.read_bytes())
     return target
