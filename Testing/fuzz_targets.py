@@ -189,7 +189,7 @@ def _bundle() -> Path:
 def _dicom_folder() -> Path:
     folder = FOLDER / "dicom"
     if not folder.exists():
-        from Testing.test_dicom_reader import dicom_slice, save
+        from Testing.dicom_slices import dicom_slice, save
 
         folder.mkdir()
         for index in range(3):

@@ -147,6 +147,11 @@ def test_the_library_has_few_things_at_its_top_and_no_function_is_long():
                     assert lines <= MOST_LINES, f"{path}: {node.name} has {lines} lines"
 
 
+def test_what_tests_share_lies_in_no_test():
+    for path in sources("Testing"):
+        assert not [name for name in imports(path) if ".test_" in name], path
+
+
 def test_no_file_holds_more_than_four_hundred_lines():
     for folder in ("MAPDiffLib", "training", "bench", "MAPDiff", "Testing"):
         for path in sources(folder):

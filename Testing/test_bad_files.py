@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import json
 import pickle
-import struct
 import zlib
 from pathlib import Path
 
@@ -18,38 +17,7 @@ from MAPDiffLib.job import read_job
 from MAPDiffLib.model.bundle import load_bundle
 from MAPDiffLib.scan.volume import check_volume, read_volume
 from Testing import tiny
-
-VOXELS = bytes(4 * 3 * 2 * 4)
-
-
-def nrrd(data=VOXELS, **changes) -> bytes:
-    fields = {
-        "type": "float", "dimension": "3", "space": "left-posterior-superior", "sizes": "2 3 4",
-        "space directions": "(4,0,0) (0,4,0) (0,0,4)", "kinds": "domain domain domain", "endian": "little",
-        "encoding": "raw", "space origin": "(0,0,0)",
-    } | {name.replace("_", " "): value for name, value in changes.items()}  # fmt: skip
-    lines = [f"{name}: {value}" for name, value in fields.items() if value is not None]
-    return ("NRRD0004\n" + "\n".join(lines) + "\n\n").encode() + data
-
-
-def mha(data=VOXELS, **changes) -> bytes:
-    fields = {
-        "ObjectType": "Image", "NDims": "3", "BinaryData": "True", "DimSize": "2 3 4", "ElementSpacing": "4 4 4",
-        "ElementType": "MET_FLOAT",
-    } | changes  # fmt: skip
-    lines = [f"{name} = {value}" for name, value in fields.items() if value is not None]
-    return ("\n".join(lines) + "\nElementDataFile = LOCAL\n").encode() + data
-
-
-def nifti(data=VOXELS, size=348, dims=(3, 2, 3, 4, 1, 1, 1, 1), kind=16, bits=32, spacing=(4, 4, 4), offset=352.0):
-    header = bytearray(352)
-    struct.pack_into("<i", header, 0, size)
-    struct.pack_into("<8h", header, 40, *dims)
-    struct.pack_into("<2h", header, 70, kind, bits)
-    struct.pack_into("<4f", header, 76, 1.0, *spacing)
-    struct.pack_into("<3f", header, 108, offset, 0, 0)
-    header[344:348] = b"n+1\0"
-    return bytes(header) + data
+from Testing.volume_files import VOXELS, mha, nifti, nrrd
 
 
 def filled(value):

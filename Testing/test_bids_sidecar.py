@@ -8,7 +8,7 @@ import pytest
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.scan.volume import read_volume, write_volume
-from Testing.test_headers import nifti
+from Testing.volume_files import write_nifti
 
 FACTS = {
     "Manufacturer": "Siemens", "ManufacturersModelName": "Vision", "Units": "Bq/mL", "TracerName": "FDG",
@@ -22,7 +22,7 @@ FACTOR = 1000 * 70 / (3.5e8 * 2 ** (-3600 / 6586.2))
 def read(tmp_path, name="sub-01_pet.nii.gz", **changes):
     facts = {key: value for key, value in {**FACTS, **changes}.items() if value is not None}
     (tmp_path / "sub-01_pet.json").write_text(json.dumps(facts))
-    return read_volume(nifti(tmp_path / name))
+    return read_volume(write_nifti(tmp_path / name))
 
 
 @pytest.mark.parametrize("name", ["sub-01_pet.nii.gz", "sub-01_pet.nii"])
@@ -83,7 +83,7 @@ def test_without_all_that_suv_needs_there_is_the_reason_and_no_factor(tmp_path, 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[1]", b'{"EchoTime": 0.03}'])
 def test_any_other_sidecar_does_not_stop_the_scan(tmp_path, content):
     (tmp_path / "scan.json").write_bytes(content)
-    found = read_volume(nifti(tmp_path / "scan.nii"))
+    found = read_volume(write_nifti(tmp_path / "scan.nii"))
     assert found.units == "unknown" and bool(found.warnings) == (content[:1] not in (b"[", b"{"))
 
 

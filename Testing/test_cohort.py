@@ -262,6 +262,6 @@ def _in_metres(nifti: bytes) -> bytes:
 
 
 def _raw(voxels: np.ndarray) -> bytes:
-    from Testing.test_bad_files import nifti
+    from Testing.volume_files import nifti
 
     return nifti(voxels.astype("<f4").tobytes(), dims=(3, *voxels.shape[::-1], 1, 1, 1, 1), spacing=(8, 8, 8))

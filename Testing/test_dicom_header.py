@@ -13,7 +13,7 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.scan.dicom_header import decoded
 from MAPDiffLib.scan.volume import read_volume
 from Testing import pet, tiny
-from Testing.test_dicom_reader import COUNT, dicom_slice, save
+from Testing.dicom_slices import COUNT, dicom_slice, save
 
 pydicom = pytest.importorskip("pydicom")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # while these tests write what is not allowed

@@ -8,7 +8,7 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.scan.dicom_lengths import pixel_bytes
 from MAPDiffLib.scan.dicom_reader import read_series
 from MAPDiffLib.scan.file_checks import MOST_PACKED
-from Testing.test_dicom_reader import COLUMNS, ROWS, dicom_slice, save
+from Testing.dicom_slices import COLUMNS, ROWS, dicom_slice, save
 
 pydicom = pytest.importorskip("pydicom")
 NATIVE = [  # what pydicom ships: both byte orders, with and without representations, nested and private sequences

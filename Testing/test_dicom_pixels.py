@@ -6,7 +6,7 @@ import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.scan.volume import read_volume
-from Testing.test_dicom_reader import COLUMNS, COUNT, ROWS, dicom_slice, save, slope, stored
+from Testing.dicom_slices import COLUMNS, COUNT, ROWS, dicom_slice, save, slope, stored
 
 pydicom = pytest.importorskip("pydicom")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # while these tests write what is not allowed

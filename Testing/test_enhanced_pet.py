@@ -7,7 +7,7 @@ from MAPDiffLib.__main__ import main
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.scan.dicom_header import ENHANCED_PET
 from MAPDiffLib.scan.volume import read_volume
-from Testing.test_dicom_reader import COUNT, NORMAL, OBLIQUE, ORIGIN, STEP_MM, dicom_slice, slope, stored
+from Testing.dicom_slices import COUNT, NORMAL, OBLIQUE, ORIGIN, STEP_MM, dicom_slice, slope, stored
 
 pydicom = pytest.importorskip("pydicom")
 EXPECTED = np.stack([stored(index) * slope(index) for index in range(COUNT)]).astype(np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import struct
 from pathlib import Path
@@ -13,28 +12,7 @@ import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.scan.volume import check_volume, read_volume, write_volume
-from Testing.test_bad_files import mha, nrrd
-
-VOXELS = np.arange(24, dtype="<f4").reshape(4, 3, 2)
-METRES, MM, MICRONS = 1, 2, 3
-
-
-def nifti(path: Path, pixdim=(6.0, 6.0, 5.0), sform=None, units=MM, codes=(0, 1), slope=1.0, voxels=VOXELS) -> Path:
-    """A NIfTI-1 file; sform: three rows of four numbers (default: as pixdim says), codes: of qform and sform."""
-    header = bytearray(352)
-    struct.pack_into("<i", header, 0, 348)
-    struct.pack_into("<8h", header, 40, 3, *voxels.shape[::-1], 1, 1, 1, 1)
-    struct.pack_into("<2h", header, 70, 16, 32)
-    struct.pack_into("<4f", header, 76, 1.0, *pixdim)
-    struct.pack_into("<3f", header, 108, 352.0, slope, 0.0)
-    header[123] = units
-    struct.pack_into("<2h", header, 252, *codes)
-    rows = sform or [[pixdim[0], 0, 0, -96 * pixdim[0]], [0, pixdim[1], 0, 0], [0, 0, pixdim[2], 0]]
-    struct.pack_into("<12f", header, 280, *np.ravel(rows))
-    header[344:348] = b"n+1\0"
-    content = bytes(header) + voxels.astype("<f4").tobytes()
-    path.write_bytes(gzip.compress(content) if path.name.lower().endswith(".gz") else content)
-    return path
+from Testing.volume_files import COUNTING, METRES, MICRONS, MM, mha, nrrd, write_nifti
 
 
 def refusal(path: Path) -> str:
@@ -50,7 +28,7 @@ def diagonal(x, y, z):
 
 @pytest.mark.parametrize("units, per_mm", [(MICRONS, 1000), (METRES, 0.001), (MM, 1)])
 def test_a_nifti_in_microns_or_metres_is_read_in_mm_and_written_again_to_the_last_bit(tmp_path, units, per_mm):
-    found = read_volume(nifti(tmp_path / "scan.nii", (6 * per_mm, 6 * per_mm, 5 * per_mm), units=units))
+    found = read_volume(write_nifti(tmp_path / "scan.nii", (6 * per_mm, 6 * per_mm, 5 * per_mm), units=units))
     assert found.spacing_mm == pytest.approx((6, 6, 5))
     assert found.origin_mm[0] == pytest.approx(96 * 6)
     assert any("converted to mm" in said for said in found.warnings) == (units != MM)
@@ -85,19 +63,19 @@ def test_the_axes_of_an_nrrd_without_a_space_and_a_metaimage_may_be_in_cm_too(tm
     "size", [(1, 1, 1), (4, 4, 4), (0.006, 0.006, 0.005), (0, 0, 0), (np.nan, 6, 5), (6, np.inf, 5)]
 )
 def test_a_nifti_with_two_voxel_sizes_is_refused_naming_both(tmp_path, size):
-    said = refusal(nifti(tmp_path / "scan.nii.gz", sform=diagonal(*size)))
+    said = refusal(write_nifti(tmp_path / "scan.nii.gz", sform=diagonal(*size)))
     assert "6 x 6 x 5 by pixdim" in said and " x ".join(f"{value:.4g}" for value in size) + " by its sform" in said
 
 
 def test_the_voxel_size_of_an_sform_that_only_aligns_to_an_atlas_does_not_matter(tmp_path):
-    scan = nifti(tmp_path / "scan.nii", sform=diagonal(6.6, 6.6, 5.5), codes=(1, 4))
+    scan = write_nifti(tmp_path / "scan.nii", sform=diagonal(6.6, 6.6, 5.5), codes=(1, 4))
     assert read_volume(scan).spacing_mm == (6, 6, 5)
 
 
 def test_axes_a_hair_from_right_angles_are_read_and_said_and_written_as_they_were(tmp_path):
     rows = [[6, 0.02, 0, -96], [0, 6, 0, -96], [0, 0, 5, -100]]
-    found = read_volume(nifti(tmp_path / "scan.nii", sform=rows))
-    assert np.array_equal(found.voxels, VOXELS)
+    found = read_volume(write_nifti(tmp_path / "scan.nii", sform=rows))
+    assert np.array_equal(found.voxels, COUNTING)
     axes = np.reshape(found.direction, (3, 3))
     assert np.allclose(axes @ axes.T, np.eye(3), atol=1e-9)
     assert "not quite at right angles" in found.warnings[0]
@@ -107,27 +85,27 @@ def test_axes_a_hair_from_right_angles_are_read_and_said_and_written_as_they_wer
 
 def test_sheared_axes_are_refused_by_how_far_they_move_the_far_corner(tmp_path):
     rows = [[6, 3.2, 0, 0], [0, 5.1, 0, 0], [0, 0, 5, 0]]
-    assert "not at right angles" in refusal(nifti(tmp_path / "scan.nii", sform=rows, voxels=np.ones((4, 30, 30))))
+    assert "not at right angles" in refusal(write_nifti(tmp_path / "scan.nii", sform=rows, voxels=np.ones((4, 30, 30))))
 
 
 @pytest.mark.parametrize("slope", [np.nan, np.inf])
 def test_a_nifti_slope_that_is_no_number_is_refused_not_taken_for_one(tmp_path, slope):
-    assert f"slope {slope:g}" in refusal(nifti(tmp_path / "scan.nii", slope=slope))
+    assert f"slope {slope:g}" in refusal(write_nifti(tmp_path / "scan.nii", slope=slope))
 
 
 def test_the_slope_and_offset_of_a_metaimage_are_applied(tmp_path):
     changes = {"ElementToIntensityFunctionSlope": "0.5", "ElementToIntensityFunctionOffset": "3"}
-    (tmp_path / "scan.mha").write_bytes(mha(VOXELS.tobytes(), **changes))
-    assert np.array_equal(read_volume(tmp_path / "scan.mha").voxels, VOXELS * 0.5 + 3)
+    (tmp_path / "scan.mha").write_bytes(mha(COUNTING.tobytes(), **changes))
+    assert np.array_equal(read_volume(tmp_path / "scan.mha").voxels, COUNTING * 0.5 + 3)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_no_number_is_refused_alike_in_every_format(tmp_path, value):
-    voxels = VOXELS.copy()
+    voxels = COUNTING.copy()
     voxels[1, 2, 0] = voxels[3, 0, 0] = value
     (tmp_path / "scan.nrrd").write_bytes(nrrd(voxels.tobytes()))
     (tmp_path / "scan.mha").write_bytes(mha(voxels.tobytes()))
-    files = [nifti(tmp_path / name, voxels=voxels) for name in ("scan.nii", "scan.nii.gz")]
+    files = [write_nifti(tmp_path / name, voxels=voxels) for name in ("scan.nii", "scan.nii.gz")]
     for path in (*files, tmp_path / "scan.nrrd", tmp_path / "scan.mha"):
         assert "has 2 voxels that are not finite" in refusal(path) and "z, y, x = (1, 2, 0)" in refusal(path)
 
@@ -136,10 +114,10 @@ def test_what_is_no_number_is_refused_alike_in_every_format(tmp_path, value):
 def test_endings_in_capitals_are_endings(tmp_path, name):
     path = tmp_path / name
     if "nii" in name.lower():
-        nifti(path)
+        write_nifti(path)
     else:
-        path.write_bytes((nrrd if "rrd" in name else mha)(VOXELS.tobytes()))
-    assert np.array_equal(read_volume(path).voxels, VOXELS)
+        path.write_bytes((nrrd if "rrd" in name else mha)(COUNTING.tobytes()))
+    assert np.array_equal(read_volume(path).voxels, COUNTING)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names in other encodings")
@@ -150,13 +128,13 @@ def test_a_folder_whose_name_is_latin_1_is_read_and_written(tmp_path, suffix):
         folder.mkdir()
     except OSError:
         pytest.skip("this file system takes names in UTF-8 only")
-    sitk.WriteImage(sitk.GetImageFromArray(VOXELS), str(tmp_path / f"scan{suffix}"))
+    sitk.WriteImage(sitk.GetImageFromArray(COUNTING), str(tmp_path / f"scan{suffix}"))
     for path in tmp_path.glob("scan.*"):
         path.rename(folder / path.name)
     found = read_volume(folder / f"scan{suffix}")
-    assert np.array_equal(found.voxels, VOXELS)
+    assert np.array_equal(found.voxels, COUNTING)
     write_volume(found, folder / "out.nrrd")
-    assert np.array_equal(read_volume(folder / "out.nrrd").voxels, VOXELS)
+    assert np.array_equal(read_volume(folder / "out.nrrd").voxels, COUNTING)
 
 
 def test_a_nifti_2_is_refused_by_its_name(tmp_path):

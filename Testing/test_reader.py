@@ -17,7 +17,7 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.jobs.reader import Reader
 from MAPDiffLib.scan.volume import read_volume
 from Testing import pet, tiny
-from Testing.test_bad_files import nrrd
+from Testing.volume_files import nrrd
 from Testing.workers import PROJECT, children
 
 POSIX = pytest.mark.skipif(not hasattr(os, "mkfifo") or not Path("/proc/self").exists(), reason="pipes and /proc")

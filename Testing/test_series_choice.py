@@ -4,7 +4,7 @@ import pytest
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.scan.volume import read_volume
-from Testing.test_dicom_reader import COUNT, dicom_slice, save
+from Testing.dicom_slices import COUNT, dicom_slice, save
 
 pydicom = pytest.importorskip("pydicom")
 uid = pydicom.uid

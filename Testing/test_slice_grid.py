@@ -5,7 +5,7 @@ import pytest
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.scan.volume import read_volume
-from Testing.test_dicom_reader import ROWS, dicom_slice, save
+from Testing.dicom_slices import ROWS, dicom_slice, save
 
 pytest.importorskip("pydicom")
 AXIAL = [1, 0, 0, 0, 1, 0]

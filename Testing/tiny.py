@@ -31,7 +31,10 @@ def manifest_fields() -> dict:
             {"dose": 1.0, "tau": 50},
         ],
         "sampling": {
-            "samples": 2, "strength": 1.0, "uncertainty_levels": [0.1, 0.5], "uncertainty_scales": [1.0, 1.0],
+            "samples": 2,
+            "strength": 1.0,
+            "uncertainty_levels": [0.1, 0.5],
+            "uncertainty_scales": [1.0, 1.0],
         },
         "input_doses": [0.02, 0.05, 0.1],
         "noise_levels": [0.01, 1.0],

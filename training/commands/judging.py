@@ -129,11 +129,11 @@ def _add_results(command_line: CommandLine) -> None:
 
 
 def _results(options: argparse.Namespace) -> None:
-    from MAPDiffLib.jobs.checkout import CHECKOUT
     from MAPDiffLib.model.bundle import find_bundle
     from training.evaluation.documentation import write_results
 
-    for path in write_results(CHECKOUT, find_bundle(options.bundle), options.table):
+    checkout = Path(__file__).resolve().parents[2]
+    for path in write_results(checkout, find_bundle(options.bundle), options.table):
         print(path)
 
 

@@ -97,5 +97,3 @@ def _save_fitted(folder: Path, network: NetworkConfig, weights: dict, fields: di
         bundle = load_bundle(save_bundle(Path(temporary) / folder.name, network, weights, fields))
         fields["sampling"] = dataclasses.asdict(fit_sampling(bundle, validation))
     return save_bundle(folder, network, weights, fields)
-
-
