@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 
+from MAPDiffLib.restoration.noise import Noise
+from Testing.recorded import real_series
 from training.__main__ import main
-from training.simulate import validate
-from training.simulate.cases import write_case
+from training.simulate import noise_spread, validate
+from training.simulate.cases import write_case, write_nifti
 from training.simulate.scanner import blur
 from training.simulate.tissues import Tissue
 from training.simulate.validate import correlation_fwhm, noise_cv, noise_metric
@@ -53,7 +57,11 @@ def test_validate_prints_every_case_and_their_mean_beside_the_published_ranges(t
         volumes |= {"truth": truth, "labels": np.where(ball, Tissue.LIVER, 0).astype(np.uint8)}
         write_case(tmp_path / f"case-{number}", volumes, {"spacing_mm": [3.3, 3.3, 3.3], "doses": sorted(noise)})
     folders = [str(tmp_path / f"case-{number}") for number in range(2)]
-    assert main(["validate", *folders, "--figure", str(tmp_path / "figure.png")]) == 0
+    noisy = (truth * (1 + 0.2 * rng.standard_normal(ball.shape))).astype(np.float32)
+    for name, voxels in (("mine", noisy), ("still", truth)):  # in the second no noise can be measured
+        write_nifti(voxels, (3.3, 3.3, 3.3), tmp_path / f"{name}.nii.gz")
+    beside = ["--beside", str(tmp_path / "mine.nii.gz"), str(tmp_path / "still.nii.gz")]
+    assert main(["validate", *folders, "--figure", str(tmp_path / "figure.png"), *beside]) == 0
     printed = capsys.readouterr().out
     figures = [validate.case_figures(folder) for folder in folders]
     mean = validate.mean_figures(figures)
@@ -63,7 +71,31 @@ def test_validate_prints_every_case_and_their_mean_beside_the_published_ranges(t
         assert text.startswith(f"mean {one['suv'][0]:.2f} (0.81-0.88 !)")  # a ball of liver is no body
         assert f"in plane {one['correlation_mm'][0]:.2f} (7.5-12.7 !)" in text  # white noise is no scan's
         assert f" 0.050 {one['doses'][0.05]['noise']:7.4f}   0.0855-0.1169   0.0723-0.0948" in text
+    *_, told, clinical, mine, _ = printed.splitlines()
+    levels = noise_spread.spread(figures)["level"]
+    assert len(levels) == 6 and levels[:3] == pytest.approx([0.02, 0.04, 0.02 / 0.05**0.5], rel=0.25)
+    assert told.startswith(f"told noise of 6 scans: level {levels.min():.3g}-{levels.max():.3g}, in plane, mm ")
+    assert clinical.startswith("STS_001, clinical: level 0.173 !, in plane, mm 9.73 !")  # white noise is as no scan's
+    assert mine.startswith("mine.nii.gz: level 0.1") and "!" in mine.partition(",")[0]
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_clinical_scan_has_the_noise_that_is_written_down():
+    found = noise_spread.measured([real_series()])
+    ((_, noise),), wanted = found.items(), noise_spread.REAL_SCANS["STS_001, clinical"]
+    assert astuple(noise) == pytest.approx(astuple(wanted), rel=0.01)
+
+
+def test_level_and_width_of_scans_that_have_nothing_to_do_with_each_other_do_not_correlate():
+    rows = [{"level": level, "axial_mm": 6.0, "in_plane_mm": width} for level in (0.1, 0.3) for width in (6.0, 12.0)]
+    independent = {"doses": dict(zip((0.01, 0.1, 0.5, 1.0), rows, strict=True))}
+    table = noise_spread.spread_table([independent], {"x": Noise(0.2, 6.0, 13.0)})
+    assert table.splitlines() == [
+        "told noise of 4 scans: level 0.1-0.3, in plane, mm 6-12, axial, mm 6-6; level and width correlate by +0.00",
+        "x: level 0.2, in plane, mm 13 !, axial, mm 6",
+    ]
+    unknown = {"doses": {1.0: dict.fromkeys(noise_spread.PARTS)}}
+    assert "fewer than two" in noise_spread.spread_table([unknown], {})
 
 
 def test_a_scanner_is_matched_only_at_doses_whose_noise_lies_in_its_band():

@@ -118,19 +118,23 @@ def _real(options: argparse.Namespace) -> None:
 
 def _add_validate(command_line: CommandLine) -> None:
     parser = command_line.add(
-        GROUP, "validate", "compare cases with published scans: noise, liver noise, SUV", _validate,
+        GROUP, "validate", "compare cases with real scans: noise, its spread, liver noise, SUV", _validate,
         "validate cases/test/case-00000 cases/test/case-00001 --figure validate.png",
     )  # fmt: skip
     parser.add_argument("folders", nargs="+", type=Path, metavar="CASE", help="case folders")
     parser.add_argument(
         "--figure", type=Path, metavar="FILE", help="PNG of the cases beside the published ranges (default: none)"
     )
+    parser.add_argument(
+        "--beside", nargs="+", type=Path, default=[], metavar="SCAN",
+        help="real scans whose noise is set beside that of the cases (default: none)",
+    )  # fmt: skip
 
 
 def _validate(options: argparse.Namespace) -> None:
     from training.simulate.validate import validate
 
-    validate(options.folders, options.figure)
+    validate(options.folders, options.figure, options.beside)
 
 
 def _add_prepare_udpet(command_line: CommandLine) -> None:

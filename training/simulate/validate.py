@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,10 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from MAPDiffLib.files import written_whole
+from MAPDiffLib.restoration.noise import Noise, measure_noise
 from MAPDiffLib.scan.geometry import bounding_box
 from MAPDiffLib.scan.volume import body_mask
+from training.simulate.noise_spread import PARTS, REAL_SCANS, draw_spread, measured, spread_table
 from training.simulate.tissues import Tissue
 
 METRIC_VOXEL_MM = 1.65
@@ -98,7 +100,8 @@ def _half_width(noise: np.ndarray, inside: np.ndarray, axis: int) -> float:
 
 
 def case_figures(folder: Path | str, every_mm: float = 320.0) -> dict:
-    """Figures of one case folder: per dose noise, liver CV and bias; SUV mean and quantiles at full dose.
+    """Figures of one case folder: per dose noise (the published metric, and as the network is told it), liver CV and
+    bias; SUV mean and quantiles at full dose.
 
     "correlation_mm": FWHM (in plane, axial) of the liver's noise at the dose nearest to 1/20, full dose taken off.
     """
@@ -112,10 +115,12 @@ def case_figures(folder: Path | str, every_mm: float = 320.0) -> dict:
     lowered = [dose for dose in facts["doses"] if dose < 1]
     for dose in sorted(facts["doses"], reverse=True):
         suv = _read(folder / f"dose-{dose:.3f}.nii.gz")
+        told = measure_noise(suv, body, facts["spacing_mm"])
         figures["doses"][dose] = {
             "noise": noise_metric(suv, body, facts["spacing_mm"], every_mm),
             "liver_cv": noise_cv(suv[liver], full[liver], dose) if dose < 1 else None,
             "liver_bias": float(suv[liver].mean() / truth[liver].mean() - 1),
+            **{part: None if told is None else getattr(told, part) for part in PARTS},
         }
         if lowered and dose == min(lowered, key=lambda d: abs(np.log(d / CORRELATION_DOSE))):
             figures["correlation_mm"] = list(correlation_fwhm(suv - full, liver, facts["spacing_mm"]))
@@ -186,13 +191,16 @@ def _liver_cv_at_full_dose(figures: dict) -> float:
     return known[max(known)] * max(known) ** 0.5 if known else float("nan")
 
 
-def write_figure(cases: list[dict], path: Path | str) -> None:
-    """Noise metric and liver CV over dose, correlation lengths, SUV quantiles; published ranges shaded."""
+def write_figure(cases: list[dict], path: Path | str, real: Mapping[str, Noise] = REAL_SCANS) -> None:
+    """Noise metric and liver CV over dose, correlation lengths, SUV quantiles, told level against width; published
+    ranges shaded, real scans marked."""
     from matplotlib.figure import Figure  # an optional extra: only the figure needs it
 
     mean = mean_figures(cases)
-    figure = Figure(figsize=(11, 8), layout="constrained")
-    noise, liver, lengths, suv = figure.subplots(2, 2).ravel()
+    figure = Figure(figsize=(16, 8), layout="constrained")
+    noise, liver, told, lengths, suv, unused = figure.subplots(2, 3).ravel()
+    unused.set_axis_off()
+    draw_spread(told, cases, real, CORRELATION_RANGES_MM["in plane"])
     for k, (name, colour) in enumerate(zip(SCANNERS, ("tab:blue", "tab:orange"), strict=True)):
         low, high = zip(*(BANDS[dose][k] for dose in BANDS), strict=True)
         noise.fill_between(list(BANDS), low, high, alpha=0.25, color=colour, label=f"{name}, 5-95 % of subjects")
@@ -220,14 +228,17 @@ def write_figure(cases: list[dict], path: Path | str) -> None:
         figure.savefig(partial, dpi=120)
 
 
-def validate(folders: Sequence[Path], figure: Path | None = None) -> None:
-    """Print the table of every case folder and of their mean, and write the figure."""
+def validate(folders: Sequence[Path], figure: Path | None = None, beside: Sequence[Path] = ()) -> None:
+    """Print the table of every case folder and of their mean, and write the figure. beside: real scans whose noise is
+    shown too."""
     cases = []
     for folder in folders:
         cases.append(case_figures(folder))
         print(f"{folder}\n{table(cases[-1])}\n", flush=True)
     if len(cases) > 1:
         print(f"mean of {len(cases)} cases\n{table(mean_figures(cases))}")
+    real = REAL_SCANS | measured(beside)
+    print(f"\n{spread_table(cases, real)}")
     if figure:
-        write_figure(cases, figure)
+        write_figure(cases, figure, real)
         print(figure)
