@@ -20,6 +20,9 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.jobs.command_line import every_parser
 from MAPDiffLib.model.bundle import BUILT_IN
 from Testing import tiny
+from training.baselines.config import BaselineConfig
+from training.commands.changes import parse_changes
+from training.config import TrainConfig
 from training.evaluation.documentation import write_results
 from training.evaluation.results import (
     MARKERS,
@@ -274,6 +277,23 @@ def test_every_command_has_a_place_on_its_page(program):
     for parser in every_parser(program.command_line().parser):
         name = parser.prog.split()[1:2]
         assert not name or f"{parser.prog.split()[0]} {name[0]}" in text or f"`{name[0]}`" in text, parser.prog
+
+
+def test_what_a_page_types_behind_a_command_is_a_command_with_such_options_and_settings():
+    programs = (program.command_line().parser for program in (mapdiff, mapdiff_train))
+    options = {
+        each.prog: {name for action in each._actions for name in action.option_strings}
+        for parser in programs for each in every_parser(parser)
+    }  # fmt: skip
+    for page in PAGES:
+        text = re.sub(r"\s*\\\n\s*", " ", text_of(page)).replace("-m training ", "mapdiff-train ")
+        for program, name, rest in re.findall(r"(?<![\[\w-])(mapdiff(?:-train)?) ([a-z][a-z-]+)([^`|;#>\n]*)", text):
+            command = f"{program} {name}"
+            assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", rest)) <= options[command], (
+                f"{page.name}: {command}{rest}"
+            )
+            for settings in re.findall(r"--set ((?:[\w.]+=\S+ ?)+)", rest):
+                parse_changes(BaselineConfig if name == "baseline" else TrainConfig, settings.split())
 
 
 def test_every_file_that_a_page_names_is_there():
