@@ -25,10 +25,12 @@ def _add_export(command_line: CommandLine) -> None:
     add("--run-folder", type=Path, required=True, metavar="DIR", help="folder of the run")
     add("--calibration", type=Path, required=True, metavar="FILE", help="calibration.json")
     add("--cases", type=Path, required=True, metavar="DIR", help="the training cases, for the record")
-    _add_fitted_on(parser)
-    parser.add_argument(
-        "--description", default="Multi-anchor guided diffusion for whole-body FDG PET", help="one line on the model"
-    )
+    add = parser.add_argument_group("the bundle").add_argument
+    _add_fitted_on(add)
+    add(
+        "--description", default="Multi-anchor guided diffusion for whole-body FDG PET", metavar="TEXT",
+        help="one line on the model",
+    )  # fmt: skip
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -46,7 +48,7 @@ def _add_refit(command_line: CommandLine) -> None:
         "refit --bundle mapdiff-base --validation cases/validation --output mine",
     )  # fmt: skip
     parser.add_argument("--bundle", required=True, metavar="DIR", help="name or folder of a model bundle")
-    _add_fitted_on(parser)
+    _add_fitted_on(parser.add_argument)
 
 
 def _refit(options: argparse.Namespace) -> None:
@@ -56,8 +58,6 @@ def _refit(options: argparse.Namespace) -> None:
     print(refit_bundle(options.bundle, find_cases(options.validation), options.output))
 
 
-def _add_fitted_on(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="bundle; DIR's name is its name")
-    parser.add_argument(
-        "--validation", type=Path, required=True, metavar="DIR", help="validation cases, of several scanners"
-    )
+def _add_fitted_on(add) -> None:
+    add("--output", type=Path, required=True, metavar="DIR", help="bundle; DIR's name is its name")
+    add("--validation", type=Path, required=True, metavar="DIR", help="validation cases, of several scanners")

@@ -66,7 +66,7 @@ def _add_simulate(command_line: CommandLine) -> None:
         help=f"lesions in a body (default: {LESIONS[0]}-{LESIONS[1]})",
     )  # fmt: skip
     add("--lesion-rich", action="store_true", help="lesions half under 13 mm, in every tissue, some barely visible")
-    _add_tumours(parser)
+    _add_tumours(add)
     add_jobs(parser.add_argument_group("computation").add_argument, "cases")
 
 
@@ -81,10 +81,8 @@ def _simulate(options: argparse.Namespace) -> None:
     print(f"{made} made, {there} were there already, in {options.output}/{options.split}")
 
 
-def _add_tumours(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--tumours", type=Path, metavar="DIR", help="real tumours for lesions: pet_* and mask_*.nii.gz (default: none)"
-    )
+def _add_tumours(add) -> None:
+    add("--tumours", type=Path, metavar="DIR", help="real tumours for lesions: pet_* and mask_*.nii.gz (default: none)")
 
 
 def _add_real(command_line: CommandLine) -> None:
@@ -102,7 +100,7 @@ def _add_real(command_line: CommandLine) -> None:
     parser.add_argument(
         "--lesions", type=number_range, default=range(0, 1), metavar="A-B", help="put in so many (default: none)"
     )
-    _add_tumours(parser)
+    _add_tumours(parser.add_argument)
 
 
 def _real(options: argparse.Namespace) -> None:

@@ -126,16 +126,13 @@ def _throughput(options: argparse.Namespace) -> None:
 def _add_baseline(command_line: CommandLine) -> None:
     parser = command_line.add(
         GROUP, "baseline", "train a baseline of the table; resumes from the run's last checkpoint", _baseline,
-        "baseline --name unet --cases cases/train --output runs/unet --iterations 20000 --batch 16",
+        "baseline --name unet --cases cases/train --output runs/unet --set iterations=20000 batch=16",
     )  # fmt: skip
     add = parser.add_argument_group("data and results").add_argument
     _add_cases(add)
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the run and of what is trained")
     add = parser.add_argument_group("settings").add_argument
     add("--name", required=True, choices=("unet", "swinunetr", "gan"), help="of the network")
-    add("--iterations", type=int, required=True, metavar="N", help="updates of the weights")
-    add("--batch", type=int, default=8, metavar="N", help="patches an update")
-    add("--patch", type=int, default=64, metavar="VOXELS", help="edge of a patch")
     _add_set(add)
     add = parser.add_argument_group("computation").add_argument
     add_device(add)
@@ -147,6 +144,6 @@ def _baseline(options: argparse.Namespace) -> None:
     from training.baselines.train import train_baseline
     from training.cases.case_file import find_cases
 
-    values = {name: getattr(options, name) for name in ("name", "iterations", "batch", "patch")}
-    config = BaselineConfig.from_json(json.dumps(values | parse_changes(BaselineConfig, options.set)))
+    changes = {"name": options.name} | parse_changes(BaselineConfig, options.set)
+    config = BaselineConfig.from_json(json.dumps(changes))
     print(train_baseline(config, find_cases(options.cases), options.output, options.device, options.workers))
