@@ -39,10 +39,14 @@ class Baseline:
     run: Callable[[], object]
 
 
+def plain_unet(scan: Volume, bundle: Bundle, compute: Compute) -> Iterator[Baseline]:
+    """What a restoration's time is held against: the plainest network that does the same."""
+    yield _patchwise("(a) plain 3-D U-Net, one pass", PlainUNet(), scan, compute.device)
+
+
 def baselines(scan: Volume, bundle: Bundle, compute: Compute) -> Iterator[Baseline | str]:
-    """Every baseline that can be run here; a text says which cannot and why."""
+    """Every other baseline that can be run here; a text says which cannot and why."""
     device = compute.device
-    yield _patchwise("(a) plain 3-D U-Net, one pass", PlainUNet(), scan, device)
     yield from _with("monai", lambda: _monai_ddim(scan, bundle, compute))
     yield _ddpm(scan, bundle, compute)
     yield from _with("monai", lambda: _patchwise("(d) SwinUNETR, one pass", _swin(), scan, device))

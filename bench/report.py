@@ -38,6 +38,11 @@ def _sizes(results: dict) -> dict[str, dict]:
     return {name: found for name, found in results.items() if isinstance(found, dict) and "scan" in found}
 
 
+def _others(found: dict) -> dict[str, dict]:
+    """What was timed beside our own restoration, by name."""
+    return found.get("unet", {}) | found.get("baselines", {})
+
+
 def _times(found: dict) -> list[str]:
     rows = []
     for name, one in found.get("arrays", {}).items():
@@ -52,7 +57,7 @@ def _times(found: dict) -> list[str]:
     if "end-to-end" in found:
         one = found["end-to-end"]
         rows.append(("MAP-Diff, read to written", one, f"a process, peak {one['peak_gb']:.2f} GB"))
-    rows += [(name, one, one["how"]) for name, one in found.get("baselines", {}).items() if one]
+    rows += [(name, one, one["how"]) for name, one in _others(found).items() if one]
     ours = rows[0][1]["seconds"] if rows and "arrays" in found else None
     lines = ["| what | seconds | MAP-Diff / it | runs | how |", "|---|---|---|---|---|"]
     for name, one, how in rows:
@@ -103,10 +108,10 @@ def bars(results: dict) -> list[str]:
 def _bars_of(size: str, found: dict, cpu: bool) -> list[tuple[str, float, float]]:
     rows = []
     ours = found.get("arrays", {}).get("all memory", {}).get("seconds")
-    for name, asked in (("(a)", 1 / 3), ("(c)", 1 / 200)):
-        baseline = next((one for key, one in found.get("baselines", {}).items() if key.startswith(name)), None)
-        if ours and baseline and cpu and size == "small":
-            rows.append((f"time / baseline {name}", ours / baseline["seconds"], round(asked, 4)))
+    for begins, name, asked in (("(a)", "plain U-Net", 0.3), ("(c)", "DDPM", 1 / 200)):
+        other = next((one for key, one in _others(found).items() if key.startswith(begins)), None)
+        if ours and other and cpu and size == "small":
+            rows.append((f"all doses / {name}, time", ours / other["seconds"], asked))
     if "end-to-end" in found and cpu:
         one = found["end-to-end"]
         if size == "small":

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from bench import report
-from bench.baselines import Baseline, baselines
+from bench.baselines import Baseline, baselines, plain_unet
 from bench.dtype_and_layout import dtype_and_layout
 from bench.growth import exponent, growth
 from bench.roofline import profile, roofline
@@ -140,10 +140,14 @@ def _one_setting(scan: Volume, bundle: Bundle, options: argparse.Namespace, limi
     return said
 
 
-def _baselines(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
+def _unet(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
+    return _baselines(scan, bundle, options, plain_unet)
+
+
+def _baselines(scan: Volume, bundle: Bundle, options: argparse.Namespace, chosen: Callable = baselines) -> dict:
     compute = choose_compute(options.device, "auto")
     found = {}
-    for baseline in baselines(scan, bundle, compute):
+    for baseline in chosen(scan, bundle, compute):
         if not isinstance(baseline, Baseline):
             print(f"not run: {baseline}")
             found[baseline] = None
@@ -188,6 +192,7 @@ PARTS: dict[str, Callable] = {
     "profile": _profile,
     "roofline": _roofline,
     "dtype-and-layout": _dtype_and_layout,
+    "unet": _unet,
     "baselines": _baselines,
     "end-to-end": _end_to_end,
     "worker": _worker,
