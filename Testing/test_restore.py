@@ -13,6 +13,7 @@ from MAPDiffLib.model.bundle import Bundle
 from MAPDiffLib.model.diffusion import Diffusion
 from MAPDiffLib.model.manifest import Anchor, DoseCalibration, Manifest, Sampling
 from MAPDiffLib.model.network import DenoisingUNet, NetworkConfig
+from MAPDiffLib.restoration import restore as restoring
 from MAPDiffLib.restoration.doses import at_dose, mix
 from MAPDiffLib.restoration.facts import measure
 from MAPDiffLib.restoration.noise import UNKNOWN_NOISE, measure_noise
@@ -254,7 +255,7 @@ def test_a_scan_outside_what_the_model_was_trained_for_is_restored_with_a_cautio
 
 
 def test_the_estimate_does_not_depend_on_the_dose_that_the_scan_is_taken_for(result, volume, bundle):
-    """A tenth: what the label changes is how much of the result the scan itself is, and nothing else, to the bit."""
+    """What the label changes is how much of the result the scan itself is, and nothing else."""
     inside, scan = volume.body, volume.voxels
 
     def full(own_dose):
@@ -265,6 +266,21 @@ def test_the_estimate_does_not_depend_on_the_dose_that_the_scan_is_taken_for(res
     for own_dose in (0.02, 0.2, 0.5):
         expected = own_dose * scan + (1 - own_dose) * estimate
         assert full(own_dose)[inside] == pytest.approx(expected[inside], rel=1e-4, abs=1e-4)
+
+
+def test_labels_of_a_twentieth_and_of_a_fifth_give_the_same_estimate_to_the_bit(volume, bundle, monkeypatch):
+    """By default options: what goes into the arithmetic of the doses, and what is told of the whole restoration."""
+    arithmetic, estimates = restoring.at_dose, []
+
+    def kept(scan, estimate, *doses):
+        estimates.append(estimate.clone())
+        return arithmetic(scan, estimate, *doses)
+
+    monkeypatch.setattr(restoring, "at_dose", kept)
+    (_, twentieth), (_, fifth) = (run(volume, bundle, RestoreOptions(input_dose=dose)) for dose in (0.05, 0.2))
+    assert len(estimates) == 4 + 3 and all(torch.equal(estimates[0], estimate) for estimate in estimates)
+    assert np.array_equal(twentieth.uncertainty.voxels, fifth.uncertainty.voxels)
+    assert np.array_equal(twentieth.consistency.voxels, fifth.consistency.voxels)
 
 
 def test_every_dose_is_the_scan_s_own_counts_and_the_rest_of_the_estimate(result, volume, bundle):

@@ -9,12 +9,12 @@ from MAPDiffLib.job import DEFAULT_BUNDLE, RestoreOptions
 from MAPDiffLib.model.bundle import load_bundle
 from MAPDiffLib.report.metrics import nmae, psnr
 from MAPDiffLib.restoration.restore import restore
-from MAPDiffLib.scan.volume import body_mask
+from MAPDiffLib.scan.volume import Volume, body_mask
 from training.cases.case_file import read_dose
 from training.evaluation.classical import Gaussian
 from training.evaluation.evaluate import GAUSSIAN_WIDTHS_MM
 from training.scores.doses import with_mixes
-from training.simulate.cases import CaseOptions, case_folder, make_case
+from training.simulate.cases import CaseOptions, case_folder, make_case, simulate_case, split_seed
 
 ONE = RestoreOptions(input_dose=0.05, samples=1, doses=(1.0,), tile=256)
 
@@ -105,3 +105,18 @@ def test_a_scan_of_another_scanner_needs_no_label_and_beats_every_gaussian(tmp_p
     blurred = [Gaussian(width)(scan, 0.05).images[1.0] for width in GAUSSIAN_WIDTHS_MM]
     assert nmae(last.volume.voxels, real, body) < 0.95 * min(nmae(each, real, body) for each in blurred)
     assert not [event for event in heard if "Judge with care" in event.get("message", "")]
+
+
+def test_twelve_scans_of_other_scanners_and_other_counts_are_restored_by_default_options(bundle):
+    """None is refused, whatever dose its noise looks like; small bodies of large voxels, all truly of 1/20 dose."""
+    groups = [("external", 1.0, "external")] * 4 + [("internal", 0.25, "test")] * 4 + [("internal", 4.0, "test")] * 4
+    looked_like_full = 0
+    for number, (family, counts, split) in enumerate(groups):
+        options = CaseOptions("tiny", (1.0, 0.05), family=family, counts=counts)
+        volumes, facts = simulate_case(split_seed(split, 60 + number % 4), options)
+        scan = Volume(volumes["dose-0.050"], tuple(facts["spacing_mm"]), units="SUVbw")
+        restoration = restore(scan, bundle)
+        doses = [dose.dose for dose in restoration]
+        assert doses[-1] == 1.0 and restoration.report["input"]["dose_assumed"], (family, counts)
+        looked_like_full += restoration.report["input"]["dose_estimated"]["dose"] > 0.5
+    assert looked_like_full  # so that what is asked here is something
