@@ -1,7 +1,6 @@
 """MAPDiff in 3D Slicer: restores a low-dose PET volume dose by dose, each dose a volume, a slider through the doses."""
 
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +14,6 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
@@ -26,12 +24,12 @@ except ImportError:  # run from a checkout, where MAPDiffLib is the neighbour of
     sys.path.append(str(Path(__file__).resolve().parent.parent))
     import MAPDiffLib.job
 
-from MAPDiffPanelLib import install, job_folder, layouts, sampledata
+from MAPDiffPanelLib import install, job_folder, layouts, sampledata, selftest
 from MAPDiffPanelLib.optionssection import AUTO, OptionsSection
 from MAPDiffPanelLib.resultsection import ResultSection
 from MAPDiffPanelLib.run import FAILED, DenoiseRun, Listener
 from MAPDiffPanelLib.runsection import RunSection
-from MAPDiffPanelLib.scansection import ScanSection, describeScan
+from MAPDiffPanelLib.scansection import ScanSection
 from MAPDiffPanelLib.shortcuts import addShortcuts, removeShortcuts
 from MAPDiffPanelLib.views import NO_LAYOUT
 
@@ -150,6 +148,7 @@ class MAPDiffWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.run.stopNow()
         self.options.probe.stopNow()
         self.scan.release()
+        self.results.measurements.release()
         self.results.restoreLayout()
 
     def enter(self):
@@ -334,67 +333,5 @@ class MAPDiffLogic(ScriptedLoadableModuleLogic):
 #
 
 
-class MAPDiffTest(ScriptedLoadableModuleTest):
-    """The real worker on the sample scan, through the panel (Reload and Test); without PyTorch, what needs none."""
-
-    def setUp(self):
-        slicer.mrmlScene.Clear()
-
-    def runTest(self):
-        for test in (self.test_aScanWithoutVoxelsIsRefused, self.test_theSampleScanIsRestoredComparedAndSaved):
-            self.setUp()
-            test()
-
-    def test_aScanWithoutVoxelsIsRefused(self):
-        empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
-        with self.assertRaises(ValueError):
-            MAPDiffLogic().denoise(empty)
-
-    def test_theSampleScanIsRestoredComparedAndSaved(self):
-        slicer.util.selectModule("MAPDiff")
-        panel, scan = slicer.modules.MAPDiffWidget, sampledata.load()
-        self.assertIn("SUVbw", describeScan(scan))
-        if install.missingPackages():
-            self.delayDisplay("MAPDiff: the worker's packages are not installed; a restoration was not tested.")
-            return
-        own = slicer.app.layoutManager().layout
-        panel._parameterNode.inputVolume, panel._parameterNode.inputDose = scan, "1/20"
-        panel._parameterNode.doses, panel._parameterNode.samples = "1/4, full", 1
-        panel.ui.denoiseButton.click()
-        self.waitFor(lambda: not panel.run.busy)
-        self.assertEqual(panel.ui.statusLabel.text, "Done: 2 doses.")
-        self.checkComparison(panel, own)
-        self.waitFor(lambda: len(panel.results.measurements.rows) == 3)
-        means = [row[2] for row in panel.results.measurements.rows]
-        self.assertLess(max(means), 1.2 * min(means), "uptake is kept")
-        self.checkSavedScene(panel)
-
-    def checkComparison(self, panel, own):
-        """Slider, pair and projections; then the user's own layout again."""
-        for button in (panel.ui.pairButton, panel.ui.mipButton, panel.ui.slicesButton):
-            button.click()
-            self.waitFor(lambda: not panel.results.views.busy)
-        self.assertTrue(panel.ui.pairButton.checked)
-        for stop, words in enumerate(("input 1/20", "1/4", "full")):
-            panel.ui.doseSlider.value = 100 * stop
-            self.assertEqual(panel.ui.doseLabel.text, words)
-        panel.ui.backButton.click()
-        self.assertEqual(slicer.app.layoutManager().layout, own)
-
-    def checkSavedScene(self, panel):
-        """A saved scene opens with its result."""
-        with tempfile.TemporaryDirectory(dir=job_folder.temporaryPath()) as folder:
-            path = str(Path(folder) / "scene.mrb")
-            self.assertTrue(slicer.util.saveScene(path))
-            slicer.mrmlScene.Clear()
-            self.waitFor(lambda: panel.results.result is None)
-            slicer.util.loadScene(path)
-            self.waitFor(lambda: panel.results.result is not None)
-        self.assertEqual(panel.results.result.labels(), ["input 1/20", "1/4", "full"])
-
-    def waitFor(self, condition):
-        end = time.monotonic() + 1200  # a computer may be busy with other things
-        while not condition():
-            self.assertLess(time.monotonic(), end, "it did not come")
-            slicer.app.processEvents()
-            time.sleep(0.005)
+class MAPDiffTest(selftest.PanelTest):
+    """What "Reload and Test" runs."""

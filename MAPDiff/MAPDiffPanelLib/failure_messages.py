@@ -62,6 +62,16 @@ def installMessage(log: str) -> str:
     return _("The packages could not be installed: {reason}, and try again.").format(reason=reason)
 
 
+def estimateMessage(error: Exception) -> str:
+    """For a best estimate that could not be computed: why, and what to do."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return _("There was no best estimate: the disk is full. Free some space and move the region.")
+    reason = str(error).replace("mapdiff: ", "").rstrip(".") or type(error).__name__
+    return _("There was no best estimate: {reason}. Move the region, or choose another, to try again.").format(
+        reason=reason
+    )
+
+
 def changedScan() -> str:
     """A remark, not an error."""
     return _("The scan's voxels were changed meanwhile: the doses are of the scan as it was at the start.")

@@ -1,4 +1,4 @@
-"""The table of numbers: per dose the noise, SUVmean and SUVmax of a region, total activity, and the guard."""
+"""The table of numbers: per dose the noise, SUVmean and SUVmax of a region, total activity, the guard; best estimate."""
 
 # ruff: noqa: B905  zip(strict=) needs Python 3.10, Slicer 5.8 has 3.9
 from __future__ import annotations
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from slicer.i18n import tr as _
 
+from MAPDiffPanelLib.best_estimate import Estimate
+from MAPDiffPanelLib.regions import Region
 from MAPDiffPanelLib.results import Result
 from MAPDiffPanelLib.scan import voxelsOf
 from MAPDiffPanelLib.units import suvFactor
@@ -22,14 +24,13 @@ def columns(isSuv: bool) -> list[str]:
     return [_("dose"), _("noise %"), mean, highest, _("activity %"), _("guard %")]
 
 
-def measure(result: Result, regionOf, rows: list) -> Iterator[None]:
+def measure(result: Result, region: Region, rows: list) -> Iterator[None]:
     """Appends one row per stop to `rows`; yields between pieces of work.
 
-    regionOf(): generator of the Region, found once on the scan's own grid (RegionError). A row is [label, noise, mean,
-    max, activity, guard]: per cents of the mean, of the scan's total activity, the guard's correction; nan: unknown.
+    The region is one on the scan's own grid. A row is [label, noise, mean, max, activity, guard]: per cents of the
+    mean, of the scan's total activity, the guard's correction; nan: unknown.
     """
-    region, whole, factor = (yield from regionOf()), None, suvFactor(result.nodes[0]) or 1.0
-    yield
+    whole, factor = None, suvFactor(result.nodes[0]) or 1.0
     for (_dose, node), label in zip(result.stops, result.labels()):
         voxels = voxelsOf(node)
         values = region.values(voxels).astype(np.float64)
@@ -49,8 +50,15 @@ def measure(result: Result, regionOf, rows: list) -> Iterator[None]:
 
 def formatRow(row: list) -> list[str]:
     """A row as it is read: one decimal for per cents, two for uptake, a dash for what is unknown."""
-    digits = (1, 2, 2, 1, 1)
+    digits = (1, 2, 2, 1, 1, 2, 2)
     return [row[0]] + [_number(value, count) for value, count in zip(row[1:], digits)]
+
+
+def withEstimate(head: list[str], rows: list[list], estimate: Estimate, factor: float) -> tuple[list, list]:
+    """The table with a last row for the best estimate of the mean, and two columns for its interval."""
+    blank, value, low, high = math.nan, *(factor * each for each in (estimate.value, estimate.low, estimate.high))
+    last = [_("best estimate"), blank, value, blank, blank, blank, low, high]
+    return [*head, _("low (90 %)"), _("high (90 %)")], [*([*row, blank, blank] for row in rows), last]
 
 
 def _number(value: float, digits: int) -> str:

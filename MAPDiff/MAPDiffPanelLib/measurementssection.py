@@ -1,4 +1,4 @@
-"""The numbers of the panel: region, table, clipboard, table node."""
+"""The numbers of the panel: region, table with the best estimate below it, clipboard, table node."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from MAPDiffPanelLib import measurements, regions
+from MAPDiffPanelLib.best_estimate import EXPLAINED, BestEstimate, Estimate
 from MAPDiffPanelLib.enabling import allow
 from MAPDiffPanelLib.idle_tasks import IdleTasks
 from MAPDiffPanelLib.node_watch import NodeWatch
@@ -25,6 +26,7 @@ class MeasurementsSection:
         self.ui, self._parameters, self.result = ui, None, None
         self.tasks, self.rows, self._filling, self._default = IdleTasks(), [], False, {}
         self._watch, self._stale, self._row = NodeWatch(self._changed, FOLLOW_MS), False, 0
+        self.estimate, self._asker, self._estimateWords = None, BestEstimate(self._estimated), ("", "")
         header = ui.numbersTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.Stretch)
         header.setHighlightSections(False)  # bold, the words would not fit
@@ -48,6 +50,7 @@ class MeasurementsSection:
         """Nothing goes on in the background."""
         self._watch.release()
         self.tasks.clear()
+        self._asker.stopNow()
 
     def use(self, result) -> None:
         """The numbers of this result, None for none."""
@@ -62,6 +65,11 @@ class MeasurementsSection:
         self._show()
         self._begin()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a number is still to come."""
+        return self.tasks.busy or self._asker.busy
+
     def markRow(self, row: int) -> None:
         """The dose that the slider is at, or nearest to."""
         self._row = row
@@ -70,6 +78,7 @@ class MeasurementsSection:
 
     def _begin(self) -> None:
         self._stale = False
+        self._asker.drop()
         if self.result is not None:
             self.tasks.add(self._measured([]), self._failed)
 
@@ -95,11 +104,36 @@ class MeasurementsSection:
         self._watch.watch(watched)
 
     def _measured(self, rows: list):
-        yield from measurements.measure(self.result, self._region, rows)
+        region = yield from self._region()
+        yield
+        yield from measurements.measure(self.result, region, rows)
         self.rows, self.ui.numbersLabel.text = rows, ""
+        self._askAbout(region)
         self._show()
         if self._stale:
             self._begin()
+
+    def _askAbout(self, region: regions.Region) -> None:
+        """The best estimate is of a region that somebody drew; the table's last row says what it waits for."""
+        lacking = _("being computed")
+        if self._regionNode() is None:
+            lacking = _("choose an ROI or a segment")
+        elif self.result.inputNode is None:
+            lacking = _("needs the scan, which has gone")
+        elif self.result.meanOf(1.0) is None:
+            lacking = _("needs the full dose: restore it too")
+        else:
+            self._asker.ask(self.result, region)
+        self.estimate, self._estimateWords = None, (lacking, EXPLAINED)
+
+    def _estimated(self, estimate: Estimate | None, message: str) -> None:
+        """The answer, or why there is none: a short word in the row, the sentence under the table."""
+        self.estimate, self._estimateWords = estimate, (_("not computed; see below"), message)
+        if estimate is not None:
+            self._estimateWords = estimate.words(self._factor()), EXPLAINED
+            message = _("! {warning}").format(warning=estimate.warning) if estimate.warning else ""
+        self.ui.numbersLabel.text = message
+        self._showEstimate()
 
     def _failed(self, error: Exception) -> None:
         """A region outside the volume is no fault of the program: one sentence under the table."""
@@ -156,6 +190,9 @@ class MeasurementsSection:
         allow(selector, "" if segmented else _("Choose a segmentation on the left first."))
         self._filling = False
 
+    def _factor(self) -> float:
+        return suvFactor(self.result.nodes[0]) or 1.0
+
     def _head(self) -> list[str]:
         return measurements.columns(self.result is not None and suvFactor(self.result.nodes[0]) is not None)
 
@@ -164,21 +201,40 @@ class MeasurementsSection:
         table.setColumnCount(len(head))
         table.setHorizontalHeaderLabels(head)
         self._header.setSectionResizeMode(0, qt.QHeaderView.ResizeToContents)
-        table.setRowCount(len(self.rows))
+        table.clearSpans()
+        table.setRowCount(len(self.rows) + 1 if self.rows else 0)
         for row, values in enumerate(self.rows):
             for column, text in enumerate(measurements.formatRow(values)):
-                item = qt.QTableWidgetItem(text)
-                item.setTextAlignment((qt.Qt.AlignRight if column else qt.Qt.AlignLeft) | qt.Qt.AlignVCenter)
-                table.setItem(row, column, item)
+                self._setCell(row, column, text)
+        if self.rows:
+            table.setSpan(len(self.rows), 1, 1, len(head) - 1)
+            self._setCell(len(self.rows), 0, _("best estimate"), EXPLAINED)
+            self._showEstimate()
         self.markRow(self._row)
         for button in (self.ui.copyButton, self.ui.tableButton):
             allow(button, "" if self.rows else _("There are no numbers yet."))
 
+    def _showEstimate(self) -> None:
+        self._setCell(len(self.rows), 1, *self._estimateWords)
+
+    def _setCell(self, row: int, column: int, text: str, toolTip: str = "") -> None:
+        item = qt.QTableWidgetItem(text)
+        numbers = column and row < len(self.rows)
+        item.setTextAlignment((qt.Qt.AlignRight if numbers else qt.Qt.AlignLeft) | qt.Qt.AlignVCenter)
+        item.setToolTip(toolTip)
+        self.ui.numbersTable.setItem(row, column, item)
+
+    def _table(self) -> tuple[list[str], list[list]]:
+        """Head and rows with all digits, for elsewhere; the best estimate once it is there."""
+        if self.estimate is None:
+            return self._head(), self.rows
+        return measurements.withEstimate(self._head(), self.rows, self.estimate, self._factor())
+
     def _copy(self) -> None:
-        qt.QApplication.clipboard().setText(measurements.asText(self._head(), self.rows))
+        qt.QApplication.clipboard().setText(measurements.asText(*self._table()))
         self.ui.numbersLabel.text = _("Copied, for a spreadsheet.")
 
     def _toTable(self) -> None:
         name = _("{title} numbers").format(title=self.result.title)
-        node = measurements.asTableNode(slicer.mrmlScene, name, self._head(), self.rows)
+        node = measurements.asTableNode(slicer.mrmlScene, name, *self._table())
         self.ui.numbersLabel.text = _("Added to the scene as {name}.").format(name=node.GetName())

@@ -17,6 +17,7 @@ INPUT_DOSES = (AUTO, "1/100", "1/50", "1/20", "1/10", "1/4")
 DOSES_AS = [
     ("mean", _("mean (least error, least noise)")),
     ("scan", _("scans (with the noise of each dose, drawn)")),
+    ("both", _("both (the scans beside the means)")),
 ]
 GUARDS = [("off", _("off")), ("normal", _("normal")), ("strong", _("strong"))]
 

@@ -17,6 +17,7 @@ from MAPDiffPanelLib.volumefile import VolumeFileError, readNrrd
 
 RESULT, TITLE, DOSE, INPUT_DOSE = "MAPDiff.Result", "MAPDiff.Title", "MAPDiff.Dose", "MAPDiff.InputDose"
 KIND, FIGURES, COMPLETE = "MAPDiff.Kind", "MAPDiff.Figures", "MAPDiff.Complete"
+DRAWN = "MAPDiff.Drawn"  # "1" of a dose with the noise of a scan
 PLACES = "MAPDiff.Places"  # the report's list, as JSON
 INPUT_ROLE = "MAPDiff.Input"  # a node reference: it survives a scene that is saved, loaded and merged
 KIND_DOSE, KIND_UNCERTAINTY, KIND_DIFFERENCE = "dose", "uncertainty", "difference"
@@ -115,10 +116,14 @@ def placeInStudy(scene, node, scanNode) -> None:
         hierarchy.SetItemParent(item, hierarchy.GetItemParent(scanItem))
 
 
-def doseAttributes(resultID: str, title: str, dose: float, inputDose: float | None, figures: dict) -> dict[str, str]:
+def doseAttributes(
+    resultID: str, title: str, dose: float, inputDose: float | None, figures: dict, drawn: bool = False
+) -> dict[str, str]:
     """What makes a volume a dose of a result, also after the scene is saved and loaded."""
     attributes = {RESULT: resultID, TITLE: title, KIND: KIND_DOSE, COMPLETE: "0", DOSE: repr(float(dose))}
     attributes[FIGURES] = json.dumps(figures)
+    if drawn:
+        attributes[DRAWN] = "1"
     if inputDose:
         attributes[INPUT_DOSE] = repr(float(inputDose))
     return attributes

@@ -9,14 +9,28 @@ from slicer.i18n import tr as _
 
 from MAPDiffLib.job import dose_label
 from MAPDiffPanelLib import outputs
-from MAPDiffPanelLib.outputs import COMPLETE, DOSE, FIGURES, INPUT_DOSE, INPUT_ROLE, KIND, PLACES, RESULT, TITLE
+from MAPDiffPanelLib.outputs import (
+    COMPLETE,
+    DOSE,
+    DRAWN,
+    FIGURES,
+    INPUT_DOSE,
+    INPUT_ROLE,
+    KIND,
+    PLACES,
+    RESULT,
+    TITLE,
+)
 
 ASSUMED_INPUT_DOSE = 0.05  # only for the labels between the scan and the first dose of a result that lacks its own
 
 
 @dataclass
 class Result:
-    """One run's volumes: the scan (None when it has gone), its dose, and the restored doses, ascending."""
+    """One run's volumes: the scan (None when it has gone), its dose, and the restored doses.
+
+    `doses` are what the slider goes through: the means, or the drawn scans of a run that made nothing else.
+    """
 
     resultID: str
     title: str
@@ -24,6 +38,7 @@ class Result:
     inputDose: float | None = None
     complete: bool = True
     doses: dict = field(default_factory=dict)
+    drawn: dict = field(default_factory=dict)  # dose -> a scan of that dose, with noise
     uncertaintyNode: object = None
     differences: dict = field(default_factory=dict)  # dose -> input minus that dose
 
@@ -47,6 +62,10 @@ class Result:
         if self.inputNode is not None:
             names[0] = inputLabel(self.inputDose)
         return names
+
+    def meanOf(self, dose: float):
+        """The volume of a dose without drawn noise, None where there is none."""
+        return None if self.doses is self.drawn else self.doses.get(dose)
 
     @property
     def nodes(self) -> list:
@@ -101,6 +120,8 @@ def findResults(scene) -> list[Result]:
     for node in resultNodes(scene):
         resultID = node.GetAttribute(RESULT)
         _add(found.setdefault(resultID, Result(resultID, node.GetAttribute(TITLE) or node.GetName())), node)
+    for result in found.values():
+        result.doses = result.doses or result.drawn
     return [result for result in found.values() if result.doses]
 
 
@@ -119,7 +140,7 @@ def _add(result: Result, node) -> None:
     if node.GetAttribute(KIND) == outputs.KIND_DIFFERENCE:
         result.differences[dose] = node
         return
-    result.doses[dose] = node
+    (result.drawn if node.GetAttribute(DRAWN) else result.doses)[dose] = node
     result.inputNode = result.inputNode or node.GetNodeReference(INPUT_ROLE)
     result.inputDose = result.inputDose or _number(node.GetAttribute(INPUT_DOSE))
     result.complete = result.complete and node.GetAttribute(COMPLETE) == "1"

@@ -22,6 +22,7 @@ from MAPDiffPanelLib.failure_messages import changedScan, crashMessage, readRepo
 from MAPDiffPanelLib.idle_tasks import IdleTasks
 from MAPDiffPanelLib.job_folder import JobFolder
 from MAPDiffPanelLib.process import WorkerProcess
+from MAPDiffPanelLib.progress import Progress, doneWords
 from MAPDiffPanelLib.scan import ScanFacts, checkScan
 from MAPDiffPanelLib.volumefile import writeNrrd
 
@@ -55,11 +56,13 @@ class DenoiseRun:
         self.resultID = uuid.uuid4().hex
         self.title = _("{name} MAPDiff, {time}").format(name=self.facts.name, time=time.strftime("%d %b %H:%M"))
         self.nodes: dict = {}
+        self.drawn: dict = {}  # the scans of a run that makes both
         self.uncertaintyNode = None
         self.inputDose = choices.get("input_dose")
         self.outcome, self.lastWords = None, ("", "")
         self.tasks = IdleTasks()
         self._error, self._ending, self._lastReport = None, None, None
+        self._progress = Progress()
         self._jobFolder = JobFolder()
         self._folder = self._jobFolder.path
         try:
@@ -143,7 +146,7 @@ class DenoiseRun:
             self.listener.onWarning(self._named(message.get("message")))
         elif kind == "progress":
             fraction = min(1.0, max(0.0, float(message.get("fraction") or 0)))
-            self.listener.onProgress(fraction, progressText(message))
+            self.listener.onProgress(fraction, self._progress.words(message))
 
     def _named(self, words: object) -> str:
         """The worker's words with the scan's own name in place of the file that was written for the worker."""
@@ -164,13 +167,13 @@ class DenoiseRun:
         if self._ending == "closing":
             return
         self.inputDose = message.get("input_dose") or self.inputDose
-        dose = float(message["dose"])
+        dose, drawn = float(message["dose"]), message.get("as") == "scan"
         attributes = outputs.doseAttributes(
-            self.resultID, self.title, dose, self.inputDose, message.get("figures") or {}
+            self.resultID, self.title, dose, self.inputDose, message.get("figures") or {}, drawn
         )
-        name = outputs.doseName(self.facts.name, dose, message.get("as") == "scan")
+        name = outputs.doseName(self.facts.name, dose, drawn)
         node = yield from loaded.addTo(self.scene, name, attributes)
-        self.nodes[dose] = node
+        (self.drawn if drawn and self._job.doses_as == "both" else self.nodes)[dose] = node
         yield
         self.listener.onDose(dose, node)
         yield
@@ -209,7 +212,7 @@ class DenoiseRun:
             return _("Cancelled. The doses that had arrived stay."), ""
         if self._ending == CANCELLED:
             return _("Cancelled."), ""
-        return doneWords(len(self.nodes)) + (" " + changedScan() if self.facts.changed else ""), ""
+        return doneWords(len(self.nodes), len(self.drawn)) + (" " + changedScan() if self.facts.changed else ""), ""
 
     def _readUncertainty(self) -> Iterator[None]:
         path = os.path.join(self._job.output, jobModule.uncertainty_file(EXTENSION))
@@ -225,7 +228,7 @@ class DenoiseRun:
         facts = report.get("input") or {}
         self.inputDose = facts.get("dose_used") or self.inputDose
         self._lastReport = report
-        for node in self.nodes.values():
+        for node in [*self.nodes.values(), *self.drawn.values()]:
             if self.inputDose:
                 node.SetAttribute(outputs.INPUT_DOSE, repr(float(self.inputDose)))
             if isinstance(report.get("places"), list):
@@ -254,8 +257,9 @@ class DenoiseRun:
                       "The doses that had arrived stay; load the scan again to start anew."), "",
                 )  # fmt: skip
                 self._stopWorker()
-        elif node in self.nodes.values():
+        else:
             self.nodes = {dose: kept for dose, kept in self.nodes.items() if kept is not node}
+            self.drawn = {dose: kept for dose, kept in self.drawn.items() if kept is not node}
 
     def _sceneClosing(self, _scene, _event) -> None:
         """The user has closed the scene: nothing must be added to the next one."""
@@ -273,17 +277,3 @@ class DenoiseRun:
             self._worker.endAndWait()
         self._jobFolder.remove()
         self.listener.onFinished(outcome, message, details)
-
-
-def doneWords(count: int) -> str:
-    """ "Done: 4 doses."."""
-    return _("Done: 1 dose.") if count == 1 else _("Done: {count} doses.").format(count=count)
-
-
-def progressText(message: dict) -> str:
-    """ "1/4 dose, 4 s left"."""
-    stage, seconds = str(message.get("stage") or ""), message.get("remaining_s")
-    if seconds is None:
-        return stage
-    left = _("{minutes} min left").format(minutes=round(seconds / 60)) if seconds >= 90 else _("{seconds} s left")
-    return f"{stage}, " + left.format(seconds=max(1, round(seconds)))
