@@ -194,7 +194,7 @@ class MAPDiffWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, caller, event, node):
         """A volume that the results are made of may have gone."""
-        if node.IsA("vtkMRMLScalarVolumeNode") and not slicer.mrmlScene.IsBatchProcessing():
+        if node.IsA("vtkMRMLScalarVolumeNode") and not node.GetHideFromEditors():
             self._followScene()
 
     def _followScene(self):

@@ -30,7 +30,7 @@ REST_MS = 400  # a region that is being dragged or drawn is not asked about
 SCAN, MASK, ANSWER = "scan.nrrd", "region.nrrd", "regions.json"
 IMAGE = "best estimate"  # how `mapdiff measure` calls its row
 EXPLAINED = _(
-    "Scan and restored full dose together, weighed by the scan's noise in regions like this one; the interval holds 90 %."
+    "Scan and restored full dose, weighed by the scan's noise in regions like this one; the interval holds 90 %."
 )
 
 
@@ -164,12 +164,16 @@ class _Question:
         estimate, message = None, ""
         try:
             if exitCode != jobModule.EXIT_DONE or crashed:
-                raise RuntimeError((self._worker.log.strip().splitlines() or [_("code {code}").format(code=exitCode)])[-1])
+                raise RuntimeError(self._lastWords(exitCode))
             estimate = _read(self._path(ANSWER))
         except (OSError, ValueError, KeyError, TypeError, StopIteration, RuntimeError) as error:
             message = estimateMessage(error)
         self._folder.remove()
         self._onEnd(self, estimate, message)
+
+    def _lastWords(self, exitCode: int) -> str:
+        lines = self._worker.log.strip().splitlines()
+        return lines[-1] if lines else _("it ended with code {code}").format(code=exitCode)
 
     def _path(self, name: str) -> str:
         return os.path.join(self._folder.path, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import slicer
 import vtk
@@ -24,12 +24,13 @@ class SharedDisplay:
         self._observed: list[tuple] = []
         self._following, self._onChange = False, onChange
 
-    def watch(self, result: Result | None) -> None:
-        """Of this result alone; None for none. The result's volumes take the first one's look at once."""
+    def watch(self, result: Result | None, others: Iterable = ()) -> None:
+        """Of this result's volumes and of others made of them; None for none. All take the first one's look at once."""
         self.release()
         if result is None:
             return
-        displays = displayNodes(result.nodes)
+        drawn = [node for node in result.drawn.values() if node not in result.nodes]
+        displays = displayNodes([*result.nodes, *drawn, *others])
         if displays:
             self._spread(displays[0], displays)
         self._observed = [(node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._changed)) for node in displays]

@@ -1,4 +1,4 @@
-"""The table of numbers: per dose the noise, SUVmean and SUVmax of a region, total activity, the guard; best estimate."""
+"""The table of numbers: per dose the noise, SUVmean and SUVmax of a region, total activity and guard; best estimate."""
 
 # ruff: noqa: B905  zip(strict=) needs Python 3.10, Slicer 5.8 has 3.9
 from __future__ import annotations

@@ -30,7 +30,7 @@ class ResultSection:
         self.ui, self._parameters, self._filling, self.result = ui, None, False, None
         self.touched = False  # the user has moved the slider: it no longer follows the newest dose
         self._known: list = []
-        self.views = ComparisonViews(slicer.mrmlScene, self._layoutTaken)
+        self.views = ComparisonViews(slicer.mrmlScene, self._layoutTaken, self._projected)
         self.display = SharedDisplay(self._lookChanged)
         self.flicker = Flicker(self.views.flip)
         self.tasks, self._subtracting = IdleTasks(), None
@@ -148,7 +148,8 @@ class ResultSection:
     def _use(self, result) -> None:
         changed = (self.result and self.result.resultID) != (result and result.resultID)
         self.result = result
-        self.display.watch(result)
+        self.views.projections.keep(result.nodes if result is not None else [])
+        self.display.watch(result, self.views.projections.nodes)
         self._filling = True
         self.ui.doseSlider.maximum = STEP * max(1, len(result.stops) - 1) if result else STEP
         if result is not None and changed:
@@ -239,6 +240,10 @@ class ResultSection:
         if self.views.changed:
             self._note()
         self._buttons()
+
+    def _projected(self) -> None:
+        """Projections have the look of the volumes, and give it on when it is changed in their view."""
+        self.display.watch(self.result, self.views.projections.nodes)
 
     def _lookChanged(self) -> None:
         """The window was dragged in a view, or set by another module."""

@@ -4,9 +4,11 @@ Only MRML is touched: Slicer's layout manager makes the views when their nodes a
 node changes. What must wait for a view's size waits for the next turn of the event loop.
 """
 
+# ruff: noqa: B905  zip(strict=) needs Python 3.10, Slicer 5.8 has 3.9
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import qt
 import slicer
@@ -15,7 +17,7 @@ import vtk
 from MAPDiffPanelLib import layouts
 from MAPDiffPanelLib.corners import clearCorner, writeCorner
 from MAPDiffPanelLib.layouts import AXIAL, CORONAL, DIFFERENCE, ONE, compositeNodes, isOurs, sliceNodes, viewName
-from MAPDiffPanelLib.projection import project
+from MAPDiffPanelLib.projection import Projections
 from MAPDiffPanelLib.results import Result
 from MAPDiffPanelLib.slider import Mix, contents, showMix
 
@@ -26,12 +28,14 @@ AXES = {CORONAL: 1, AXIAL: 2}  # of RAS, across the slices
 class ComparisonViews:
     """Which views show what; remembers the user's own arrangement from the first change until `back`.
 
-    onChange(): the user has taken another layout, from Slicer's toolbar for one.
+    onChange(): the user has taken another layout, from Slicer's toolbar for one. onProjected(): there are other
+    projections.
     """
 
-    def __init__(self, scene, onChange: Callable[[], None] = lambda: None):
+    def __init__(self, scene, onChange: Callable[[], None], onProjected: Callable[[], None]):
         self.scene, self.kind, self.mip, self.everywhere = scene, ONE, False, None
-        self._onChange, self._observed = onChange, None
+        self._onChange, self._onProjected, self._observed = onChange, onProjected, None
+        self.projections = Projections(scene, self._projectionsChanged)
         self._former: dict | None = None
         self._result = self._mix = self._work = None
         self._places: dict[str, float] = {}  # orientation -> offset in mm that the user looks at
@@ -98,6 +102,7 @@ class ComparisonViews:
         self.back()
         self._result = self._mix = self.everywhere = None
         self._places = {}
+        self.projections.release()
         for name, node in sliceNodes(self.scene).items():
             if isOurs(name):
                 node.SetLayoutLabel(name[len(viewName("")) :])
@@ -141,7 +146,6 @@ class ComparisonViews:
         """The coronal views as maximum intensity projections, or as slices."""
         self.mip = on
         if self.kind != ONE and self._work is None:
-            self._project()
             self._apply()
 
     def flip(self, everywhere: str | None) -> None:
@@ -152,8 +156,8 @@ class ComparisonViews:
 
     @property
     def busy(self) -> bool:
-        """Until the views that were asked for are there, fitted."""
-        return self._work is not None
+        """Until the views that were asked for are there, fitted, with their projections."""
+        return self._work is not None or self.projections.busy
 
     @property
     def empty(self) -> bool:
@@ -186,7 +190,6 @@ class ComparisonViews:
         self._apply()
         yield
         self._fit()
-        self._project()
 
     def _count(self) -> int:
         return max(2, min(layouts.MOST_VIEWS, len(self._result.stops)))
@@ -227,14 +230,30 @@ class ComparisonViews:
         nodes, orientations = sliceNodes(self.scene), dict(self._views())
         shown = contents(self.kind, self._result, self._mix, self.everywhere, layouts.MOST_VIEWS)
         for number, mix in shown.items():
-            name = viewName(number)
-            if name in composites and name in nodes:
-                showMix(mix, [composites[name]])
-                writeCorner(nodes[name], mix, self._projected(number, orientations.get(number, "")))
+            name, projected = viewName(number), self._projected(number, orientations.get(number, ""))
+            volumes = self._volumes(mix, projected)
+            if name in composites and name in nodes and volumes is not None:
+                showMix(replace(mix, lower=volumes[0], upper=volumes[1]), [composites[name]])
+                writeCorner(nodes[name], mix, projected)
+        for node in self._result.nodes if self.mip else ():  # the slider will come to them
+            self.projections.of(node)
+
+    def _volumes(self, mix: Mix, projected: bool) -> list | None:
+        """Lower and upper volume of a mix, or their projections; None until these are there: the view stays so long."""
+        volumes = [mix.lower, mix.upper]
+        if not projected:
+            return volumes
+        made = [None if node is None else self.projections.of(node) for node in volumes]
+        return None if any(node is not None and each is None for node, each in zip(volumes, made)) else made
+
+    def _projectionsChanged(self) -> None:
+        self._onProjected()
+        if self.mip and self.kind != ONE and self._work is None:
+            self._apply()
 
     def _notePlaces(self, result: Result) -> None:
         """The slices that the user looks at, from the views of a volume of this result."""
-        manager, shown = slicer.app.layoutManager(), {node.GetID() for node in result.nodes}
+        manager, shown = slicer.app.layoutManager(), {node.GetID() for node in result.nodes + self.projections.nodes}
         bounds = [0.0] * 6
         result.nodes[0].GetRASBounds(bounds)
         nodes, composites = sliceNodes(self.scene), compositeNodes(self.scene)
@@ -248,24 +267,18 @@ class ComparisonViews:
 
     def _fit(self) -> None:
         """The whole body in each view, at the slice the user looked at, else in the middle of the scan."""
-        for _number, _orientation, logic in self._logics():
+        for logic in self._logics():
             width, height, _depth = logic.GetSliceNode().GetDimensions()
             logic.FitSliceToVolume(self._result.nodes[0], width, height)  # a view may be waiting for its difference
             place = self._places.get(logic.GetSliceNode().GetOrientation())
             if place is not None:
                 logic.SetSliceOffset(place)
 
-    def _project(self) -> None:
-        for number, orientation, logic in self._logics():
-            project(logic, self._result.nodes[0] if self._projected(number, orientation) else None)
-
-    def _logics(self) -> Iterator[tuple]:
-        """(number, orientation, slice logic) of the comparison's views."""
+    def _logics(self) -> list:
+        """The slice logics of the comparison's views."""
         known = slicer.app.applicationLogic()
-        for number, orientation in self._views():
-            logic = known.GetSliceLogicByLayoutName(viewName(number))
-            if logic is not None:
-                yield number, orientation, logic
+        logics = [known.GetSliceLogicByLayoutName(viewName(number)) for number, _orientation in self._views()]
+        return [logic for logic in logics if logic is not None]
 
     def _living(self, nodeID):
         return nodeID if nodeID and self.scene.GetNodeByID(nodeID) else None

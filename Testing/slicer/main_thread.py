@@ -11,13 +11,16 @@ import argparse
 import os
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from Testing.slicer import standin
+from Testing.slicer.standin import slice_widgets
 
 MINUTES = 30
+REPETITIONS = 3
 
 
 def main() -> None:
@@ -53,6 +56,7 @@ def measured(application, size: int):
         roi.SetCenter(2.0 * size, 2.0 * size, 2.0 * size)
         panel.ui.regionSelector.setCurrentNode(roi)
         yield longest(application, "numbers in an ROI", lambda: _numbers(panel))
+        yield from switches(application, panel)
 
 
 def longest(application, name: str, do) -> tuple[str, float, str]:
@@ -61,6 +65,51 @@ def longest(application, name: str, do) -> tuple[str, float, str]:
     do()
     seconds, slot = max(application.slot_times, default=(0.0, ""))
     return name, seconds, slot
+
+
+def switches(application, panel):
+    """Slots and pictures when the slider goes from dose to dose, as slices and as projections: the views side by side
+    in a window of 1600 x 1000; a picture is what one view has to compute before it can be rendered."""
+    application.main_window.resize(1600, 1000)
+    for name, button in (("as slices", panel.ui.slicesButton), ("as MIP", panel.ui.mipButton)):
+        with _timed_pictures() as pictures:
+            for press in (panel.ui.pairButton, button):
+                yield longest(application, f"{press.text}, {name}", lambda press=press: _settle(panel, press.click))
+            pictures.clear()
+            yield longest(application, f"another dose, {name}", lambda: _doses(panel))
+        yield f"another dose, {name}: a view's picture", *max(pictures)
+
+
+@contextmanager
+def _timed_pictures():
+    """A list that fills with (seconds, view) of each picture of a slice view."""
+    plain, times = slice_widgets.slice_picture, []
+
+    def timed(logic):
+        began = time.perf_counter()
+        picture = plain(logic)
+        times.append((time.perf_counter() - began, logic.GetSliceNode().GetLayoutName()))
+        return picture
+
+    slice_widgets.slice_picture = timed
+    try:
+        yield times
+    finally:
+        slice_widgets.slice_picture = plain
+
+
+def _settle(panel, do) -> None:
+    do()
+    standin.pump(lambda: not panel.results.views.busy, 60 * MINUTES)
+    for number in (1, 2):
+        standin.slice_pixels(f"MAPDiff{number}")
+    standin.turns()
+
+
+def _doses(panel) -> None:
+    for _again in range(REPETITIONS):
+        for stop in range(len(panel.results.result.stops)):
+            _settle(panel, lambda stop=stop: setattr(panel.ui.doseSlider, "value", 100 * stop))
 
 
 def whole_body(size: int) -> np.ndarray:

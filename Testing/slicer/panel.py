@@ -114,7 +114,7 @@ def press(panel, button) -> None:
 
     button.click()
     assert standin.pump(lambda: not panel.results.views.busy and not panel.results.tasks.busy, 60)
-    standin.pump(timeout=0.01)
+    standin.turns()
 
 
 def open_panel(application, monkeypatch, bundles):

@@ -44,7 +44,7 @@ def test_a_worker_that_does_not_listen_is_ended_with_its_children(panel, applica
 # A few on every run, all twenty with `make test-long`.
 @pytest.mark.parametrize("number", [n if n < 4 else pytest.param(n, marks=pytest.mark.long) for n in range(20)])
 def test_a_worker_killed_at_any_moment_leaves_whole_doses_and_one_message(panel, application, number):
-    """A third of the moments lie before the first progress (loading, a second or more), the others at a random
+    """A third of the moments lie before the first progress, at a word of the worker's, the others at a random
     fraction of it. The run is long after its first progress, so that a fast machine is not done before the kill.
     """
     import slicer
@@ -64,7 +64,9 @@ def test_a_worker_killed_at_any_moment_leaves_whole_doses_and_one_message(panel,
                 os.kill(pid, signal.SIGKILL)
 
     if moment < 0:
-        standin.pump(lambda: panel.ui.progressBar.value > 0, timeout=2 * (moment + 0.5))
+        words = ("", "Starting", "Loading", "Reading")[int(8 * (moment + 0.5))]
+        label, bar = panel.ui.statusLabel, panel.ui.progressBar
+        assert standin.pump(lambda: words in label.text or bar.value > 0, SECONDS)
         kill()
     else:
         panel.ui.progressBar.connect("valueChanged(int)", lambda value: value >= 1000 * moment and kill())

@@ -96,7 +96,8 @@ def test_a_saved_scene_restores_every_choice_and_the_result(panel, application, 
     assert panel.ui.resultSelector.count == 0
     application.scene.SetURL(path)
     application.scene.Connect()
-    standin.pump(timeout=0.1)
+    assert standin.pump(lambda: panel.results.result is not None and not panel.results.views.busy, 60)
+    standin.turns()
     assert {name: getattr(panel._parameterNode, name) for name in names} == chosen
     assert panel._parameterNode.inputVolume.GetName() == scan.GetName()
     assert panel._parameterNode.region.GetName() == "lesion"

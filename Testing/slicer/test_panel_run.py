@@ -107,7 +107,8 @@ def test_a_closed_scene_stops_the_run_at_once_and_nothing_is_added_to_the_next(p
     pid = press_long(panel)
     application.scene.Clear(0)
     assert not panel.logic.running and not alive(pid) and leftovers(application) == []
-    standin.pump(timeout=0.3)
+    assert not panel.logic.run.tasks.busy, "a dose that is still being read would come into the next scene"
+    standin.turns()
     assert result_nodes(application.scene) == [] and panel.ui.denoiseButton.text == "Denoise"
 
 
@@ -130,6 +131,24 @@ def test_every_choice_reaches_the_worker(panel):
     assert standin.pump(lambda: not panel.logic.running, SECONDS)
     assert sorted(panel.logic.run.nodes) == [0.25, 1.0] and panel.logic.run.report["sampling"]["seed"] == 77
     assert panel.logic.run.nodes[0.25].GetName() == "PET MAPDiff 1/4 dose scan"
+
+
+def test_doses_as_both_are_means_on_the_slider_and_scans_beside_them_with_one_look(panel, application):
+    ui = panel.ui
+    ui.samplesSpinBox.value, ui.dosesEdit.text = 1, "1/4, full"
+    ui.inputDoseSelector.setCurrentIndex(ui.inputDoseSelector.findText("1/20"))
+    ui.dosesAsSelector.setCurrentIndex(2)
+    assert ui.dosesAsSelector.currentText == "both (the scans beside the means)"
+    ui.denoiseButton.click()
+    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert ui.statusLabel.text.startswith("Done: 2 doses, and 2 drawn as scans.")
+    run, result = panel.logic.run, panel.results.result
+    assert [node.GetName() for _dose, node in result.stops[1:]] == ["PET MAPDiff 1/4 dose", "PET MAPDiff full dose"]
+    names = [node.GetName() for _dose, node in sorted(result.drawn.items())]
+    assert names == ["PET MAPDiff 1/4 dose scan", "PET MAPDiff full dose scan"] and result.complete
+    assert result.meanOf(1.0) is run.nodes[1.0] is not run.drawn[1.0]
+    run.nodes[1.0].GetDisplayNode().SetWindowLevel(4, 2)
+    assert run.drawn[0.25].GetDisplayNode().GetWindow() == 4
 
 
 @pytest.mark.parametrize("how", ["quit", "close_module"])

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from Testing.slicer import standin
 from Testing.slicer.panel import SECONDS, make_result, make_scan, make_volume, open_panel, scan_voxels
 
 pytest_plugins = ["Testing.slicer.fixtures"]
+PROJECT = Path(__file__).parents[2]
 
 
 def test_after_reload_the_shown_panel_works_at_once_with_its_keys(panel):
@@ -56,7 +62,7 @@ def test_the_first_scan_that_comes_into_an_empty_scene_is_chosen(application, mo
     node = make_volume(application.scene, scan_voxels())
     assert standin.pump(lambda: panel._parameterNode.inputVolume is node, SECONDS)
     make_volume(application.scene, scan_voxels(), "another")
-    standin.pump(lambda: not panel.scan.waiting, SECONDS)
+    assert standin.pump(lambda: not panel.scan.waiting, SECONDS)
     assert panel._parameterNode.inputVolume is node
 
 
@@ -82,11 +88,38 @@ def test_a_result_of_the_console_is_seen_and_so_is_its_end(panel, application):
     assert standin.pump(lambda: "(incomplete)" not in panel.ui.resultSelector.currentText, SECONDS)
 
 
-@pytest.mark.parametrize("count, words", [(1, "Done: 1 dose."), (2, "Done: 2 doses.")])
-def test_one_dose_is_one_and_two_are_many(panel, count, words):
-    from MAPDiffPanelLib.run import doneWords
+@pytest.mark.parametrize(
+    "count, drawn, words",
+    [(1, 0, "Done: 1 dose."), (2, 0, "Done: 2 doses."), (1, 1, "Done: 1 dose, and 1 drawn as a scan."),
+     (2, 2, "Done: 2 doses, and 2 drawn as scans.")],
+)  # fmt: skip
+def test_one_dose_is_one_and_two_are_many(panel, count, drawn, words):
+    from MAPDiffPanelLib.progress import doneWords
 
-    assert doneWords(count) == words
+    assert doneWords(count, drawn) == words
+
+
+# Slicer at its own priority on Linux. The first estimate says when the run is to end: a later one that is far beyond
+# it has grown, at whatever speed the machine is.
+SLOWER = """
+import os
+from Testing.slicer import standin
+os.nice(19)
+placed = standin.install()
+placed.load_module("MAPDiff/MAPDiff.py")
+from MAPDiffPanelLib.progress import Progress
+progress = Progress()
+for stage, seconds in (("1/10 dose", 60), ("1/4 dose", 6000), ("writing", None)):
+    print(progress.words({"stage": stage, "remaining_s": seconds}))
+standin.remove()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="Windows has no niceness")
+def test_a_time_left_that_has_grown_says_why_where_slicer_runs_at_low_priority(installed):
+    done = subprocess.run([sys.executable, "-c", SLOWER], cwd=PROJECT, capture_output=True, text=True)
+    words = ["1/10 dose, 60 s left", "1/4 dose, 100 min left (other programs go first)", "writing"]
+    assert done.stdout.splitlines() == words, done.stderr
 
 
 def test_labels_end_with_a_colon(panel):

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from Testing.slicer import standin
-from Testing.slicer.panel import composites, make_compared, make_result, make_volume, press, scan_voxels
+from Testing.slicer.panel import (
+    body_voxels,
+    composites,
+    finished,
+    make_compared,
+    make_result,
+    make_volume,
+    pieces_of,
+    press,
+    scan_voxels,
+)
 
 pytest_plugins = ["Testing.slicer.fixtures"]
 
@@ -97,14 +107,14 @@ def test_labels_have_room_in_a_bar_and_more_doses_than_views_keep_the_scan(panel
 def test_no_view_makes_the_window_grow_and_scrubbing_moves_nothing(compared, application, size):
     panel, _scan, _nodes = compared
     application.main_window.resize(*size)
-    standin.pump(timeout=0.05)
+    standin.turns()
     for button, count in ((panel.ui.gridButton, 5), (panel.ui.pairButton, 4), (panel.ui.differenceButton, 6)):
         press(panel, button)
         before = places(application, *range(1, count + 1))
         assert len({place[2] for place in before}) <= 2 and np.ptp([place[2] for place in before]) <= 1
         for value in (0, 130, 250, 400):
             panel.ui.doseSlider.value = value
-            standin.pump(timeout=0.01)
+            standin.turns()
             assert places(application, *range(1, count + 1)) == before
         assert (application.main_window.width, application.main_window.height) == size
 
@@ -235,7 +245,7 @@ def projected_scan(application):
 
 
 def test_a_projection_shows_every_layer_follows_the_slider_and_goes_again(panel, application):
-    nodes = make_result(application.scene, projected_scan(application), doses=(0.25, 1.0), factor=lambda dose: dose)
+    make_result(application.scene, projected_scan(application), doses=(0.25, 1.0), factor=lambda dose: dose)
     panel.results.refresh()
 
     def greys(number):
@@ -248,16 +258,107 @@ def test_a_projection_shows_every_layer_follows_the_slider_and_goes_again(panel,
     assert {127, 204} <= greys(1), "5 and 8 of a window of 0 to 10"
     assert corners(1) == ["Input, 1/20 dose\nMIP"] and np.array_equal(standin.slice_pixels("MAPDiff3"), axial)
     panel.ui.doseSlider.value = 100
-    assert backgrounds(2) == [nodes[0.25].GetID()] and max(greys(2)) == 51
+    assert shown(2) == "hot spots MAPDiff 1/4 dose MIP" and max(greys(2)) == 51
+    panel.ui.doseSlider.value = 150
+    assert 51 < max(greys(2)) < 204, "a mix of two"
     panel.ui.doseSlider.value = 200
     assert max(greys(2)) == 204
     slice_nodes()[1].SetSliceOffset(slice_nodes()[1].GetSliceOffset() + 20)
     assert {127, 204} <= greys(1), "the same from whichever slice"
     panel.ui.slicesButton.click()
-    assert not slice_nodes()[1].GetSlabReconstructionEnabled() and corners(1) == ["Input, 1/20 dose"]
+    assert shown(1) == "hot spots" and corners(1) == ["Input, 1/20 dose"]
     press(panel, panel.ui.backButton)
     press(panel, panel.ui.mipButton)  # from the user's own layout: beside each other
-    assert panel.ui.pairButton.checked and slice_nodes()[2].GetSlabReconstructionEnabled()
+    assert panel.ui.pairButton.checked and shown(2).endswith("MIP")
+
+
+def shown(number):
+    """The name of the volume in a comparison view."""
+    import slicer
+
+    return slicer.mrmlScene.GetNodeByID(*backgrounds(number)).GetName()
+
+
+def projections():
+    import slicer
+
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return {node.GetName(): node for node in nodes if node.GetName().endswith("MIP")}
+
+
+def test_a_projection_is_the_maximum_across_the_view_exactly_on_the_scans_own_grid(panel, application):
+    import slicer
+    import vtk
+    from MAPDiffPanelLib import projection
+    from vtk.util import numpy_support
+
+    scan = make_volume(application.scene, scan_voxels(), "flipped, as scanners give it")
+    scan.SetSpacing(4.07, 4.07, 3.1)
+    scan.SetOrigin(333.3, 250.1, -883.7)
+    flipped = vtk.vtkMatrix4x4()
+    flipped.SetElement(0, 0, -1)
+    flipped.SetElement(1, 1, -1)
+    scan.SetIJKToRASDirectionMatrix(flipped)
+    image, spacing, origin = finished(projection.projected(scan))
+    expected = slicer.util.arrayFromVolume(scan).max(axis=1)[:, ::-1]
+    got = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(24, 20)
+    assert np.allclose(got, expected, rtol=1e-5) and image.GetDimensions() == (20, 1, 24)
+    assert np.allclose(spacing, [4.07, 3 * 22 * 4.07, 3.1])
+    assert np.allclose(origin, [333.3 - 19 * 4.07, 250.1 - 10.5 * 4.07, -883.7])
+
+
+def test_a_projection_of_an_oblique_scan_under_a_transform_lies_where_the_scan_does(panel, application):
+    import slicer
+    from MAPDiffPanelLib import projection, regions
+    from vtk.util import numpy_support
+
+    scan = panel._parameterNode.inputVolume
+    slicer.util.arrayFromVolume(scan)[:] = 0
+    slicer.util.arrayFromVolume(scan)[14:17, 9:12, 6:9] = 5
+    (centre,) = regions.worldOf(scan, np.array([[7, 10, 15]]))
+    image, spacing, origin = finished(projection.projected(scan))
+    x, _one, z = image.GetDimensions()
+    got = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(z, x)
+    k, i = np.argwhere(got > 2.5).mean(axis=0)
+    assert got.max() > 4.5
+    assert np.hypot(origin[0] + i * spacing[0] - centre[0], origin[2] + k * spacing[2] - centre[2]) < 6
+    assert pieces_of(projection.projected(make_volume(application.scene, body_voxels(), "large"))) >= 16
+
+
+def test_projections_share_the_window_follow_the_voxels_are_nobodys_volumes_and_go_with_the_result(panel, application):
+    import slicer
+    from MAPDiffPanelLib.results import volumeNodes
+
+    scan = projected_scan(application)
+    nodes = make_result(application.scene, scan, doses=(0.25, 1.0), factor=lambda dose: dose)
+    panel.results.refresh()
+    press(panel, panel.ui.mipButton)
+    made = projections()
+    assert sorted(made) == ["hot spots MAPDiff 1/4 dose MIP", "hot spots MAPDiff full dose MIP", "hot spots MIP"]
+    made["hot spots MIP"].GetDisplayNode().SetWindowLevel(4, 2)  # as dragged in its view
+    everywhere = [*made.values(), *nodes.values(), scan]
+    assert {node.GetDisplayNode().GetWindow() for node in everywhere} == {4}
+    assert not set(made.values()) & set(volumeNodes(application.scene))
+    assert not any(node.GetSaveWithScene() or node.GetDisplayNode().GetSaveWithScene() for node in made.values())
+    slicer.util.arrayFromVolume(scan)[2, 3, 4] = 9
+    slicer.util.arrayFromVolumeModified(scan)
+    assert standin.pump(lambda: slicer.util.arrayFromVolume(projections()["hot spots MIP"]).max() == 9, 60)
+    for node in nodes.values():
+        application.scene.RemoveNode(node)
+    assert standin.pump(lambda: projections() == {}, 60)
+
+
+def test_a_view_of_projections_costs_no_more_than_one_of_slices(panel, application):
+    """What a picture goes through: one layer of voxels, not the volume."""
+    make_result(application.scene, projected_scan(application), doses=(0.25, 1.0), factor=lambda dose: dose)
+    panel.results.refresh()
+    press(panel, panel.ui.mipButton)
+    import slicer
+
+    for number in (1, 2):
+        logic = slicer.app.applicationLogic().GetSliceLogicByLayoutName(f"MAPDiff{number}")
+        assert logic.GetBackgroundLayer().GetReslice().GetSlabNumberOfSlices() == 1
+        assert logic.GetBackgroundLayer().GetVolumeNode().GetImageData().GetDimensions()[1] == 1
 
 
 def test_the_difference_is_made_on_demand_in_the_scans_units_and_symmetric_colours(compared, application):

@@ -64,7 +64,7 @@ def test_views_have_their_size_and_are_known_one_turn_after_the_layout(placed):
     import slicer
 
     placed.main_window.show()
-    standin.pump(timeout=0.05)
+    standin.turns()
     layout_node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
     layout_node.AddLayoutDescription(900, SPLIT.format(""))
     layout_node.SetViewArrangement(900)
@@ -85,19 +85,19 @@ def test_a_view_is_as_wide_as_its_bar_and_label_and_a_splitter_keeps_widths_that
     for number, size in ((900, ""), (901, ' splitSize="500"')):
         layout_node.AddLayoutDescription(number, SPLIT.format(size))
     layout_node.SetViewArrangement(900)
-    standin.pump(timeout=0.05)
+    standin.turns()
     node = slicer.app.layoutManager().sliceWidget("A").mrmlSliceNode()
     width = slice_widths("A")[0]
     node.SetLayoutLabel("restored, 1/3 of the full dose, between 1/4 and 1/2 of it, " * 3)
-    standin.pump(timeout=0.05)
+    standin.turns()
     assert slice_widths("A")[0] > width
     node.SetLayoutLabel("1/3")
     layout_node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
     layout_node.SetViewArrangement(900)
-    standin.pump(timeout=0.05)
+    standin.turns()
     kept = slice_widths("A", "B")
     layout_node.SetViewArrangement(901)
-    standin.pump(timeout=0.05)
+    standin.turns()
     equal = slice_widths("A", "B")
     assert abs(kept[0] - kept[1]) > 60 and abs(equal[0] - equal[1]) < 3
 

@@ -41,6 +41,13 @@ def pump(until=None, timeout: float = 5.0) -> bool:
     return pump(until, timeout)
 
 
+def turns(count: int = 5) -> None:
+    """Runs the event loop for some turns: what was left to a later turn (sizes, singleShot 0) has been done."""
+    from .session import turns
+
+    turns(count)
+
+
 def grab(widget, path, size=None) -> None:
     """Renders a widget to a PNG file, in `size` (width, height) or its own."""
     from .session import grab

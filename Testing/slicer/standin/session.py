@@ -250,10 +250,18 @@ def pump(until=None, timeout=5.0) -> bool:
     return True
 
 
+def turns(count=5) -> None:
+    """Goes round the event loop so many times; a timer of no time fires once a turn, after those that waited before."""
+    loop = QtCore.QEventLoop()
+    for _turn in range(count):
+        QtCore.QTimer.singleShot(0, loop.quit)
+        loop.exec()
+
+
 def grab(widget, path, size=None):
     raw = unwrap(widget)
     if size is not None:
         raw.resize(*size)
-    pump(timeout=0.05)
+    turns()
     if not raw.grab().save(str(path)):
         raise OSError(f"could not write {path}")
