@@ -108,6 +108,27 @@ def composites() -> dict:
     return layouts.compositeNodes(slicer.mrmlScene)
 
 
+def slice_nodes() -> dict:
+    """Slice nodes of the comparison views by their number."""
+    import slicer
+    from MAPDiffPanelLib import layouts
+
+    nodes = layouts.sliceNodes(slicer.mrmlScene)
+    return {int(name[len("MAPDiff") :]): node for name, node in nodes.items() if layouts.isOurs(name)}
+
+
+def corners(*numbers) -> list[str]:
+    """What stands in the pictures of comparison views."""
+    from MAPDiffPanelLib.corners import cornerText
+
+    return [cornerText(f"MAPDiff{number}") for number in numbers]
+
+
+def backgrounds(*numbers) -> list:
+    """The IDs of the volumes that comparison views show."""
+    return [composites()[f"MAPDiff{number}"].GetBackgroundVolumeID() for number in numbers]
+
+
 def press(panel, button) -> None:
     """A click, and the turns of the event loop until the views stand."""
     from Testing.slicer import standin
