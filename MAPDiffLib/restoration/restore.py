@@ -185,8 +185,8 @@ class _Workplace:
         network = TiledNetwork(
             bundle.network, frame.pad(inside), compute, options.tile, warn, VOLUMES_HELD, options.gpu_memory_gb
         )
-        home = network.volume_device
-        return cls(volume, box, frame, scan.to(home), inside.to(home), network)
+        device = network.volume_device
+        return cls(volume, box, frame, scan.to(device), inside.to(device), network)
 
     def into(self, background: torch.Tensor, image: torch.Tensor) -> Volume:
         """A volume: a copy of `background` [z, y, x] with `image` in its box."""

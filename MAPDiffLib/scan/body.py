@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from MAPDiffLib.scan.geometry import FWHM_PER_SIGMA
+
 SMOOTHING_FWHM_MM = 10.0
 BODY_FRACTION = 0.2  # of the median activity of the body itself
 
@@ -51,7 +53,7 @@ def _binned(voxels: np.ndarray, bins: np.ndarray) -> np.ndarray:
 
 
 def _smooth(values: np.ndarray, spacing_zyx: np.ndarray) -> np.ndarray:
-    sigma = SMOOTHING_FWHM_MM / 2.355 / spacing_zyx
+    sigma = SMOOTHING_FWHM_MM / FWHM_PER_SIGMA / spacing_zyx
     return ndimage.gaussian_filter(values, sigma, mode="nearest", truncate=3.0)
 
 
