@@ -24,7 +24,7 @@ from MAPDiffLib.job import counts_label, dose_key, dose_title, input_dose_label
 from MAPDiffLib.report.figure import window_top
 from MAPDiffLib.report.page_tables import crosshairs, place_rows, region_rows
 from MAPDiffLib.report.region_statistics import scan_scale
-from MAPDiffLib.scan.file_checks import alone_with_itk
+from MAPDiffLib.scan.itk import alone_with_itk
 from MAPDiffLib.scan.volume import Volume, read_volume
 
 WEB = Path(__file__).parent / "web"

@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.scan import file_checks
+from MAPDiffLib.scan import itk
 from MAPDiffLib.scan.dicom_header import UNSOUND, Plane, quiet_pydicom
 from MAPDiffLib.scan.plain_paths import plain_folder
 
@@ -83,7 +83,7 @@ def stored_values(plane: Plane) -> np.ndarray:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{plane.path}: its pixels could not be read ({file_checks.reason(error)}). Export the series again."
+            f"{plane.path}: its pixels could not be read ({itk.reason(error)}). Export the series again."
         ) from None
 
 
@@ -120,7 +120,7 @@ def _decompressed(plane: Plane, data) -> np.ndarray:
     with plain_folder(plane.path) as folder:
         path = folder / "plane.dcm"
         bare.save_as(path, enforce_file_format=True)
-        with file_checks.alone_with_itk():
+        with itk.alone_with_itk():
             return sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))
 
 

@@ -21,7 +21,7 @@ from MAPDiffLib import __version__
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.files import written_whole
 from MAPDiffLib.job import RESEARCH_USE
-from MAPDiffLib.scan import file_checks, suv_header
+from MAPDiffLib.scan import itk, suv_header
 from MAPDiffLib.scan.dicom_header import UNSOUND, quiet_pydicom
 from MAPDiffLib.scan.volume import Volume
 
@@ -69,7 +69,7 @@ def write_series(volume: Volume, source: Sequence[Path], derivation: Derivation,
                     _set_pixels(header, voxels, largest)
                     pydicom.dcmwrite(partial / f"{index + 1:04d}.dcm", header, enforce_file_format=True)
     except OSError as error:
-        raise OSError(f"{folder} was not written: {file_checks.reason(error)}. Is the disk full?") from error
+        raise OSError(f"{folder} was not written: {itk.reason(error)}. Is the disk full?") from error
 
 
 def check_headers(source: Sequence[Path]) -> None:

@@ -1,38 +1,22 @@
-"""What SimpleITK leaves to its caller in each file format: missing spacing, cut-off files, exact geometry.
+"""What SimpleITK leaves to its caller when a file is read: missing spacing, cut-off files, the geometry as it was said.
 
-SimpleITK reads a spacing that is missing as 1 mm and the missing end of a NIfTI file as zeros, and does not notice a
-disk that fills while it writes one. NIfTI holds the geometry as float32 and NRRD as products, so that it changes in the
-last digit when written again: what the source file said is kept in the metadata and put back.
+SimpleITK reads a spacing that is missing as 1 mm and the missing end of a NIfTI file as zeros. What the file says of
+its geometry is kept in the metadata, for image_writer to put back.
 """
 
 from __future__ import annotations
 
-import gzip
 import math
-import os
-import shutil
-import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import SimpleITK as sitk
-
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.scan import lengths, nifti_header
+from MAPDiffLib.scan import lengths
+from MAPDiffLib.scan.itk import IMAGE_IO
 from MAPDiffLib.scan.nifti_header import check_nifti, shear_mm
 from MAPDiffLib.scan.text_headers import meta_fields, nrrd_fields
 
-IMAGE_IO = {
-    ".nii.gz": "NiftiImageIO",
-    ".nii": "NiftiImageIO",
-    ".nrrd": "NrrdImageIO",
-    ".nhdr": "NrrdImageIO",
-    ".mha": "MetaImageIO",
-    ".mhd": "MetaImageIO",
-}
 SOURCE_GEOMETRY = "source_geometry"  # metadata key, "nifti ..." or "nrrd ..."
 SPACING_MM = (0.01, 100.0)  # from microscopy to slabs; beyond it a number is a fault, and grids in mm explode
 MOST_PACKED = 1032  # bytes out of one byte in: deflate cannot do more
@@ -41,34 +25,6 @@ NRRD_GEOMETRY = {
     "spaceorigin": "space origin", "spacings": "spacings", "axismins": "axis mins",
 }  # fmt: skip
 TRUE = ("true", "t", "1")
-_ITK = threading.Lock()
-# ITK refuses axes that are a hair from right angles; shear_mm judges them by how far they are off.
-os.environ["ITK_NIFTI_SFORM_PERMISSIVE"] = "1"
-
-
-@contextmanager
-def alone_with_itk() -> Iterator[None]:
-    """One thread at a time, ITK's warnings off stderr meanwhile: around every use of SimpleITK's readers and writers.
-
-    They let go of Python's own lock, but share strings and error texts among all threads: a file that cannot be read in
-    one thread while another reads or writes corrupts the process's memory (seen with SimpleITK 2.5.7, NRRD and NIfTI;
-    https://github.com/SimpleITK/SimpleITK/issues/74).
-    """
-    with _ITK:
-        shown = sitk.ProcessObject_GetGlobalWarningDisplay()
-        sitk.ProcessObject_SetGlobalWarningDisplay(False)
-        try:
-            yield
-        finally:
-            sitk.ProcessObject_SetGlobalWarningDisplay(shown)
-
-
-def reason(error: Exception) -> str:
-    """The line of an ITK error that says what happened, without its source files and addresses."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Reason:")]
-    return lines[-1].rpartition("): ")[2] if lines else type(error).__name__
 
 
 def check_spacing(spacing_mm: tuple[float, ...], name: str | Path) -> None:
@@ -174,57 +130,6 @@ def _nifti(path: Path) -> Header:
     return Header(geometry=f"nifti {header.packed.hex()}", warnings=tuple(warnings))
 
 
-def write_image(image: sitk.Image, path: Path, suffix: str, source_geometry: str = "") -> None:
-    """Writes the image at `path`, in its source's own geometry if it is the same. Raises OSError or RuntimeError."""
-    if suffix == ".nii.gz":
-        plain = path.with_name(path.name.removesuffix(".gz"))
-        try:
-            write_image(image, plain, ".nii", source_geometry)
-            with plain.open("rb") as source, gzip.open(path, "wb", compresslevel=1) as target:
-                shutil.copyfileobj(source, target, 1 << 20)
-        finally:
-            plain.unlink(missing_ok=True)
-        return
-    with alone_with_itk():  # not while the file is packed above, which takes longest
-        writer = sitk.ImageFileWriter()
-        writer.SetFileName(str(path))
-        writer.SetImageIO(IMAGE_IO[suffix])
-        writer.SetUseCompression(suffix != ".nii")
-        writer.SetCompressionLevel(1)
-        writer.Execute(image)
-        if suffix == ".nii":
-            try:
-                check_nifti(path)
-            except InputError:
-                raise OSError("only a part of the file could be written") from None
-        if source_geometry and _geometry(path, suffix) != _image_geometry(image):
-            _put_back(image, path, suffix, source_geometry)
-
-
-def _put_back(image: sitk.Image, path: Path, suffix: str, source_geometry: str) -> None:
-    """The source's own numbers for the geometry, unless the image has been given another geometry since."""
-    kind, _, text = source_geometry.partition(" ")
-    replace = {".nii": _with_nifti_geometry, ".nrrd": _with_nrrd_geometry}.get(suffix)
-    if replace is None or not IMAGE_IO[suffix].lower().startswith(kind):
-        return
-    written = path.read_bytes()
-    path.write_bytes(replace(written, text))
-    if _geometry(path, suffix) != _image_geometry(image):
-        path.write_bytes(written)
-
-
-def _geometry(path: Path, suffix: str) -> tuple[float, ...]:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.SetImageIO(IMAGE_IO[suffix])
-    reader.ReadImageInformation()
-    return _image_geometry(reader)
-
-
-def _image_geometry(image: sitk.Image | sitk.ImageFileReader) -> tuple[float, ...]:
-    return tuple(image.GetSpacing()) + tuple(image.GetOrigin()) + tuple(image.GetDirection())
-
-
 def _check_compressed(path: Path, beside: str, claimed: int) -> None:
     """A zlib stream of a MetaImage that is damaged or too short is something that SimpleITK only prints about."""
     local = beside.upper() == "LOCAL"
@@ -242,23 +147,6 @@ def _check_compressed(path: Path, beside: str, claimed: int) -> None:
         damaged = True
     if damaged:
         raise InputError(f"{path}: its compressed voxels are cut short or damaged. Copy or export it again.")
-
-
-def _with_nifti_geometry(written: bytes, text: str) -> bytes:
-    packed, changed = bytes.fromhex(text), bytearray(written)
-    places = (nifti_header.PIXDIM, nifti_header.UNITS, nifti_header.FORMS)
-    for place, piece in zip(places, (packed[:16], packed[16:17], packed[17:]), strict=True):
-        changed[place] = piece
-    return bytes(changed)
-
-
-def _with_nrrd_geometry(written: bytes, text: str) -> bytes:
-    header, _, voxels = written.partition(b"\n\n")
-    names = tuple(f"{name}:" for name in NRRD_GEOMETRY.values())
-    lines = [line for line in header.decode("latin-1").split("\n") if not line.startswith(names)]
-    place = next(i for i, line in enumerate(lines) if line.startswith("sizes:"))  # teem wants the space before
-    lines[place:place] = text.split("\n")
-    return "\n".join(lines).encode("latin-1") + b"\n\n" + voxels
 
 
 def _need_spacing(fields: dict[str, str], names: tuple[str, ...], path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.scan.file_checks import alone_with_itk, reason
+from MAPDiffLib.scan.itk import alone_with_itk, reason
 from MAPDiffLib.scan.volume import READABLE, Volume
 
 MOST_REGIONS = 1000  # more labels than this is an image, and no segmentation

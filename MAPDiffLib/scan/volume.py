@@ -14,14 +14,14 @@ import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError, NotAScan
 from MAPDiffLib.files import written_whole
-from MAPDiffLib.scan import bids_sidecar, dicom_reader, file_checks, plain_paths
+from MAPDiffLib.scan import bids_sidecar, dicom_reader, file_checks, image_writer, itk, plain_paths
 from MAPDiffLib.scan.body import body_mask, signed_shares
 from MAPDiffLib.scan.kinds import SMALLEST_BODY_MM, body_size_mm, is_label_map
 from MAPDiffLib.scan.nifti_header import not_finite
 
 __all__ = ["Volume", "body_mask", "check_volume", "read_volume", "write_volume"]
 
-READABLE = tuple(file_checks.IMAGE_IO)
+READABLE = tuple(itk.IMAGE_IO)
 WRITABLE = (".nrrd", ".nii.gz", ".nii", ".mha")
 KEPT_METADATA = dicom_reader.KEPT_METADATA  # of what a file carries, only what cannot name the patient
 LEAST_BODY, LEAST_BODY_ML = 0.02, 10.0  # less than both, of the field of view and in ml, is a speck in the air
@@ -148,9 +148,7 @@ def write_volume(volume: Volume, path: str | Path) -> None:
             _begin(partial, path)
             _write_file(volume, partial, suffix)
     except (OSError, RuntimeError) as error:
-        raise OSError(
-            f"{path} was not written: {file_checks.reason(error)}. Is the disk full or the file open?"
-        ) from error
+        raise OSError(f"{path} was not written: {itk.reason(error)}. Is the disk full or the file open?") from error
 
 
 def _begin(partial: Path, path: Path) -> None:
@@ -181,9 +179,9 @@ def _read_file(path: Path) -> Volume:
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes): copy or export it again.")
     header = file_checks.read_header(path, suffix)
-    with file_checks.alone_with_itk(), _openable(path, suffix, header.files_beside) as file:
+    with itk.alone_with_itk(), _openable(path, suffix, header.files_beside) as file:
         reader = sitk.ImageFileReader()
-        reader.SetImageIO(file_checks.IMAGE_IO[suffix])
+        reader.SetImageIO(itk.IMAGE_IO[suffix])
         reader.SetOutputPixelType(sitk.sitkFloat32)
         reader.SetFileName(str(file))
         try:
@@ -193,7 +191,7 @@ def _read_file(path: Path) -> Volume:
             image = reader.Execute()
         except RuntimeError as error:
             raise InputError(
-                f"{path} could not be read as {suffix} ({file_checks.reason(error)}): it is not such an image, cut "
+                f"{path} could not be read as {suffix} ({itk.reason(error)}): it is not such an image, cut "
                 "short or damaged. Copy or export it again."
             ) from None
         wanted = ("descrip", "units", *KEPT_METADATA)  # never all: one in another encoding cannot even be asked for
@@ -260,4 +258,4 @@ def _write_file(volume: Volume, path: Path, suffix: str) -> None:
             image.SetMetaData(key, text)
     geometry = volume.metadata.get(file_checks.SOURCE_GEOMETRY, "")
     with plain_paths.plain_target(path, f"scan{suffix}") as target:
-        file_checks.write_image(image, target, suffix, geometry)
+        image_writer.write_image(image, target, suffix, geometry)
