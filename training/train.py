@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
@@ -35,13 +35,19 @@ CHECKPOINT, CONFIG, LOG = "last.ckpt", "config.json", "train.log.jsonl"
 
 
 def train(
-    config: TrainConfig, cases: list[Path], output: Path, start_from: Sequence[Path] = (), workers: int | None = None
+    config: TrainConfig,
+    cases: list[Path],
+    output: Path,
+    start_from: Sequence[Path] = (),
+    workers: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Train to config.iterations in folder `output`, resuming from its checkpoint; returns the checkpoint's path.
 
     A fresh run begins with the mean of the weights in `start_from`: folders of runs, checkpoints (averaged weights) or
     bundles; for runs from one warm start that is as good as any of them (arXiv 2203.05482). `workers` as in
-    datasets.batches. InputError when `output` holds a run of another configuration.
+    datasets.batches. After each iteration `stop` is asked, in every process, whether to end there, with a checkpoint
+    from which the same call goes on. InputError when `output` holds a run of another configuration.
     """
     fabric, network, model, optimizer = begin(config, output, start_from)
     average = AveragedWeights(network, config.ema_decay)
@@ -64,8 +70,11 @@ def train(
             average.update(network, iteration + 1)
             if log:
                 log.add(iteration, losses, optimizer.param_groups[0]["lr"], time.monotonic() - started, waited)
-            if state["iteration"] % config.checkpoint_every == 0 or state["iteration"] == config.iterations:
+            ending = stop() or state["iteration"] == config.iterations
+            if ending or state["iteration"] % config.checkpoint_every == 0:
                 _save(fabric, checkpoint, state)
+            if ending:
+                break
     return checkpoint
 
 

@@ -41,6 +41,13 @@ def dose_list(text: str) -> tuple[float, ...]:
     return doses
 
 
+def add_size(add) -> None:
+    add(
+        "--size", default="full", choices=SIZES,
+        help="of the grid: full 256 x 128 x 128, short 192 slices, small half, fine twice that, tiny for tests",
+    )  # fmt: skip
+
+
 def _add_simulate(command_line: CommandLine) -> None:
     parser = command_line.add(
         GROUP, "simulate", "make simulated cases: body, scanner, every dose; what is there is kept", _simulate,
@@ -51,10 +58,7 @@ def _add_simulate(command_line: CommandLine) -> None:
     add("--split", required=True, choices=SPLITS, help="external: scanners unlike those of the others")
     add("--seeds", required=True, type=number_range, metavar="A-B", help="one case for each, as 0-63")
     add = parser.add_argument_group("what they are like").add_argument
-    add(
-        "--size", default="full", choices=SIZES,
-        help="of the grid: full 256 x 128 x 128, short 192 slices, small half, fine twice that, tiny for tests",
-    )  # fmt: skip
+    add_size(add)
     add("--family", choices=FAMILIES, metavar="NAME", help="of scanners: internal, varied, external (default: split's)")
     add("--counts", type=float, default=1.0, metavar="TIMES", help="counts over those of the scanner drawn")
     add(
@@ -66,22 +70,26 @@ def _add_simulate(command_line: CommandLine) -> None:
         help=f"lesions in a body (default: {LESIONS[0]}-{LESIONS[1]})",
     )  # fmt: skip
     add("--lesion-rich", action="store_true", help="lesions half under 13 mm, in every tissue, some barely visible")
-    _add_tumours(add)
-    add_jobs(parser.add_argument_group("computation").add_argument, "cases")
+    add_tumours(add)
+    add = parser.add_argument_group("computation").add_argument
+    add_jobs(add, "cases")
+    add("--cached", action="store_true", help="also what training reads of a case, so that it begins at once")
 
 
 def _simulate(options: argparse.Namespace) -> None:
+    from training.cases.cache import CachedCase
     from training.simulate.cases import CaseOptions, make_cases
     from training.simulate.lesions import LesionPlan
 
     lesions = LesionPlan((options.lesions[0], options.lesions[-1]), options.lesion_rich, options.tumours)
     how = CaseOptions(options.size, options.doses, lesions, options.family, options.counts)
-    made = make_cases(options.output, options.split, options.seeds, how, options.jobs)
+    cached = CachedCase.open if options.cached else None
+    made = make_cases(options.output, options.split, options.seeds, how, options.jobs, cached)
     there = len(options.seeds) - made
     print(f"{made} made, {there} were there already, in {options.output}/{options.split}")
 
 
-def _add_tumours(add) -> None:
+def add_tumours(add) -> None:
     add("--tumours", type=Path, metavar="DIR", help="real tumours for lesions: pet_* and mask_*.nii.gz (default: none)")
 
 
@@ -100,7 +108,7 @@ def _add_real(command_line: CommandLine) -> None:
     parser.add_argument(
         "--lesions", type=number_range, default=range(0, 1), metavar="A-B", help="put in so many (default: none)"
     )
-    _add_tumours(parser.add_argument)
+    add_tumours(parser.add_argument)
 
 
 def _real(options: argparse.Namespace) -> None:

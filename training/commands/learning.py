@@ -1,14 +1,17 @@
-"""Commands that train: calibrate, train, baseline, throughput."""
+"""Commands that train: calibrate, train, campaign, baseline, throughput."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
+import os
 from pathlib import Path
 
+from MAPDiffLib.job import DEFAULT_BUNDLE
 from MAPDiffLib.jobs.command_line import CommandLine
 from MAPDiffLib.jobs.shared_options import add_device
+from training.commands.cases import add_size, add_tumours, number_range
 from training.commands.changes import parse_changes
 
 GROUP = "training"
@@ -17,6 +20,7 @@ GROUP = "training"
 def add_commands(command_line: CommandLine) -> None:
     _add_calibrate(command_line)
     _add_train(command_line)
+    _add_campaign(command_line)
     _add_baseline(command_line)
     _add_throughput(command_line)
 
@@ -76,6 +80,48 @@ def _taus(calibration: Path) -> list[int]:
 
     taus = json.loads(calibration.read_text())["taus"]
     return [taus[f"{dose:g}"] for dose in ANCHOR_DOSES]
+
+
+def _add_campaign(command_line: CommandLine) -> None:
+    parser = command_line.add(
+        GROUP, "campaign", "simulate cases and train on them until the time is up; goes on where it was stopped",
+        _campaign, "campaign --minutes 14 --output runs/campaign",
+    )  # fmt: skip
+    add = parser.add_argument_group("time and results").add_argument
+    add("--minutes", type=float, required=True, metavar="MINUTES", help="until the weights have to be written")
+    add("--output", type=Path, required=True, metavar="DIR", help="for cases, both runs and the bundle")
+    add(
+        "--part", type=int, default=1, metavar="N",
+        help="a rehearsal: one N-th of the cases and of the most iterations (default: 1, all)",
+    )  # fmt: skip
+    add = parser.add_argument_group("training").add_argument
+    add("--start-from", default=DEFAULT_BUNDLE, metavar="DIR", help="name or folder of the bundle that it begins with")
+    add("--config", default="campaign", metavar="NAME", help="a name in training/configs or a .json file")
+    _add_set(add)
+    add = parser.add_argument_group("cases").add_argument
+    add(
+        "--seeds", type=number_range, default=range(1000, 1192), metavar="A-B",
+        help="one case for each, the second half rich in lesions (default: 1000-1191)",
+    )  # fmt: skip
+    add("--first", type=int, default=24, metavar="N", help="cases with which training begins")
+    add_size(add)
+    add_tumours(add)
+    cores = os.cpu_count() or 1
+    add(
+        "--jobs", type=int, default=max(1, cores - 1), metavar="N", help="cases at a time (default: one a core but one)"
+    )
+
+
+def _campaign(options: argparse.Namespace) -> None:
+    from MAPDiffLib.model.bundle import find_bundle
+    from training.campaign import Campaign, Clock, run_campaign
+    from training.config import TrainConfig, load_config
+
+    clock = Clock(options.minutes)
+    config = load_config(options.config, **parse_changes(TrainConfig, options.set))
+    chosen = {name: getattr(options, name) for name in ("output", "seeds", "first", "size", "tumours", "jobs")}
+    campaign = Campaign(config=config, start_from=find_bundle(options.start_from), **chosen).part(options.part)
+    print(run_campaign(campaign, clock) or "the time was up before there was a checkpoint")
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

@@ -13,12 +13,13 @@ import numpy as np
 from safetensors.torch import load_file
 
 from MAPDiffLib.model.bundle import CARD_FILE, WEIGHTS_FILE, check_is_new, load_bundle, save_bundle
-from MAPDiffLib.model.network import NetworkConfig
+from MAPDiffLib.model.network import DenoisingUNet, NetworkConfig
 from MAPDiffLib.model.quantisation import pack
 from MAPDiffLib.restoration.intensity import BODY_MEAN_SUV
 from training.cases.augmentation import COARSEST_ZOOM, FILTERS_MM, FINEST_ZOOM
 from training.cases.cache import open_caches
 from training.cases.case_file import ALL_DOSES, check_doses, read_facts
+from training.config import TrainConfig
 from training.export.fit import DOSES, STRENGTH_DOSE, fit_sampling
 from training.train import load_run
 
@@ -71,6 +72,19 @@ def refit_bundle(bundle: str | Path, validation: list[Path], folder: Path) -> Pa
     if (card := loaded.folder / CARD_FILE).exists():
         shutil.copyfile(card, folder / CARD_FILE)
     return folder
+
+
+def bundle_with_weights(bundle: str | Path, network: DenoisingUNet, config: TrainConfig, folder: Path) -> Path:
+    """The bundle of a name or in a folder with the weights of a training that began with it, into `folder`.
+
+    Small enough to be carried from where it was trained, and usable; its sampling is still the old weights', so
+    `refit` comes next. What stood in `folder` is replaced.
+    """
+    fields = load_bundle(bundle).manifest.to_dict()
+    trained = fields["training_data"] | {"config": json.loads(config.to_json())}
+    fields |= {"name": folder.name, "scores": {}, "training_data": trained}
+    shutil.rmtree(folder, ignore_errors=True)
+    return save_bundle(folder, config.network, pack(network.state_dict()), fields)
 
 
 def _check_cases(validation: Sequence[Path]) -> None:

@@ -97,15 +97,26 @@ def make_cases(
     numbers: Sequence[int],
     options: CaseOptions = CaseOptions(),  # noqa: B008  (frozen)
     jobs: int = 1,
+    afterwards: Callable[[Path], object] | None = None,
 ) -> int:
-    """Make those of these cases that are missing, `jobs` at a time, behind a bar; how many were made."""
-    tasks = [(cases, split, number, options) for number in numbers]
+    """Make those of these cases that are missing, `jobs` at a time, behind a bar; how many were made.
+
+    afterwards: called with each folder, made or there already, by the process that made it; can be sent to one.
+    """
+    tasks = [(cases, split, number, options, afterwards) for number in numbers]
     bar = {"total": len(tasks), "desc": split, "unit": "case"}
     if jobs == 1:  # no pool: nothing to wait for that could be gone
-        return sum(make_case(*task) for task in tqdm(tasks, **bar))
+        return sum(_one_of_many(*task) for task in tqdm(tasks, **bar))
     with process_pool(jobs) as pool:
-        futures = [pool.submit(make_case, *task) for task in tasks]
+        futures = [pool.submit(_one_of_many, *task) for task in tasks]
         return sum(future.result() for future in tqdm(as_completed(futures), **bar))
+
+
+def _one_of_many(cases, split: str, number: int, options: CaseOptions, afterwards) -> bool:
+    made = make_case(cases, split, number, options)
+    if afterwards is not None:
+        afterwards(case_folder(cases, split, number))
+    return made
 
 
 def write_case(folder: Path, volumes: dict[str, np.ndarray], facts: dict) -> None:
