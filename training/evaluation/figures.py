@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from MAPDiffLib.restoration.doses import parse_dose
+from training.evaluation.pictures import panels, write_picture
 from training.evaluation.score import REAL
 from training.evaluation.summary import OURS
 from training.evaluation.tradeoff import tradeoff_figure, tradeoff_points
@@ -14,26 +15,20 @@ from training.evaluation.tradeoff import tradeoff_figure, tradeoff_points
 
 def draw_figures(table: dict, records: list[dict], folder: Path) -> list[Path]:
     """Write doses.png, intermediate.png, lesions.png and recovery.png into `folder`; what has no data is not drawn."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     drawn = []
     for name, draw in (
         ("doses", _by_dose), ("intermediate", _intermediate), ("lesions", _lesions), ("recovery", _recovery),
     ):  # fmt: skip
-        figure = draw(pyplot, table["means"], records)
+        figure = draw(table["means"], records)
         if figure is not None:
             drawn.append(folder / f"{name}.png")
-            figure.savefig(drawn[-1], dpi=130, bbox_inches="tight")
-            pyplot.close(figure)
+            write_picture(figure, drawn[-1], dpi=130, bbox_inches="tight")
     return drawn
 
 
-def _by_dose(pyplot, means: dict, records: list[dict]):
+def _by_dose(means: dict, records: list[dict]):
     """NMAE and PSNR of the full dose against the input's dose: a column per scanner, a line per method."""
-    figure, axes = pyplot.subplots(2, len(means), figsize=(5.2 * len(means), 7), squeeze=False, sharex=True)
+    figure, axes = panels(2, len(means), (5.2 * len(means), 7), sharex=True)
     for column, (scanner, doses) in enumerate(means.items()):
         methods = dict.fromkeys(name for figures in doses.values() for name in figures if name != REAL)
         for row, (key, label) in enumerate((("nmae", "NMAE"), ("psnr", "PSNR in dB, peak SUV 20"))):
@@ -51,44 +46,44 @@ def _by_dose(pyplot, means: dict, records: list[dict]):
     return figure
 
 
-def _intermediate(pyplot, means: dict, records: list[dict]):
+def _intermediate(means: dict, records: list[dict]):
     """NMAE of our restored doses, and of the closed-form mix, over the restored dose: a panel per scanner and input."""
-    panels = [
+    shown = [
         (f"{scanner}, from {dose}", method, figures["doses"])
         for scanner, doses in means.items()
         for dose, methods in doses.items()
         for method, figures in methods.items()
         if method.startswith(OURS) and len(figures["doses"]) > 1
     ]
-    if not panels:
+    if not shown:
         return None
-    columns = min(4, len(panels))
-    rows = -(-len(panels) // columns)
-    figure, axes = pyplot.subplots(rows, columns, figsize=(4.2 * columns, 3.4 * rows), squeeze=False)
-    for axis, (title, method, doses) in zip(axes.flat, panels, strict=False):
+    columns = min(4, len(shown))
+    rows = -(-len(shown) // columns)
+    figure, axes = panels(rows, columns, (4.2 * columns, 3.4 * rows))
+    for axis, (title, method, doses) in zip(axes.flat, shown, strict=False):
         x = [parse_dose(dose) for dose in doses]
         axis.plot(x, [d["mix_nmae"] for d in doses.values()], "s--", label="closed-form mix")
         axis.plot(x, [d["nmae"] for d in doses.values()], "o-", label=method)
         axis.set(xscale="log", title=title, xlabel="restored dose", ylabel="NMAE")
         axis.grid(alpha=0.3)
     axes.flat[0].legend(fontsize=7)
-    for axis in axes.flat[len(panels) :]:
+    for axis in axes.flat[len(shown) :]:
         axis.set_axis_off()
     figure.tight_layout()
     return figure
 
 
-def _recovery(pyplot, means: dict, records: list[dict]):
+def _recovery(means: dict, records: list[dict]):
     """Contrast recovered in visible lesions against NMAE: a panel per scanner and input dose, a point per method."""
-    panels = {
+    points = {
         f"{scanner}, from {dose}": tradeoff_points(methods)
         for scanner, doses in means.items()
         for dose, methods in doses.items()
     }
-    return tradeoff_figure(pyplot, panels)
+    return tradeoff_figure(points)
 
 
-def _lesions(pyplot, means: dict, records: list[dict]):
+def _lesions(means: dict, records: list[dict]):
     """Bias of SUVmean and SUVmax over the lesion's diameter, each lesion a point, input and our methods alone."""
     points = {}
     for record in records:
@@ -96,14 +91,14 @@ def _lesions(pyplot, means: dict, records: list[dict]):
             points.setdefault(record["method"], []).extend(record["lesions"])
     if not any(points.values()):
         return None
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
-    for axis, key in zip(axes, ("mean", "max"), strict=True):
+    figure, axes = panels(1, 2, (10, 4), sharey=True)
+    for axis, key in zip(axes.flat, ("mean", "max"), strict=True):
         for method, lesions in points.items():
             sizes = np.array([lesion["diameter_mm"] for lesion in lesions])
             axis.scatter(sizes, [100 * lesion[key] for lesion in lesions], s=12, alpha=0.6, label=method)
         axis.axhline(0, color="black", linewidth=0.7)
         axis.set(xlabel="lesion diameter in mm", title=f"SUV{key}", ylim=(-60, 60))
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("bias against the real full dose in %")
-    axes[0].legend(fontsize=7)
+    axes.flat[0].set_ylabel("bias against the real full dose in %")
+    axes.flat[0].legend(fontsize=7)
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from training.evaluation.pictures import panels, write_picture
 from training.evaluation.results import GROUPS, NOVEMBER, ROWS, SHOWN_DOSE, known_groups
 from training.evaluation.summary import OURS
 
@@ -22,37 +23,29 @@ def tradeoff_points(methods: dict) -> dict[str, tuple[float, float]]:
 
 def draw_tradeoff(results: dict, path: Path) -> bool:
     """One panel per group of scanners, from SHOWN_DOSE. False where nothing is known of lesions, and nothing drawn."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    panels = {GROUPS[group]: tradeoff_points(doses[SHOWN_DOSE]) for group, doses in known_groups(results).items()}
-    figure = tradeoff_figure(pyplot, panels)
+    points = {GROUPS[group]: tradeoff_points(doses[SHOWN_DOSE]) for group, doses in known_groups(results).items()}
+    figure = tradeoff_figure(points)
     if figure is None:
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
-    pyplot.close(figure)
+    write_picture(figure, path)
     return True
 
 
-def tradeoff_figure(pyplot, panels: dict[str, dict[str, tuple[float, float]]]):
-    """A panel for each title; the settings of one method are joined. None where no panel has a point.
+def tradeoff_figure(points: dict[str, dict[str, tuple[float, float]]]):
+    """{title of a panel: {method: (NMAE, contrast)}}; the settings of one method are joined. None without a point.
 
     Smoothing moves a point down and to the right of its least error; what is wanted lies up and to the left.
     """
-    panels = {title: points for title, points in panels.items() if points}
-    if not panels:
+    points = {title: found for title, found in points.items() if found}
+    if not points:
         return None
-    size = (3.6 * len(panels), 4)
-    figure, axes = pyplot.subplots(1, len(panels), figsize=size, squeeze=False, sharey=True, layout="constrained")
+    figure, axes = panels(1, len(points), (3.6 * len(points), 4), layout="constrained", sharey=True)
     families = [*ROWS.values(), OTHERS]
     labels = dict(zip(families, [*(label.partition(",")[0].replace("*", "") for label in ROWS), OTHERS], strict=True))
     labels[NOVEMBER] = NOVEMBER
-    for axis, (title, points) in zip(axes.flat, panels.items(), strict=True):
+    for axis, (title, found) in zip(axes.flat, points.items(), strict=True):
         for number, family in enumerate(families):
-            own = [point for name, point in points.items() if _family(name) == family]
+            own = [point for name, point in found.items() if _family(name) == family]
             if own:
                 size = 9 if family == OURS else 5
                 axis.plot(*zip(*own, strict=True), "o-", color=f"C{number}", markersize=size, linewidth=0.8,
