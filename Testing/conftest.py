@@ -1,6 +1,15 @@
-"""For every test: what is drawn at random is drawn alike on every machine, and takes as long as it takes."""
+"""For every test: a tiny model, and what is drawn at random is drawn alike on every machine, however long it takes."""
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("any machine", deadline=None, derandomize=True, database=None)
 settings.load_profile("any machine")
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory):
+    """The folder of a tiny model bundle, one for all tests: nobody writes there."""
+    from Testing import tiny
+
+    return str(tiny.tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny"))

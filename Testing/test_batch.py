@@ -28,11 +28,6 @@ from Testing.workers import peak_memory_mb
 PROJECT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return str(tiny.tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny"))
-
-
 def scans(folder: Path, count: int, broken: int = 0) -> Path:
     """`count` readable scans, and `broken` ones of five kinds."""
     folder.mkdir()

@@ -23,11 +23,6 @@ APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(60)
 SLICE = bytes(128) + b"DICM"
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return str(tiny.tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny"))
-
-
 def options(bundle: str) -> list[str]:
     return ["--bundle", bundle, "--input-dose", "1/20", "--doses", "full"]
 

@@ -25,11 +25,6 @@ PROJECT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return str(tiny.tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny"))
-
-
-@pytest.fixture(scope="module")
 def scan(tmp_path_factory):
     return str(tiny.tiny_scan(tmp_path_factory.mktemp("scan") / "scan.mha"))
 

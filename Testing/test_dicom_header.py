@@ -54,11 +54,6 @@ def test_a_series_description_is_read_as_it_was_written(tmp_path, charsets, text
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return str(tiny.tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny"))
-
-
-@pytest.fixture(scope="module")
 def voxels(tmp_path_factory):
     scan = read_volume(tiny.tiny_scan(tmp_path_factory.mktemp("scan") / "scan.mha"))
     return np.maximum(scan.voxels, 0) * 5000

@@ -159,11 +159,6 @@ def test_an_independent_validator_finds_no_error_that_the_source_does_not_have(s
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return str(tiny.tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny"))
-
-
-@pytest.fixture(scope="module")
 def scan(tmp_path_factory):
     """The tiny scan as a GE series, in Bq/mL."""
     folder = tmp_path_factory.mktemp("scan")

@@ -22,11 +22,6 @@ from Testing.workers import PROJECT, alive, worker_processes
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX signals, mounts and limits")
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return str(tiny.tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny"))
-
-
 @pytest.fixture
 def scan(tmp_path):
     return tiny.tiny_scan(tmp_path / "scan.nrrd")

@@ -17,11 +17,6 @@ from Testing.workers import worker_processes
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return str(tiny.tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny"))
-
-
-@pytest.fixture(scope="module")
 def scan(tmp_path_factory):
     return str(tiny.tiny_scan(tmp_path_factory.mktemp("scäns of 1 patient") / "scan.nrrd"))
 

@@ -59,7 +59,7 @@ def own_share(own_dose: float, dose: float) -> float:
 
 
 def mix(low: np.ndarray, high: np.ndarray, low_dose: float, dose: float, high_dose: float = 1.0) -> np.ndarray:
-    """The image at `dose` between two nested doses: linear in 1/dose.
+    """The image at `dose` between two nested doses by inverse-dose interpolation: linear in 1/dose.
 
     Counts at low dose are part of those at high dose, so E[image at d | low] = s * low + (1 - s) * E[high | low]
     with s falling from 1 at low_dose to 0 at high_dose, linear in 1/d.

@@ -73,7 +73,7 @@ def nested_shares(low: float, dose: float, high: float) -> tuple[float, float]:
 
     With a of the low dose and 1 - a of the counts that only the high dose has, the variance is a^2 / low + (1 - a)^2 /
     (high - low), and the covariance with any higher dose is that dose's own variance, as of a scan nested in it. (The
-    closed-form mix is not a scan: it has less noise than its dose.)
+    inverse-dose interpolation is not a scan: it has less noise than its dose.)
     """
     if low == high:
         return 1.0, 0.0

@@ -58,7 +58,7 @@ class Sampled:
 
     folder: of a baseline (`mapdiff-train baseline`, one step) or of a run (`mapdiff-train train`). Each sample is
     evaluated `steps` times from timestep `start` (None: the noisiest) down, or at `timesteps`. stochastic: DDPM's
-    sampler, else DDIM. The doses between scan and full dose are their closed-form mix.
+    sampler, else DDIM. The doses between scan and full dose are their inverse-dose interpolation.
     """
 
     folder: Path

@@ -1,4 +1,4 @@
-"""Intermediate doses: each restored dose against its own real scan, beside the closed-form mix, among all doses."""
+"""Intermediate doses: each restored dose against its own real scan, among all, beside inverse-dose interpolation."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from training.scores.image import PEAK_SUV
 
 
 def with_mixes(scan: np.ndarray, dose: float, full: np.ndarray) -> dict[float, np.ndarray]:
-    """A full-dose image, and the closed-form mix of scan and image for every anchor dose between (doses.mix)."""
+    """A full-dose image, and for every anchor dose between the inverse-dose interpolation (doses.mix) with the scan."""
     return {d: mix(scan, full, dose, d) for d in ANCHOR_DOSES if d > dose}
 
 
 def dose_scores(
     images: dict[float, np.ndarray], scan: np.ndarray, dose: float, real: dict[float, np.ndarray], body: np.ndarray
 ) -> list[dict]:
-    """One row per restored dose that was really measured: NMAE and PSNR, the same for the closed-form mix of the scan
-    with the method's own full dose, whether it is the nearest (NMAE) of the method's doses to that real dose, and which
-    of the real doses it is nearest to itself, which is another question (docs/benchmark.md)."""
+    """One row per restored dose that was really measured: NMAE and PSNR, the same for the inverse-dose interpolation of
+    the scan with the method's own full dose, whether it is the nearest (NMAE) of the method's doses to that real dose,
+    and which of the real doses it is nearest to itself, which is another question (docs/benchmark.md)."""
     mixes = with_mixes(scan, dose, images[1.0])
     rows = []
     for restored, image in sorted(images.items()):
