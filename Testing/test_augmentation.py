@@ -27,7 +27,7 @@ from training.cases.augmentation import (
 )
 from training.cases.cache import CachedCase
 from training.cases.case_file import ALL_DOSES, NOISE_FREE_FILE, read_dose
-from training.cases.patches import PatchSource, _parts, _share
+from training.cases.patches import LESION_WEIGHT, PatchSource, _parts, _share
 from training.config import TrainConfig
 from training.simulate.scanner import blur
 
@@ -113,6 +113,9 @@ def test_many_patches_lie_around_lesions_whose_voxels_weigh_more(case):
     batch = source.batch(0, range(40))
     lesion = batch.weight > 2 * (1 + 4.0)  # no other voxel can weigh as much
     assert 0.3 < (lesion.flatten(1).any(dim=1)).float().mean()
+    plain = PatchSource([case], 16, {0.05: 1.0}, seed=1, lesion_weight=1.0).batch(0, range(40))
+    torch.testing.assert_close(batch.weight[lesion], LESION_WEIGHT * plain.weight[lesion])
+    torch.testing.assert_close(batch.weight[~lesion], plain.weight[~lesion])
 
 
 def test_doses_between_two_input_doses_are_drawn_only_where_asked_and_never_above_the_highest(case):

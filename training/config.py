@@ -47,6 +47,7 @@ class TrainConfig:
         default_factory=lambda: {0.01: 0.05, 0.02: 0.15, 0.05: 0.55, 0.1: 0.15, 0.25: 0.1}
     )
     variety: Variety = field(default_factory=Variety)  # how patches differ from the cases they are cut from
+    lesion_weight: float = 8.0  # of a voxel in a lesion, over that of its surroundings
     # Beginnings of the names of the tensors that are trained (none: all). The rest stay as they started, to the bit, so
     # that a repository keeps little more than what changed of a model that goes on from another.
     trained: tuple[str, ...] = ()

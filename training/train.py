@@ -55,7 +55,9 @@ def train(
     checkpoint = output / CHECKPOINT
     if checkpoint.exists():
         fabric.load(checkpoint, state)
-    source = PatchSource(cases, config.patch, config.input_doses, config.seed, config.variety, fabric.device)
+    source = PatchSource(
+        cases, config.patch, config.input_doses, config.seed, config.variety, fabric.device, config.lesion_weight
+    )
     items = list(range(fabric.global_rank, config.batch, fabric.world_size))
     log = _Log(output, state["iteration"]) if fabric.is_global_zero else None
     iterations = range(state["iteration"], config.iterations)

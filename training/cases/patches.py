@@ -30,7 +30,7 @@ AIR_WEIGHT = 0.05  # air is passed through by the restoration, so it hardly matt
 WEIGHT_LIMIT = 30.0
 HOT_SHARE = 0.25  # a quarter of the patches is drawn around hot voxels, which are rare
 LESION_SHARE = 0.4  # and so many around a lesion, where the case has one
-LESION_WEIGHT = 8.0  # one voxel in a thousand is a lesion's, and they are what a scan is made for
+LESION_WEIGHT = 8.0  # of a voxel in a lesion: one in a thousand is, and they are what a scan is made for
 ROUNDING = 1 + 1e-6  # of a dose that was computed
 MOST_OF_FULL = 0.5  # of full dose's counts that a scan may have for the rest of them to be a target
 
@@ -88,9 +88,10 @@ class PatchSource:
         seed: int,
         variety: Variety = AS_THEY_ARE,
         device: torch.device = CPU,
+        lesion_weight: float = LESION_WEIGHT,
     ):
         self.cases = open_caches(cases)
-        self.patch, self.seed, self.variety = patch, seed, variety
+        self.patch, self.seed, self.variety, self.lesion_weight = patch, seed, variety, lesion_weight
         self.device = device if device.type == "cuda" and self._fits(device) else CPU
         self.doses = [torch.from_numpy(case.doses).to(self.device) for case in self.cases]
         self.masks = [
@@ -121,7 +122,7 @@ class PatchSource:
         values = Intensity(scale).to_network(torch.cat([scan, shares * scan + (1 - shares) * target], dim=1))
         # Of the scan and of where lesions are, never of the target's values: weights that knew those would bias them.
         weight = (1 + scan.clamp(min=0)).clamp(max=WEIGHT_LIMIT)
-        weight = torch.where(where[:, 1:] > 0.5, LESION_WEIGHT * weight, weight)
+        weight = torch.where(where[:, 1:] > 0.5, self.lesion_weight * weight, weight)
         weight = torch.where(where[:, :1] > 0.5, weight, AIR_WEIGHT)
         noise = torch.tensor([draw.noise for draw in draws], dtype=torch.float32)
         return Batch(values[:, :1], values[:, 1:], weight, noise)
