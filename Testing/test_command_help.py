@@ -25,7 +25,7 @@ from training.simulate.cases import DOSES, FAMILIES, SIZES, SPLITS
 from training.simulate.lesions import LesionPlan
 
 PROJECT = Path(__file__).parent.parent
-UNITS = {"N", "VOXELS", "SECONDS", "MINUTES", "GB", "SIGMAS", "TIMES"}
+UNITS = {"N", "VOXELS", "SECONDS", "MINUTES", "GB", "SIGMAS", "TIMES"}  # N: a count; TIMES: a factor
 PARSERS = {
     parser.prog: parser
     for line in (mapdiff.command_line(), mapdiff_train.command_line())
