@@ -131,8 +131,10 @@ def test_a_campaign_without_time_leaves_nothing_running_and_has_no_bundle(start,
     assert len(begun) == 2 and all(process.returncode is not None for process in begun)
 
 
-def test_a_simulation_that_fails_ends_the_campaign_with_what_it_said(start, tmp_path, capsys):
-    assert main(command(tmp_path / "out", start, "--tumours", str(tmp_path / "none"))) == 1
+def test_a_simulation_that_fails_ends_the_campaign_with_what_it_said(start, tmp_path, capsys, monkeypatch):
+    """Paths are seen from where the command is typed."""
+    monkeypatch.chdir(tmp_path)
+    assert main(command("out", start, "--tumours", "none")) == 1
     said = capsys.readouterr().err
     assert "the simulation ended with 2" in said and str(tmp_path / "none") in said
 

@@ -27,7 +27,7 @@ from training.train import CHECKPOINT, CONFIG, load_run, train
 EARLY, LATE, CASES, SIMULATION_LOG, CASE_NAMES = "early", "late", "cases", "simulate.log", "cases.json"
 LESIONS = "30-50"  # in the bodies of the second half of the seeds
 END_S = 30.0  # of the time are kept for the last checkpoint and the bundle
-PACED = 20  # iterations that early makes at least, to know how many late can make
+PACED = 40  # iterations that early makes with the machine to itself, to know how many late can make
 SAFE = 0.95  # of what late could make at early's pace
 ENOUGH_LEFT = 0.5  # of the time: with less, early ends whether all cases are there or not
 LOOK_S = 1.0  # between two looks at what the simulation has made
@@ -84,13 +84,12 @@ def run_campaign(campaign: Campaign, clock: Clock) -> Path | None:
     """
     pace = _Pace()
     if not (campaign.output / LATE / CONFIG).exists():
-        with _simulation(campaign) as going_on:
-            while len(_cases(campaign)) < campaign.first and going_on() and not clock.up():
+        with _simulation(campaign) as simulation:
+            while len(_cases(campaign)) < campaign.first and simulation.going_on() and not clock.up():
                 time.sleep(LOOK_S)
             if clock.up():
                 return _bundle(campaign)
-            ended = _until(lambda: not going_on() or clock.share_left() < ENOUGH_LEFT, pace, clock)
-            _stage(campaign, EARLY, campaign.config, [campaign.start_from], ended)
+            _stage(campaign, EARLY, campaign.config, [campaign.start_from], _early_stop(simulation, pace, clock))
     if not clock.up():
         most = pace.fitting(SAFE * clock.left())
         seed = campaign.config.seed + 1  # other patches than early's
@@ -101,33 +100,45 @@ def run_campaign(campaign: Campaign, clock: Clock) -> Path | None:
 
 
 @contextmanager
-def _simulation(campaign: Campaign) -> Iterator[Callable[[], bool]]:
-    """The cases being made; gives whether it still goes on. Ended when the block is left."""
+def _simulation(campaign: Campaign) -> Iterator[_Simulation]:
+    """The cases being made. Ended when the block is left."""
     campaign.output.mkdir(parents=True, exist_ok=True)
     half = len(campaign.seeds) // 2
     rich = ["--lesions", LESIONS, "--lesion-rich"]
-    rich += ["--tumours", str(campaign.tumours)] if campaign.tumours else []
-    running = []
+    rich += ["--tumours", str(campaign.tumours.resolve())] if campaign.tumours else []
+    running: list[subprocess.Popen] = []
+    simulation = _Simulation(running, campaign.output / SIMULATION_LOG)
     with (campaign.output / SIMULATION_LOG).open("ab") as log:
         for seeds, more in ((campaign.seeds[:half], []), (campaign.seeds[half:], rich)):
             command = [sys.executable, "-m", "training", "simulate", "--split", "train", "--size", campaign.size]
-            command += ["--seeds", f"{seeds[0]}-{seeds[-1]}", "--output", str(campaign.output / CASES), "--cached"]
-            command += ["--jobs", str(max(1, campaign.jobs // 2)), *more]
+            command += ["--seeds", f"{seeds[0]}-{seeds[-1]}", "--output", str((campaign.output / CASES).resolve())]
+            command += ["--cached", "--jobs", str(max(1, campaign.jobs // 2)), *more]
             running.append(subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
     try:
-        yield lambda: _going_on(running, campaign.output / SIMULATION_LOG)
+        yield simulation
     finally:
-        for process in running:
+        simulation.end()
+
+
+@dataclass(frozen=True)
+class _Simulation:
+    running: list[subprocess.Popen]
+    log: Path
+
+    def going_on(self) -> bool:
+        """ChildProcessError when one of its processes has failed."""
+        codes = [process.poll() for process in self.running]
+        if any(codes):
+            said = self.log.read_text(errors="replace").strip()[-1000:]
+            raise ChildProcessError(f"the simulation ended with {max(filter(None, codes))} ({self.log}): {said}")
+        return None in codes
+
+    def end(self) -> None:
+        """At once; a case that was being made is lost."""
+        for process in self.running:
             process.kill()
             process.wait()
-
-
-def _going_on(running: list[subprocess.Popen], log: Path) -> bool:
-    codes = [process.poll() for process in running]
-    if any(codes):
-        said = log.read_text(errors="replace").strip()[-1000:]
-        raise ChildProcessError(f"the simulation ended with {max(filter(None, codes))} ({log}): {said}")
-    return None in codes
+        self.running.clear()
 
 
 def _cases(campaign: Campaign) -> list[Path]:
@@ -168,12 +179,15 @@ class _Pace:
         return max(1, int(seconds / each))
 
 
-def _until(ended: Callable[[], bool], pace: _Pace, clock: Clock) -> Callable[[], bool]:
-    """Asked after each iteration: whether the time is up, or `ended` holds and the pace is known."""
+def _early_stop(simulation: _Simulation, pace: _Pace, clock: Clock) -> Callable[[], bool]:
+    """Asked after each iteration: whether the time is up, or the cases are made, or enough of them, and the pace is
+    known that training has without the simulation beside it."""
 
     def stop() -> bool:
-        known = pace.count() >= PACED
-        return clock.up() or known and ended()
+        if simulation.going_on() and clock.share_left() >= ENOUGH_LEFT:
+            return clock.up()
+        simulation.end()
+        return pace.count() >= PACED or clock.up()
 
     return stop
 
