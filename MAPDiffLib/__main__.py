@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -47,6 +48,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (Cancelled, KeyboardInterrupt):
         print("mapdiff: cancelled; the doses already written stay", file=sys.stderr)
         _leave(EXIT_CANCELLED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be flushed goes nowhere
+        with suppress(OSError):
+            print("mapdiff: stopped: nobody reads what it prints", file=sys.stderr)
+        return EXIT_FAILED
     except (OSError, MemoryError, ImportError, RuntimeError) as error:  # RuntimeError: whatever torch meets
         print(f"mapdiff: failed: {type(error).__name__}: {_first_line(error)}", file=sys.stderr)
         return EXIT_FAILED

@@ -181,6 +181,14 @@ def test_bundles_are_listed_and_shown(bundle, monkeypatch, capsys):
     assert main(["bundles", "show", "nobody"]) == 2
 
 
+def test_a_reader_that_leaves_ends_the_command_with_one_sentence(bundle):
+    command = [sys.executable, "-m", "MAPDiffLib", "bundles", "show", bundle]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()  # long before the first word
+        said = process.stderr.read()
+    assert process.returncode == 1 and said == "mapdiff: stopped: nobody reads what it prints\n"
+
+
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
     """A case folder as training.simulate writes it: the real doses of the tiny scan are the scan itself."""

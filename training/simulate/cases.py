@@ -15,7 +15,7 @@ import SimpleITK as sitk
 import torch
 from tqdm import tqdm
 
-from MAPDiffLib.files import written_whole
+from MAPDiffLib.files import clear_partials, written_whole
 from training.process_pool import process_pool
 from training.simulate.lesions import LesionPlan
 from training.simulate.phantom import make_phantom
@@ -81,10 +81,12 @@ def case_folder(cases: Path | str, split: str, number: int) -> Path:
 
 
 def make_case(cases: Path | str, split: str, number: int, options: CaseOptions = CaseOptions()) -> bool:  # noqa: B008
-    """Write a case unless it is there already; True when it was made. A killed run leaves no half case behind."""
+    """Write a case unless it is there already; True when it was made. What a killed run left of it is taken away."""
     folder = case_folder(cases, split, number)
     if (folder / "case.json").exists():
         return False
+    if folder.parent.is_dir():
+        clear_partials(folder.parent, of=f"{folder.name}.")
     family = options.family or FAMILY_OF[split]
     volumes, facts = simulate_case(split_seed(split, number), replace(options, family=family))
     write_case(folder, volumes, {"split": split, "size": options.size, "family": family, **facts})
