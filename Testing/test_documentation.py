@@ -80,6 +80,13 @@ def test_every_link_leads_somewhere(path):
             assert (path.parent / target.partition("#")[0]).exists(), target
 
 
+def test_each_of_the_ten_steps_in_slicer_has_a_picture_and_all_of_them_are_small():
+    steps = re.split(r"^\d+\. ", text_of(PROJECT / "docs" / "slicer.md").partition("## Ten steps")[2], flags=re.M)[1:]
+    pictures = [re.findall(r"!\[[^]]+\]\(([^)]+)\)", step) for step in steps]
+    assert len(steps) == 10 and all(pictures)
+    assert sum((PROJECT / "docs" / name).stat().st_size for step in pictures for name in step) < 600_000
+
+
 def test_what_the_documentation_says_of_results_is_what_the_command_writes():
     """When this fails: mapdiff-train results."""
     manifest = json.loads(text_of(CARD.parent / "bundle.json"))

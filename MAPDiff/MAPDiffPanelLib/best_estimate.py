@@ -30,7 +30,8 @@ REST_MS = 400  # a region that is being dragged or drawn is not asked about
 SCAN, MASK, ANSWER = "scan.nrrd", "region.nrrd", "regions.json"
 IMAGE = "best estimate"  # how `mapdiff measure` calls its row
 EXPLAINED = _(
-    "Scan and restored full dose, weighed by the scan's noise in regions like this one; the interval holds 90 %."
+    "The best estimate of the mean: scan and restored full dose, weighed by the scan's noise in regions like this one. "
+    "The interval holds 90 %."
 )
 
 
@@ -44,10 +45,10 @@ class Estimate:
     warning: str
 
     def words(self, factor: float) -> str:
-        """ "3.81 (3.40 to 4.20)", with a mark where the two images lie further apart than noise explains."""
+        """ "3.81 (90 %: 3.40 to 4.20)", with a mark where the two images lie further apart than noise explains."""
         text = f"{factor * self.value:.2f}"
         if not math.isnan(self.low):
-            text = _("{value} ({low:.2f} to {high:.2f})").format(
+            text = _("{value} (90 %: {low:.2f} to {high:.2f})").format(
                 value=text, low=factor * self.low, high=factor * self.high
             )
         return text + " !" if self.warning else text

@@ -208,7 +208,7 @@ class MeasurementsSection:
                 self._setCell(row, column, text)
         if self.rows:
             table.setSpan(len(self.rows), 1, 1, len(head) - 1)
-            self._setCell(len(self.rows), 0, _("best estimate"), EXPLAINED)
+            self._setCell(len(self.rows), 0, _("estimate"), EXPLAINED)
             self._showEstimate()
         self.markRow(self._row)
         for button in (self.ui.copyButton, self.ui.tableButton):

@@ -32,6 +32,7 @@ class OptionsSection:
         self.ui, self._onChange, self._parameters, self._filling = ui, onChange, None, False
         self._bundles: list = []
         self._autoDose, self._assumedFor = _("taken as 1/20; set it if you know it"), None
+        self._doseToolTip = ui.inputDoseSelector.toolTip
         self.probe = devices.DeviceProbe(self._devicesKnown)
         self._facts: dict = {}
         for selector, slot in (
@@ -85,9 +86,10 @@ class OptionsSection:
         self._assumedFor = scan
         dose = dose_label(facts["dose_used"]) if facts.get("dose_assumed") else dose_label(ASSUMED_DOSE)
         self._autoDose = _("taken as {dose}; set it if you know it").format(dose=dose)
-        if facts.get("dose_hint"):
-            self._autoDose += f" ({facts['dose_hint']})"
         self.ui.inputDoseSelector.setItemText(0, self._autoDose)
+        self.ui.inputDoseSelector.toolTip = self._doseToolTip
+        if facts.get("dose_hint"):  # longer than the list is wide
+            self.ui.inputDoseSelector.toolTip += " " + _("Only a hint: {hint}.").format(hint=facts["dose_hint"])
 
     def bundle(self):
         """The chosen bundle's entry, None when it is not here."""

@@ -36,13 +36,12 @@ class PlacesSection:
             allow(widget, "" if places else lacking)
 
     def _words(self, place: dict) -> str:
-        """ "restored 3.10, scan 4.20: lower by 3.1 deviations"."""
+        """ "4.20 to 3.10 (3.1 sd)": as long as the list is wide."""
         factor = suvFactor(self._result.nodes[0]) or 1.0
         scan, restored = factor * float(place["scan"]), factor * float(place["restored"])
-        words = _("restored {restored:.2f}, scan {scan:.2f}: lower by {z:.1f} deviations")
-        if restored > scan:
-            words = _("restored {restored:.2f}, scan {scan:.2f}: higher by {z:.1f} deviations")
-        return words.format(restored=restored, scan=scan, z=abs(float(place["z"])))
+        return _("{scan:.2f} to {restored:.2f} ({z:.1f} sd)").format(
+            restored=restored, scan=scan, z=abs(float(place["z"]))
+        )
 
     def _world(self, place: dict) -> list[float]:
         """RAS, wherever the volumes' transform has put them; files count left and back as positive."""

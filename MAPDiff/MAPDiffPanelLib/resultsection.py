@@ -226,8 +226,9 @@ class ResultSection:
         yield from makeDifference(slicer.mrmlScene, result, dose)
         self._subtracting = None
         self._known = findResults(slicer.mrmlScene)
-        if result is self.result:
-            self.views.follow(self.mix(), result)
+        if self.result is not None and result.resultID == self.result.resultID:  # it may have been looked for anew
+            self.result.differences[dose] = result.differences[dose]
+            self.views.follow(self.mix(), self.result)
             self._subtract()  # the slider may have gone on
 
     def _notSubtracted(self, error: Exception) -> None:

@@ -190,6 +190,7 @@ class ComparisonViews:
         self._apply()
         yield
         self._fit()
+        self._apply()  # what has come meanwhile
 
     def _count(self) -> int:
         return max(2, min(layouts.MOST_VIEWS, len(self._result.stops)))

@@ -55,7 +55,8 @@ def measured(application, size: int):
         roi.SetSize(60, 60, 60)
         roi.SetCenter(2.0 * size, 2.0 * size, 2.0 * size)
         panel.ui.regionSelector.setCurrentNode(roi)
-        yield longest(application, "numbers in an ROI", lambda: _numbers(panel))
+        yield longest(application, "numbers and best estimate in an ROI", lambda: _numbers(panel))
+        yield longest(application, "an ROI moved during a best estimate", lambda: _move(panel, roi))
         yield from switches(application, panel)
 
 
@@ -143,7 +144,14 @@ def _scrub(panel) -> None:
 
 def _numbers(panel) -> None:
     panel.results.measurements.measure()
-    standin.pump(lambda: not panel.results.measurements.tasks.busy, 60 * MINUTES)
+    standin.pump(lambda: not panel.results.measurements.busy, 60 * MINUTES)
+
+
+def _move(panel, roi) -> None:
+    panel.results.measurements.measure()
+    standin.pump(lambda: panel.results.measurements._asker.processID, 60 * MINUTES)
+    roi.SetSize(50, 50, 50)
+    standin.pump(lambda: not panel.results.measurements.busy, 60 * MINUTES)
 
 
 def _options() -> argparse.Namespace:

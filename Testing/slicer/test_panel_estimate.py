@@ -75,7 +75,7 @@ def answered(panel):
 
 def test_an_automatic_region_has_no_estimate_and_the_row_says_what_to_choose(measured, application):
     panel, _roi, _place = measured
-    assert answered(panel) == ["best estimate", "choose an ROI or a segment"]
+    assert answered(panel) == ["estimate", "choose an ROI or a segment"]
     assert leftovers(application) == []
 
 
@@ -83,14 +83,15 @@ def test_the_estimate_of_an_roi_is_the_librarys_with_its_interval_and_a_warning_
     panel, roi, place = measured
     panel.ui.regionSelector.setCurrentNode(roi)
     assert standin.pump(lambda: panel.results.measurements.rows, SECONDS)
-    assert row(panel) == ["best estimate", "being computed"]
+    assert row(panel) == ["estimate", "being computed"]
     even, shown = estimate_of(panel), answered(panel)
-    assert shown[1] == f"{even.value:.2f} ({even.low:.2f} to {even.high:.2f})" and panel.ui.numbersLabel.text == ""
+    assert shown[1] == f"{even.value:.2f} (90 %: {even.low:.2f} to {even.high:.2f})"
+    assert panel.ui.numbersLabel.text == ""
     assert even.warning == "" and even.low < even.value < even.high
     place(8, 11, 16)  # the ball that the restored images lack
     assert standin.pump(lambda: row(panel)[1].endswith("!"), SECONDS), row(panel)
     lost = estimate_of(panel)
-    assert lost.t > 2.5 and row(panel)[1] == f"{lost.value:.2f} ({lost.low:.2f} to {lost.high:.2f}) !"
+    assert lost.t > 2.5 and row(panel)[1] == f"{lost.value:.2f} (90 %: {lost.low:.2f} to {lost.high:.2f}) !"
     assert panel.ui.numbersLabel.text == "! the restored scan is lower here than its noise explains"
 
 
@@ -108,7 +109,7 @@ def test_the_estimate_is_in_suv_where_the_factor_is_known_and_goes_with_copy_and
     panel.ui.regionSelector.setCurrentNode(roi)
     plain, shown = estimate_of(panel), answered(panel)
     wanted = [f"{2.5 * each:.2f}" for each in (plain.value, plain.low, plain.high)]
-    assert shown[1] == f"{wanted[0]} ({wanted[1]} to {wanted[2]})"
+    assert shown[1] == f"{wanted[0]} (90 %: {wanted[1]} to {wanted[2]})"
     panel.ui.copyButton.click()
     head, *_doses, last = [line.split("\t") for line in qt.QApplication.clipboard().text().splitlines()]
     assert head[-2:] == ["low (90 %)", "high (90 %)"]
@@ -137,7 +138,7 @@ def test_a_question_is_dropped_when_the_region_moves_and_the_next_one_is_answere
     assert standin.pump(lambda: not alive(first) and len(leftovers(application)) == 1, SECONDS)
     held.let_go()
     wanted = estimate_of(panel)
-    assert answered(panel)[1] == f"{wanted.value:.2f} ({wanted.low:.2f} to {wanted.high:.2f})"
+    assert answered(panel)[1] == f"{wanted.value:.2f} (90 %: {wanted.low:.2f} to {wanted.high:.2f})"
     assert leftovers(application) == []
 
 

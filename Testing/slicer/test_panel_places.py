@@ -42,8 +42,8 @@ def worlds(panel):
 def test_each_place_says_what_is_lower_or_higher_and_by_how_much(checked):
     selector = checked.ui.placesSelector
     assert [selector.itemText(index) for index in range(selector.count)] == [
-        "1: restored 3.10, scan 4.20: lower by 3.1 deviations",
-        "2: restored 1.50, scan 1.00: higher by 2.6 deviations",
+        "1: 4.20 to 3.10 (3.1 sd)",
+        "2: 1.00 to 1.50 (2.6 sd)",
     ]
 
 

@@ -243,6 +243,44 @@ def test_the_difference_is_made_on_demand_in_the_scans_units_and_symmetric_colou
     assert panel.results.result.labels() == ["input 1/20", "1/10", "1/4", "1/2", "full"], "a difference is no dose"
 
 
+def test_a_difference_is_shown_also_when_the_results_are_looked_for_anew_as_it_comes(compared, application):
+    """Its own node is news of the scene, and so may others be."""
+    import slicer
+    import vtk
+
+    panel, _scan, _nodes = compared
+    press(panel, panel.ui.differenceButton)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def added(_scene, _event, node):
+        if node.GetAttribute("MAPDiff.Kind") == "difference":
+            panel.results.refresh()
+
+    application.scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, added)
+    panel.ui.doseSlider.value = 400
+    assert standin.pump(lambda: 1.0 in panel.results.result.differences and not panel.results.tasks.busy, 60)
+    assert backgrounds(3, 6) == [panel.results.result.differences[1.0].GetID()] * 2
+    assert corners(3) == ["Input minus full dose\nred: taken away, blue: added"]
+
+
+def test_what_changes_while_the_views_wait_for_their_sizes_is_shown(compared, application):
+    import qt
+    import slicer
+    import vtk
+
+    panel, _scan, nodes = compared
+    panel.ui.doseSlider.value = 100
+    moved, layout = [], slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+
+    def move():
+        moved.append(panel.results.views.busy)
+        panel.ui.doseSlider.value = 400
+
+    layout.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: moved or qt.QTimer.singleShot(0, move))
+    press(panel, panel.ui.pairButton)
+    assert moved[0] and backgrounds(2, 4) == [nodes[1.0].GetID()] * 2 and labels(2) == ["full"]
+
+
 def test_held_down_the_button_shows_input_and_restored_in_turn_in_all_views(compared):
     panel, scan, nodes = compared
     panel.ui.doseSlider.value = 400
