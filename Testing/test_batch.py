@@ -17,10 +17,10 @@ from MAPDiffLib.__main__ import main
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.job import Job
 from MAPDiffLib.jobs.batch import COLUMNS, restore_batch
-from MAPDiffLib.jobs.batch_inputs import Item, find_items
+from MAPDiffLib.jobs.batch_inputs import VOLUME_SUFFIXES, Item, find_items
 from MAPDiffLib.jobs.output_folder import make_folder, sole_writer
 from MAPDiffLib.jobs.run_job import run_job
-from MAPDiffLib.scan.volume import Volume, read_volume, write_volume
+from MAPDiffLib.scan.volume import READABLE, Volume, read_volume, write_volume
 from Testing import tiny
 from Testing.waiting import PATIENCE_S, WaitingJob, wait_until
 from Testing.workers import peak_memory_mb
@@ -51,6 +51,10 @@ def table(output: Path) -> dict[str, dict[str, str]]:
 
 def whole(output: Path) -> set[str]:
     return {path.parent.name for path in output.glob("*/report.json")}
+
+
+def test_every_format_that_is_read_is_looked_for_in_a_folder():
+    assert set(VOLUME_SUFFIXES) == set(READABLE)
 
 
 def test_a_folder_is_searched_for_volumes_and_folders_of_slices(tmp_path):
