@@ -147,6 +147,14 @@ def test_the_library_has_few_things_at_its_top_and_no_function_is_long():
                     assert lines <= MOST_LINES, f"{path}: {node.name} has {lines} lines"
 
 
+def test_everything_public_says_what_it_is():
+    for path in [*sources("MAPDiffLib"), *sources("training"), *sources("bench")]:
+        for scope in (tree_of(path), *(node for node in tree_of(path).body if isinstance(node, ast.ClassDef))):
+            for node in scope.body if not getattr(scope, "name", "").startswith("_") else ():
+                named = isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
+                assert not named or ast.get_docstring(node), f"{path}: {node.name}"
+
+
 def test_what_tests_share_lies_in_no_test():
     for path in sources("Testing"):
         assert not [name for name in imports(path) if ".test_" in name], path

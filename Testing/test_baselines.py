@@ -11,10 +11,11 @@ from Testing.tiny import tiny_case
 from training.baselines.config import SMALLEST_PATCH, STRIDES, BaselineConfig
 from training.baselines.models import OnePass, parameters
 from training.baselines.saved import FACTS, WEIGHTS, load_baseline
-from training.baselines.train import CHECKPOINT, train_baseline
+from training.baselines.train import train_baseline
 from training.cases.loader import batches
 from training.cases.patches import PatchSource
 from training.loss import weighted_mean
+from training.run_folder import CHECKPOINT
 from training.schedule import AveragedWeights, rate
 
 pytest.importorskip("monai")

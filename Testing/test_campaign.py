@@ -17,7 +17,8 @@ from training import campaign
 from training.__main__ import main
 from training.campaign import CASES, EARLY, LATE, Campaign, Clock, run_campaign
 from training.config import TrainConfig, load_config
-from training.train import CHECKPOINT, averaged_weights
+from training.run_folder import CHECKPOINT
+from training.train import averaged_weights
 
 NETWORK = [f"network.widths={list(CONFIG.widths)}", f"network.blocks={CONFIG.blocks}", "network.embedding=8"]
 SETTINGS = ["batch=2", "patch=16", "precision=32-true", "rounded=false", "checkpoint_every=2", *NETWORK]

@@ -26,7 +26,8 @@ from training.cases.loader import batches
 from training.cases.patches import PatchSource
 from training.config import CONFIGS, TrainConfig, load_config
 from training.loss import anchored_loss
-from training.train import CHECKPOINT, LOG, averaged_weights, begin, draw_stops, draw_timesteps, train, update
+from training.run_folder import CHECKPOINT, LOG
+from training.train import averaged_weights, begin, draw_stops, draw_timesteps, train, update
 
 ROOT = Path(__file__).parent.parent
 TINY = TrainConfig(

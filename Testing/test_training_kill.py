@@ -16,7 +16,8 @@ from Testing import tiny
 from Testing.waiting import PATIENCE_S, WaitingCall, wait_until
 from training.cases.case_file import ALL_DOSES, dose_file
 from training.config import TrainConfig
-from training.train import CHECKPOINT, averaged_weights
+from training.run_folder import CHECKPOINT
+from training.train import averaged_weights
 
 ROOT = Path(__file__).parent.parent
 CONFIG = TrainConfig(

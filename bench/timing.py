@@ -28,6 +28,7 @@ def seconds_of(work: Callable[[], object], device: str = "cpu") -> float:
 
 
 def synchronise(device: str) -> None:
+    """What a GPU was given is done; nothing to wait for on a CPU."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
 
@@ -92,6 +93,7 @@ class Stages:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        """The time of the block goes to `name`, but for that of stages within it."""
         self._switch()
         self._stack.append(name)
         try:

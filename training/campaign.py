@@ -22,7 +22,8 @@ from MAPDiffLib.jobs.checkout import CHECKOUT
 from training.cases.cache import FACTS_CACHE
 from training.config import TrainConfig
 from training.export.bundle import bundle_with_weights
-from training.train import CHECKPOINT, CONFIG, load_run, train
+from training.run_folder import CHECKPOINT, CONFIG
+from training.train import load_run, train
 
 EARLY, LATE, CASES, SIMULATION_LOG, CASE_NAMES = "early", "late", "cases", "simulate.log", "cases.json"
 LESIONS = "30-50"  # in the bodies of the second half of the seeds
@@ -71,9 +72,11 @@ class Clock:
         return self.seconds - END_S - (time.monotonic() - self.started)
 
     def share_left(self) -> float:
+        """Of the whole time, 1 to 0."""
         return self.left() / self.seconds
 
     def up(self) -> bool:
+        """Whether the time is."""
         return self.left() <= 0
 
 

@@ -96,6 +96,7 @@ class TrainConfig:
         return tuple(Anchor(dose, tau) for dose, tau in zip(ANCHOR_DOSES, self.taus, strict=True))
 
     def to_json(self) -> str:
+        """All settings, as JSON."""
         return json.dumps(dataclasses.asdict(self), indent=1)
 
     @classmethod

@@ -20,7 +20,7 @@ from lightning_fabric import Fabric
 from torch.utils.tensorboard import SummaryWriter
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.files import clear_partials, write_text, written_whole
+from MAPDiffLib.files import written_whole
 from MAPDiffLib.model.bundle import load_bundle
 from MAPDiffLib.model.network import DenoisingUNet
 from MAPDiffLib.model.quantisation import is_rounded, rounded
@@ -28,10 +28,9 @@ from training.cases.loader import batches
 from training.cases.patches import Batch, PatchSource
 from training.config import TrainConfig
 from training.loss import Loss, anchored_loss
+from training.run_folder import CHECKPOINT, CONFIG, LOG, claim_folder
 from training.schedule import AveragedWeights, rate
 from training.widen import grown
-
-CHECKPOINT, CONFIG, LOG = "last.ckpt", "config.json", "train.log.jsonl"
 
 
 def train(
@@ -102,7 +101,8 @@ def begin(config: TrainConfig, output: Path | None = None, start_from: Sequence[
         network.load_state_dict(grown(mean, network))
     _keep_untrained(network, config.trained)
     if output is not None:  # not before the start was read: a wrong one leaves nothing behind
-        _claim_folder(fabric, config, output)
+        claim_folder(config, output, fabric.is_global_zero)
+        fabric.barrier()
     network.to(fabric.device)
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=1e-4, betas=(0.9, 0.99))
@@ -263,19 +263,6 @@ def _save(fabric: Fabric, checkpoint: Path, state: dict) -> None:
     """A kill in the middle leaves the previous checkpoint. Every process calls it, the first one writes."""
     with written_whole(checkpoint) if fabric.is_global_zero else nullcontext(checkpoint) as partial:
         fabric.save(partial, state)
-    fabric.barrier()
-
-
-def _claim_folder(fabric: Fabric, config: TrainConfig, output: Path) -> None:
-    """Keep the configuration beside the checkpoint; refuse to continue a different one."""
-    path = output / CONFIG
-    if path.exists() and TrainConfig.from_json(path.read_text()) != config:
-        raise InputError(f"{path}: holds another configuration than the one asked for; choose another --output")
-    if fabric.is_global_zero:
-        output.mkdir(parents=True, exist_ok=True)
-        clear_partials(output)
-        if not path.exists():
-            write_text(config.to_json(), path)  # whole: the other processes may look for it at any moment
     fabric.barrier()
 
 

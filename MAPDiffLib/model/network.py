@@ -111,6 +111,7 @@ class ResidualBlock(nn.Module):
             nn.init.zeros_(last.bias)
 
     def forward(self, x: torch.Tensor, emb: torch.Tensor) -> torch.Tensor:
+        """x [batch, channels, z, y, x] modulated by emb [batch, embedding] -> the same shape."""
         scale, shift = self.modulate(emb)[:, :, None, None, None].chunk(2, dim=1)
         h = self.first(functional.silu(x))
         h = torch.addcmul(shift, h, 1 + scale)

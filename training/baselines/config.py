@@ -75,6 +75,7 @@ class BaselineConfig:
         return self.iterations * self.batch * self.patch**3
 
     def to_json(self) -> str:
+        """All settings, as JSON."""
         return json.dumps(dataclasses.asdict(self), indent=1)
 
     @classmethod

@@ -24,6 +24,7 @@ class OnePass(nn.Module):
         self.body = _body(config)
 
     def forward(self, x_t: torch.Tensor, scan: torch.Tensor, t: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """As DenoisingUNet.forward; x_t and t are not looked at."""
         level = (torch.log2(noise[:, 0]) / 4).to(scan.dtype)[:, None, None, None, None].expand_as(scan)
         return scan + self.body(torch.cat([scan, level], dim=1))
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.files import clear_partials, write_text, written_whole
+from MAPDiffLib.files import written_whole
 from MAPDiffLib.restoration.device import choose_compute
 from training.baselines.config import BaselineConfig
 from training.baselines.models import OnePass, parameters
@@ -21,9 +21,9 @@ from training.baselines.objectives import objective
 from training.baselines.saved import save_baseline
 from training.cases.loader import batches
 from training.cases.patches import PatchSource
+from training.run_folder import CHECKPOINT, LOG, claim_folder
 from training.schedule import AveragedWeights, rate
 
-CHECKPOINT, CONFIG, LOG = "last.ckpt", "config.json", "train.log.jsonl"
 LOG_EVERY = 20
 
 
@@ -36,7 +36,7 @@ def train_baseline(
     """
     place = choose_compute(device, "float32").device
     on_gpu = place.type == "cuda"
-    _claim_folder(config, output)
+    claim_folder(config, output)
     torch.manual_seed(config.seed)
     torch.backends.cudnn.benchmark = on_gpu
     network = OnePass(config).to(place, memory_format=torch.channels_last_3d)
@@ -128,15 +128,3 @@ class _Log:
         """Seconds since the last lap."""
         before, self.started = self.started, time.monotonic()
         return self.started - before
-
-
-def _claim_folder(config: BaselineConfig, output: Path) -> None:
-    """Keep the configuration beside the checkpoint; refuse to continue a different one."""
-    path = output / CONFIG
-    if path.exists():
-        clear_partials(output)
-        if BaselineConfig.from_json(path.read_text()) != config:
-            raise InputError(f"{path}: holds another configuration than the one asked for; choose another --output")
-        return
-    output.mkdir(parents=True, exist_ok=True)
-    write_text(config.to_json(), path)

@@ -48,6 +48,7 @@ class CachedCase:
 
     @cached_property
     def doses(self) -> np.ndarray:
+        """The scans around the body, mapped from the disk: float16 [dose, z, y, x]."""
         return _mapped(self.folder / DOSES_CACHE)
 
     @cached_property

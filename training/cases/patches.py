@@ -54,6 +54,7 @@ class Batch:
         return Batch(*(tensor[:count] for tensor in vars(self).values()))
 
     def to(self, device: torch.device) -> Batch:
+        """The same on another device, copied while the computation goes on."""
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in vars(self).values()))
 
 

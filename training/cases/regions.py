@@ -40,6 +40,7 @@ class Lesion:
 
     @property
     def host_label(self) -> int | None:
+        """The host's label in a case of tissues; None where it is none of them."""
         return Tissue[self.host.upper()] if self.host.upper() in Tissue.__members__ else None
 
 

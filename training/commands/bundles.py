@@ -11,6 +11,7 @@ GROUP = "bundles"
 
 
 def add_commands(command_line: CommandLine) -> None:
+    """Those of the group `bundles`."""
     _add_export(command_line)
     _add_refit(command_line)
 

@@ -18,6 +18,7 @@ LESIONS = (0, 12)
 
 
 def add_commands(command_line: CommandLine) -> None:
+    """Those of the group `cases`."""
     _add_simulate(command_line)
     _add_real(command_line)
     _add_validate(command_line)
@@ -42,6 +43,7 @@ def dose_list(text: str) -> tuple[float, ...]:
 
 
 def add_size(add) -> None:
+    """--size: of a simulated case's grid."""
     add(
         "--size", default="full", choices=SIZES,
         help="of the grid: full 256 x 128 x 128, short 192 slices, small half, fine twice that, tiny for tests",
@@ -90,6 +92,7 @@ def _simulate(options: argparse.Namespace) -> None:
 
 
 def add_tumours(add) -> None:
+    """--tumours: where real ones lie."""
     add("--tumours", type=Path, metavar="DIR", help="real tumours for lesions: pet_* and mask_*.nii.gz (default: none)")
 
 

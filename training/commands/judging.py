@@ -24,6 +24,7 @@ PARTS = ("arrays", "profile", "roofline", "dtype-and-layout", "unet", "baselines
 
 
 def add_commands(command_line: CommandLine) -> None:
+    """Those of the group `evaluation`."""
     _add_evaluate(command_line)
     _add_fidelity(command_line)
     _add_results(command_line)

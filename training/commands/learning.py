@@ -18,6 +18,7 @@ GROUP = "training"
 
 
 def add_commands(command_line: CommandLine) -> None:
+    """Those of the group `training`."""
     _add_calibrate(command_line)
     _add_train(command_line)
     _add_campaign(command_line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from MAPDiffLib.scan.volume import Volume, body_mask, read_volume
-from training.cases.case_file import derived_doses, dose_file, read_dose, read_noise_free
+from training.cases.case_file import derived_doses, dose_file, read_dose, read_facts, read_noise_free
 from training.cases.regions import ORGANS, Lesion, Regions, lesion_regions, organ_regions, phantom_labels
 from training.scores.contrast import LesionSite
 from training.scores.quantification import Reading
@@ -29,7 +28,8 @@ class TestCase:
 
     @cached_property
     def facts(self) -> dict:
-        return json.loads((self.folder / "case.json").read_text())
+        """What its case.json says."""
+        return read_facts(self.folder)
 
     @property
     def name(self) -> str:
@@ -54,10 +54,12 @@ class TestCase:
 
     @cached_property
     def full(self) -> Volume:
+        """The full-dose scan, which methods are scored against."""
         return read_dose(self.folder, 1.0)
 
     @cached_property
     def body(self) -> np.ndarray:
+        """The body in the full-dose scan: bool [z, y, x]."""
         return body_mask(self.full.voxels, self.full.spacing_mm)
 
     def real(self, above: float) -> dict[float, np.ndarray]:
@@ -68,6 +70,7 @@ class TestCase:
 
     @cached_property
     def truth(self) -> np.ndarray | None:
+        """The activity that was simulated, [z, y, x]; None where nobody can know."""
         path = self.folder / "truth.nii.gz"
         return read_volume(path).voxels if path.exists() else None
 
@@ -98,10 +101,12 @@ class TestCase:
 
     @cached_property
     def organs(self) -> Regions:
+        """By name, as masks [z, y, x]."""
         return organ_regions(self.folder, self.full.voxels.shape)
 
     @cached_property
     def lesions(self) -> list[Lesion]:
+        """Each with its mask."""
         return lesion_regions(self.folder, self.full.voxels.shape, self.full.spacing_mm)
 
     @cached_property

@@ -24,6 +24,7 @@ from MAPDiffLib.restoration.tiles import TiledNetwork
 from MAPDiffLib.scan.volume import Volume, body_mask
 from training.baselines.saved import FACTS, load_baseline
 from training.evaluation.method import Result
+from training.run_folder import CHECKPOINT
 from training.scores.doses import with_mixes
 
 # Network units: no activity, and about SUV 240. Beyond them no body lies.
@@ -141,7 +142,7 @@ def _network(folder: Path) -> tuple[torch.nn.Module, Diffusion, int | None]:
         normalised = network.config.name == "swinunetr"
         tile = max(network.config.patch - 2 * network.config.reach, network.config.reach) if normalised else None
         return network, Diffusion(prediction="x0"), tile
-    from training.train import CHECKPOINT, load_run
+    from training.train import load_run
 
     if not (folder / CHECKPOINT).exists():
         made_by = f"{FACTS} (mapdiff-train baseline) nor {CHECKPOINT} (mapdiff-train train)"

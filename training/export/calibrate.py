@@ -37,6 +37,7 @@ class Calibration:
     scatter: float
 
     def save(self, path: Path) -> None:
+        """Write calibration.json."""
         text = {
             "taus": {f"{dose:g}": tau for dose, tau in self.taus.items()},
             "dose_estimate": {"doses": list(self.noise), "noise": list(self.noise.values()), "scatter": self.scatter},

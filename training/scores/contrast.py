@@ -48,6 +48,7 @@ class LesionSite:
         return float(inside[self.mask].mean(dtype=float) - inside[self.ring].mean(dtype=float))
 
     def mean_and_max(self, image: np.ndarray) -> tuple[float, float]:
+        """Of the lesion's voxels, in the image's unit."""
         inside = image[self.box][self.mask]
         return float(inside.mean(dtype=float)), float(inside.max())
 
