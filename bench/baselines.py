@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from bench.scans import usual_noise
 from MAPDiffLib.model.bundle import Bundle
 from MAPDiffLib.model.diffusion import ancestral_sampler
 from MAPDiffLib.restoration.box import BodyBox
@@ -128,14 +129,14 @@ def _monai_ddim(scan: Volume, bundle: Bundle, compute: Compute) -> Baseline:
     scheduler = DDIMScheduler(num_train_timesteps=1000, prediction_type="sample", clip_sample=False)
     scheduler.set_timesteps(50)
     state = torch.randn_like(condition)
-    dose = torch.tensor([0.05], device=compute.device)
+    told = usual_noise(compute.device)
 
     @torch.inference_mode()
     def one_step() -> None:
         time = torch.tensor([0.5], device=compute.device)
 
         def denoise(patch: torch.Tensor) -> torch.Tensor:
-            return network(patch[:, :1], patch[:, 1:], time, dose)
+            return network(patch[:, :1], patch[:, 1:], time, told)
 
         both = torch.cat([state, condition], dim=1)
         x0_hat = sliding_window_inference(both, (PATCH,) * 3, 1, denoise, overlap=0.25)

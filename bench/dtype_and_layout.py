@@ -6,6 +6,7 @@ import copy
 
 import torch
 
+from bench.scans import usual_noise
 from bench.timing import repeated, seconds_of, summary
 from MAPDiffLib.model.bundle import Bundle
 from MAPDiffLib.restoration.device import DTYPES, LAYOUTS, choose_compute
@@ -42,8 +43,8 @@ def _has_bfloat16() -> bool:
 def _forward(bundle: Bundle, device: torch.device, dtype: torch.dtype, layout: torch.memory_format, edge: int):
     network = copy.deepcopy(bundle.network).to(device=device, dtype=dtype, memory_format=layout)
     x = torch.zeros(1, 1, edge, edge, edge, device=device, dtype=dtype)
-    scalar = torch.tensor([0.5], device=device)
-    return lambda: network(x, x, scalar, scalar)
+    t, told = torch.tensor([0.5], device=device), usual_noise(device)
+    return lambda: network(x, x, t, told)
 
 
 def _graph(forward):

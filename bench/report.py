@@ -47,7 +47,7 @@ def _times(found: dict) -> list[str]:
     rows = []
     for name, one in found.get("arrays", {}).items():
         sampling = one["sampling"]
-        evaluations = f"{sampling['evaluations']} evaluations"
+        evaluations = f"{sampling['samples']} evaluations"
         memory = (
             f", {one['gpu_reserved_gb'] + one['gpu_outside_torch_gb']:.1f} GB of GPU"
             if "gpu_reserved_gb" in one

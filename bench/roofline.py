@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from bench.scans import usual_noise
 from bench.timing import Stages, repeated, summary
 from MAPDiffLib.job import RestoreOptions
 from MAPDiffLib.model.bundle import Bundle
@@ -47,10 +48,10 @@ def roofline(bundle: Bundle, compute: Compute, edge: int, repeats: int, budget_s
     device = str(compute.device)
     network = copy.deepcopy(bundle.network).to(device=compute.device, dtype=compute.dtype, memory_format=compute.layout)
     x = torch.zeros(1, 1, edge, edge, edge, device=compute.device, dtype=compute.dtype)
-    scalar = torch.tensor([0.5], device=compute.device)
+    t, told = torch.tensor([0.5], device=compute.device), usual_noise(compute.device)
 
     def forward() -> None:
-        network(x, x, scalar, scalar)
+        network(x, x, t, told)
 
     layers, io_bytes = _layers(network, forward)
     whole = summary(repeated(forward, repeats, budget_s, device))

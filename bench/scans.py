@@ -7,6 +7,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
+from MAPDiffLib.restoration.noise import UNKNOWN_NOISE
 from MAPDiffLib.scan.geometry import sigma_voxels
 from MAPDiffLib.scan.volume import Volume
 from training.simulate.phantom import make_phantom
@@ -37,6 +38,11 @@ def cropped(scan: Volume, slices: int) -> Volume:
     """The middle `slices` of a scan: the same body, less of it."""
     start = (len(scan.voxels) - slices) // 2
     return scan.with_voxels(scan.voxels[start : start + slices])
+
+
+def usual_noise(device: torch.device) -> torch.Tensor:
+    """What a network is told of one scan of 4 mm voxels, [1, 3]: how long it takes does not depend on it."""
+    return torch.tensor([UNKNOWN_NOISE.in_voxels(SMALL.spacing_mm)], device=device)
 
 
 def _noisy(activity: np.ndarray, grid: Grid) -> Volume:
