@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import qt
@@ -27,7 +28,7 @@ from MAPDiffPanelLib.scan import ScanFacts, voxelsOf
 from MAPDiffPanelLib.volumefile import writeNrrd
 
 REST_MS = 400  # a region that is being dragged or drawn is not asked about
-SCAN, MASK, ANSWER = "scan.nrrd", "region.nrrd", "regions.json"
+SCAN, FULL, MASK, ANSWER = "scan.nrrd", "full.nrrd", "region.nrrd", "regions.json"
 IMAGE = "best estimate"  # how `mapdiff measure` calls its row
 EXPLAINED = _(
     "The best estimate of the mean: scan and restored full dose, weighed by the scan's noise in regions like this one. "
@@ -58,9 +59,9 @@ class BestEstimate:
     """Asks about one region at a time: onAnswer(Estimate, "") or onAnswer(None, a sentence for the user)."""
 
     def __init__(self, onAnswer: Callable[[Estimate | None, str], None]):
-        self._onAnswer, self._tasks = onAnswer, IdleTasks()
+        self._onAnswer, self._tasks, self._cleaning = onAnswer, IdleTasks(), IdleTasks()
         self._asked, self._question = None, None
-        self._dropped: list[_Question] = []  # whose child is just ending
+        self._leaving: list[_Question] = []  # whose child or folder is just going
         self._rest = qt.QTimer()
         self._rest.setSingleShot(True)
         self._rest.setInterval(REST_MS)
@@ -77,20 +78,23 @@ class BestEstimate:
         self._rest.stop()
         self._tasks.clear()
         self._asked, question, self._question = None, self._question, None
-        if question is not None and not question.end():
-            self._dropped.append(question)
+        if question is not None:
+            self._leaving.append(question)
+            if not question.end():
+                self._clean(question)
 
     def stopNow(self) -> None:
         """For quitting, reloading and closing the scene: no process and no folder is left."""
         self.drop()
-        for question in self._dropped:
+        self._cleaning.clear()
+        for question in self._leaving:
             question.endAndWait()
-        self._dropped = []
+        self._leaving = []
 
     @property
     def busy(self) -> bool:
-        """Whether an answer is on its way."""
-        return self._asked is not None
+        """Whether an answer is on its way, or the files of an earlier question are still going."""
+        return self._asked is not None or self._cleaning.busy
 
     @property
     def processID(self) -> int:
@@ -108,14 +112,21 @@ class BestEstimate:
         self._tasks.add(self._question.write(*self._asked), self._failed)
 
     def _failed(self, error: Exception) -> None:
-        self._question.end()
-        self._answered(None, estimateMessage(error))
+        self._ended(self._question, None, estimateMessage(error))
 
     def _ended(self, question: _Question, estimate: Estimate | None, message: str) -> None:
         if question is self._question:
+            self._leaving.append(question)
             self._answered(estimate, message)
-        else:
-            self._dropped.remove(question)
+        self._clean(question)
+
+    def _clean(self, question: _Question) -> None:
+        """In steps: a volume's file takes long to go."""
+        self._cleaning.add(self._cleaned(question), lambda error: None)
+
+    def _cleaned(self, question: _Question) -> Iterator[None]:
+        yield from question.remove()
+        self._leaving.remove(question)
 
     def _answered(self, estimate: Estimate | None, message: str) -> None:
         self._asked = self._question = None
@@ -139,22 +150,28 @@ class _Question:
         facts, full = ScanFacts(result.inputNode), voxelsOf(result.meanOf(1.0))
         if full.shape != facts.voxels.shape:
             raise ValueError(_("Scan and restored volume have different grids. Restore this scan again."))
-        grid, file = facts.ijkToLps(), jobModule.dose_file(1.0, ".nrrd")
+        grid = facts.ijkToLps()
         yield from writeNrrd(self._path(SCAN), facts.voxels, grid, "unknown")  # the panel knows the factor to SUV
-        yield from writeNrrd(self._path(file), full, grid, "unknown")
+        yield from writeNrrd(self._path(FULL), full, grid, "unknown")
         yield from writeNrrd(self._path(MASK), region.mask, _moved(grid, region), "")
-        entry = {"dose": 1.0, "label": jobModule.dose_label(1.0), "as": "mean", "file": file}
+        entry = {"dose": 1.0, "label": jobModule.dose_label(1.0), "as": "mean", "file": FULL}
         with open(self._path(jobModule.REPORT_FILE), "w", encoding="utf-8") as report:
             json.dump({"job": {"input": self._path(SCAN)}, "files": [entry]}, report)
         self._worker.start(["measure", self._folder.path, "--mask", self._path(MASK)], self._folder.path)
 
     def end(self) -> bool:
-        """Ends the child without waiting for it; whether all is gone already."""
-        if self._worker.running:
-            self._worker.end()
-            return False
+        """Ends the child without waiting for it; False where there is none, and no onEnd follows."""
+        running = self._worker.running
+        self._worker.end()
+        return running
+
+    def remove(self) -> Iterator[None]:
+        """The folder, once the child has ended; yields between its files."""
+        for name in (SCAN, FULL, MASK):
+            with suppress(OSError):
+                os.unlink(self._path(name))
+            yield
         self._folder.remove()
-        return True
 
     def endAndWait(self) -> None:
         """Ends the child; onEnd is not called any more."""
@@ -169,7 +186,6 @@ class _Question:
             estimate = _read(self._path(ANSWER))
         except (OSError, ValueError, KeyError, TypeError, StopIteration, RuntimeError) as error:
             message = estimateMessage(error)
-        self._folder.remove()
         self._onEnd(self, estimate, message)
 
     def _lastWords(self, exitCode: int) -> str:
