@@ -12,6 +12,7 @@ from pathlib import Path
 from MAPDiffLib.errors import BundleError
 from MAPDiffLib.job import STRENGTHS
 from MAPDiffLib.model.diffusion import Diffusion
+from MAPDiffLib.model.fidelity import Fidelity, parse_fidelity
 from MAPDiffLib.model.json_checks import built, check_keys, items, mapping, number, numbers, rising, text, whole
 from MAPDiffLib.model.network import NetworkConfig
 
@@ -23,6 +24,7 @@ KEYS = {
     *("sampling", "input_doses", "noise_levels", "spacing_range_mm", "intensity", "dose_estimate"),
     *("training_data", "scores"),
 }
+OPTIONAL_KEYS = {"fidelity"}
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")  # never a path: no separator, no leading dot
 
 
@@ -57,7 +59,8 @@ class Sampling:
 @dataclass(frozen=True)
 class Manifest:
     """All that a bundle says of itself. anchors: ascending in dose, the last is full dose; input_doses: those of
-    training; noise_levels: the lowest and the highest there; dose_calibration: None where not known."""
+    training; noise_levels: the lowest and the highest there; dose_calibration: None where not known; fidelity: as usual
+    where the bundle does not say it."""
 
     name: str
     description: str
@@ -74,6 +77,7 @@ class Manifest:
     dose_calibration: DoseCalibration | None
     training_data: Mapping
     scores: Mapping
+    fidelity: Fidelity = Fidelity()
 
     def to_dict(self) -> dict:
         """The content of bundle.json: `parse_manifest` makes the same Manifest of it."""
@@ -91,6 +95,7 @@ class Manifest:
             "dose_estimate": asdict(self.dose_calibration) if self.dose_calibration else {},
             "training_data": self.training_data,
             "scores": self.scores,
+            "fidelity": asdict(self.fidelity),
         }
 
 
@@ -122,7 +127,7 @@ def _parsed(content: object) -> Manifest:
     if not isinstance(content, dict):
         raise BundleError(f"holds {type(content).__name__}; one JSON object is needed")
     _check_version(content.get("format_version"))
-    check_keys("the manifest", content, KEYS)
+    check_keys("the manifest", content, KEYS, OPTIONAL_KEYS)
     if not NAME.fullmatch(text(content, "name")):
         raise BundleError(f"name is {content['name']!r}; letters, digits, '.', '_' and '-' are needed")
     if not re.fullmatch(r"[0-9a-f]{64}", text(content, "weights_sha256")):
@@ -145,6 +150,7 @@ def _parsed(content: object) -> Manifest:
         dose_calibration=_dose_calibration(mapping(content, "dose_estimate")),
         training_data=mapping(content, "training_data"),
         scores=mapping(content, "scores"),
+        fidelity=parse_fidelity(mapping(content, "fidelity")) if "fidelity" in content else Fidelity(),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.files import write_csv, write_json
 from MAPDiffLib.job import REPORT_FILE, RESEARCH_USE
+from MAPDiffLib.model.fidelity import Fidelity, parse_fidelity
 from MAPDiffLib.restoration.quantify import BestEstimate, Quantifier, RegionStatistics
 from MAPDiffLib.scan.masks import read_regions
 from MAPDiffLib.scan.volume import Volume, read_volume
@@ -42,7 +43,8 @@ def region_statistics(results: str | Path, mask: str | Path) -> list[dict]:
             f"{report_path.parent} holds no full dose: restore with --doses 1/4,full (the mean, not a scan)."
         )
     regions = read_regions(Path(mask), scan)
-    quantifier = Quantifier(scan.voxels * factor, full, scan.body, scan.spacing_mm)
+    fidelity = parse_fidelity(report["fidelity"]) if "fidelity" in report else Fidelity()
+    quantifier = Quantifier(scan.voxels * factor, full, scan.body, scan.spacing_mm, fidelity)
     return [row for region in regions for row in _rows(region.name, unit, quantifier.region(region.mask, doses))]
 
 

@@ -8,20 +8,20 @@ space, until its low-frequency content is that of the input; and where the scan 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from scipy import ndimage
 
-from MAPDiffLib.restoration.consistency import Consistency
+from MAPDiffLib.restoration.consistency import Consistency, Peak
 from MAPDiffLib.restoration.local_noise import gaussian_mean
 
 WIDTH_MM = 60.0  # FWHM: at 1/100 dose the input's own noise at this width stays under about 1 %
 LIMIT = 0.10  # the guard corrects drift; a ratio beyond this is a lesion's edge or a fault and is held here
 TOLERANCE = 0.01  # promised agreement of the mean activity in the body
-# z beyond which activity is put back (`mapdiff-train fidelity`: lesions against false hot spots and NMAE).
-THRESHOLDS = {"normal": 4.0, "strong": 3.25}
 SPREAD_MM = 4.0  # FWHM of the soft edge of a place, and of what is put back in it
+PLACE_SHARE, PLACE_MM = 0.5, 12.0  # a place: connected to its peak by at least this share of its z, no further away
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,26 @@ class GuardReport:
     places: int = 0
 
 
+@dataclass(frozen=True)
+class Guarded:
+    """A guarded image [z, y, x], zero outside the body, what was corrected, and where the scan differed from it before
+    anything was put back."""
+
+    image: torch.Tensor
+    report: GuardReport
+    peaks: list[Peak]
+
+
 def guard_activity(
     restored: torch.Tensor,
     scan: torch.Tensor,
     body: torch.Tensor,
     spacing_mm: Sequence[float],
-    strength: str | float = "off",
-) -> tuple[torch.Tensor, GuardReport]:
+    threshold: float | None = None,
+) -> Guarded:
     """`restored` with the low-frequency content and the body mean of `scan`; all [z, y, x], spacing (x, y, z).
 
-    strength: "off" leaves it at that, "normal" and "strong", or a z, put significant local activity back too. Returns
-    the guarded image (zero outside `body`) and what was corrected.
+    threshold: what the scan holds more is put back where the evidence (consistency.Peak) is beyond this; None: nowhere.
     """
     scan, restored = scan * body, restored * body
     smooth_scan, smooth_restored = (gaussian_mean(image, WIDTH_MM, spacing_mm) for image in (scan, restored))
@@ -58,28 +67,44 @@ def guard_activity(
     before, after = _sum(scan), _sum(restored)
     guarded = restored * field
     guarded *= before / _sum(guarded)
-    put_back, places = 0.0, 0
-    threshold = THRESHOLDS.get(strength, strength)
-    if threshold != "off":
-        missing, places = significant_loss(guarded, scan, body, spacing_mm, threshold)
-        put_back = _sum(missing) / before
-        guarded += missing
-        guarded *= before / _sum(guarded)
     change = (field[body] - 1).abs()
-    return guarded, GuardReport(after / before - 1, float(change.median()), float(change.max()), put_back, places)
+    report = GuardReport(after / before - 1, float(change.median()), float(change.max()))
+    consistency = Consistency(scan, guarded, body, spacing_mm)
+    peaks = consistency.peaks()
+    if threshold is not None:
+        missing, places = significant_loss(consistency, peaks, threshold)
+        report = replace(report, put_back=_sum(missing) / before, places=places)
+        guarded = guarded + missing
+        guarded *= before / _sum(guarded)
+    return Guarded(guarded, report, peaks)
 
 
-def significant_loss(
-    restored: torch.Tensor, scan: torch.Tensor, body: torch.Tensor, spacing_mm: Sequence[float], threshold: float
-) -> tuple[torch.Tensor, int]:
-    """(the activity [z, y, x] that `restored` lacks where z is beyond the threshold, the number of these places).
+def significant_loss(consistency: Consistency, peaks: Sequence[Peak], threshold: float) -> tuple[torch.Tensor, int]:
+    """(the activity [z, y, x] that the restored image lacks where the evidence is beyond the threshold, the number of
+    these places).
 
     Upwards only: what a network removes looks like noise, what it makes up does not.
     """
-    beyond = Consistency(scan, restored, body, spacing_mm).z(restored) > threshold
-    _, places = ndimage.label(beyond.cpu().numpy())
+    chosen = [peak for peak in peaks if peak.z > 0 and peak.evidence > threshold]
+    scan, restored, body, spacing_mm = consistency.scan, consistency.restored, consistency.body, consistency.spacing_mm
+    lost = _places(consistency.z(restored).cpu().numpy(), chosen, spacing_mm)
     residual = gaussian_mean((scan - restored) * body, SPREAD_MM, spacing_mm).clamp_(min=0)
-    return residual * gaussian_mean(beyond.to(scan.dtype), SPREAD_MM, spacing_mm) * body, places
+    return residual * gaussian_mean(lost.to(scan), SPREAD_MM, spacing_mm) * body, len(chosen)
+
+
+def _places(z: np.ndarray, peaks: Sequence[Peak], spacing_mm: Sequence[float]) -> torch.Tensor:
+    """The voxels that belong to the peaks, bool [z, y, x]."""
+    marked, steps = np.zeros(z.shape, bool), spacing_mm[::-1]
+    for peak in peaks:
+        box = tuple(
+            slice(max(0, i - int(PLACE_MM / s)), min(n, i + int(PLACE_MM / s) + 1))
+            for i, s, n in zip(peak.index, steps, z.shape, strict=True)
+        )
+        away = sum(((g - i) * s) ** 2 for g, i, s in zip(np.ogrid[box], peak.index, steps, strict=True))
+        connected, _ = ndimage.label((z[box] > PLACE_SHARE * peak.z) & (away <= PLACE_MM**2))
+        own = connected[tuple(i - part.start for i, part in zip(peak.index, box, strict=True))]
+        marked[box] |= connected == own
+    return torch.from_numpy(marked)
 
 
 def _sum(image: torch.Tensor) -> float:

@@ -6,9 +6,10 @@ tails are nearly Gaussian, in activity they are ten times heavier. z > 0: the sc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 import torch
@@ -20,7 +21,24 @@ from MAPDiffLib.scan.volume import Volume
 WIDTH_MM = 12.0  # FWHM of the means: about a lesion that a reader must not lose
 FLOOR = 0.05  # of the body's mean: added to both means, so that cold places do not divide by nothing
 APART_MM = 20.0  # between two places in a list
-PLACE_Z = 4.5  # |z| of a place to check (`mapdiff-train fidelity`: three a scan where nothing was lost)
+LEAST_Z, NEAR_MM = 2.0, 6.0  # of a peak; it is the furthest from zero within so far along each axis
+AROUND_MM = 20.0  # of a peak, the surroundings that it stands out of
+BELIEVED = 3.0  # deviations of standing out that count
+DIRECTIONS = np.array([d / np.linalg.norm(d) for d in product((-1, 0, 1), repeat=3) if any(d)])
+
+
+@dataclass(frozen=True)
+class Peak:
+    """A voxel (z, y, x), its z, and the evidence that something was lost there (z < 0: made up).
+
+    Evidence is |z| and, where the scan holds more, how far the restored image itself stands out, up to BELIEVED. A body
+    has tens of thousands of places where noise can reach any z, but few hot spots: that one of these is too faint takes
+    less to be believed.
+    """
+
+    index: tuple[int, int, int]
+    z: float
+    evidence: float
 
 
 @dataclass(frozen=True)
@@ -47,6 +65,29 @@ class Consistency:
         means = gaussian_mean(image * self.body, WIDTH_MM, self.spacing_mm).div_(self._weight)
         return means.clamp_(min=0).add_(FLOOR * self._level)
 
+    def peaks(self) -> list[Peak]:
+        """Where z against the restored image given here is furthest from zero in NEAR_MM, beyond LEAST_Z."""
+        z = self.z(self.restored).cpu().numpy()
+        size = [2 * max(1, round(NEAR_MM / spacing)) + 1 for spacing in reversed(self.spacing_mm)]
+        up = np.argwhere((z > LEAST_Z) & (z == ndimage.maximum_filter(z, size)))
+        down = np.argwhere((z < -LEAST_Z) & (z == ndimage.minimum_filter(z, size)))
+        stands_out = self._stands_out(up)
+        found = [
+            Peak(tuple(map(int, index)), float(z[tuple(index)]), float(z[tuple(index)] + min(max(0.0, out), BELIEVED)))
+            for index, out in zip(up, stands_out, strict=True)
+        ]
+        return found + [Peak(tuple(map(int, index)), *(float(s * z[tuple(index)]) for s in (1, -1))) for index in down]
+
+    def _stands_out(self, indices: np.ndarray) -> np.ndarray:
+        """By how much the restored image itself is hotter at voxels [n, 3] than the hottest AROUND_MM away, in units of
+        the noise; [n]."""
+        log_means = self._mean(self.restored).log_().cpu().numpy()
+        steps = DIRECTIONS * (AROUND_MM / np.array(self.spacing_mm[::-1]))
+        points = (indices[:, None] + steps).reshape(-1, 3).T
+        around = ndimage.map_coordinates(log_means, points, order=1, mode="nearest").reshape(len(indices), len(steps))
+        here = tuple(indices.T)
+        return (log_means[here] - around.max(axis=1)) / self._deviation.cpu().numpy()[here]
+
     @cached_property
     def _level(self) -> float:
         return float((self.scan * self.body).sum(dtype=torch.float64) / self.body.sum())
@@ -68,32 +109,34 @@ class Consistency:
 
 @dataclass(frozen=True)
 class Place:
-    """Where to look: LPS millimetres, its z, and the mean activity there in scan and restored image (scan's units)."""
+    """Where to look: LPS millimetres, its z, the evidence that the network lost something there (Peak: before a guard
+    put it back), and the mean activity there in scan and restored image (scan's units)."""
 
     position_mm_lps: tuple[float, float, float]
     z: float
+    evidence: float
     scan: float
     restored: float
 
 
 def places_to_check(
-    scan: Volume, restored: Volume, z: Volume, threshold: float = PLACE_Z, most: int = 20
+    scan: Volume, restored: Volume, z: Volume, peaks: Iterable[Peak], threshold: float, most: int = 20
 ) -> list[Place]:
-    """The peaks of |z| beyond the threshold, the furthest first, at least APART_MM from each other, at most `most`."""
-    size = [2 * max(1, round(0.5 * APART_MM / spacing)) + 1 for spacing in reversed(scan.spacing_mm)]
-    beyond = np.abs(z.voxels)
-    peaks = np.argwhere((beyond > threshold) & (beyond == ndimage.maximum_filter(beyond, size)))
-    peaks = sorted(map(tuple, peaks), key=lambda index: (-beyond[index], index))
+    """The peaks whose evidence is beyond the threshold, the strongest first, at least APART_MM from each other, at most
+    `most`."""
     spacing, found = np.array(scan.spacing_mm[::-1]), []
-    for index in peaks:
-        distances = [np.linalg.norm((np.array(index) - other) * spacing) for other in found]
-        if len(found) < most and min(distances, default=np.inf) >= APART_MM:
-            found.append(index)
-    means = [[_mean_around(volume, index) for volume in (scan, restored)] for index in found]
+    for peak in sorted(peaks, key=lambda peak: (-peak.evidence, peak.index)):
+        if peak.evidence <= threshold or len(found) == most:
+            break
+        if all(np.linalg.norm(np.subtract(peak.index, other.index) * spacing) >= APART_MM for other in found):
+            found.append(peak)
     return [
-        Place(position_mm(scan, index), float(z.voxels[index]), *values)
-        for index, values in zip(found, means, strict=True)
-    ]
+        Place(
+            position_mm(scan, peak.index), float(z.voxels[peak.index]), peak.evidence,
+            *(_mean_around(volume, peak.index) for volume in (scan, restored)),
+        )
+        for peak in found
+    ]  # fmt: skip
 
 
 def position_mm(volume: Volume, index: Sequence[int]) -> tuple[float, float, float]:

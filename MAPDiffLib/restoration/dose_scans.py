@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from scipy.fft import next_fast_len
 
+from MAPDiffLib.model.fidelity import Fidelity
 from MAPDiffLib.restoration.local_noise import CLIP, noise_deviation, smooth_activity
 from MAPDiffLib.restoration.sampling import draw_noise
 
@@ -23,15 +24,25 @@ FIRST_NUMBER = 100  # of the noise: the sampler's come before
 
 @dataclass(frozen=True)
 class NoiseTexture:
-    """The noise of a scan: its `relative` deviation [z, y, x], and the moduli of its spectrum on a grid of `shape`."""
+    """The noise of a scan: its `relative` deviation [z, y, x], and the moduli of its spectrum on a grid of `shape`.
+
+    gain, kept: of its variance in drawn counts, and in the restored image (model/fidelity.py).
+    """
 
     relative: torch.Tensor
     spectrum: torch.Tensor
     shape: tuple[int, int, int]
+    gain: float = 1.0
+    kept: float = 0.0
 
     @classmethod
     def of(
-        cls, scan: torch.Tensor, restored: torch.Tensor, body: torch.Tensor, spacing_mm: Sequence[float]
+        cls,
+        scan: torch.Tensor,
+        restored: torch.Tensor,
+        body: torch.Tensor,
+        spacing_mm: Sequence[float],
+        fidelity: Fidelity = Fidelity(),  # noqa: B008  (frozen)
     ) -> NoiseTexture:
         """Of what a restoration took away; images [z, y, x] in one unit, spacing (x, y, z)."""
         level = float((restored * body).sum(dtype=torch.float64) / body.sum())
@@ -40,7 +51,8 @@ class NoiseTexture:
         deviation = noise_deviation(residual, activity, body, spacing_mm)
         even = (residual / deviation).clamp_(-CLIP, CLIP)  # what lies beyond is no noise
         shape = tuple(next_fast_len(n, real=True) for n in scan.shape)
-        return cls(deviation / activity, torch.fft.rfftn(even, s=shape).abs(), shape)
+        spectrum = torch.fft.rfftn(even, s=shape).abs()
+        return cls(deviation / activity, spectrum, shape, fidelity.drawn_gain, fidelity.drawn_kept)
 
     def draw(self, seed: int, number: int) -> torch.Tensor:
         """Noise of unit deviation [z, y, x] with this spectrum; drawn on the CPU, the same on every device."""
@@ -49,12 +61,21 @@ class NoiseTexture:
         noise = noise / noise.std()
         return noise[tuple(slice(0, n) for n in self.relative.shape)]
 
+    def variance(self, input_dose: float, lower: float, dose: float) -> float:
+        """Of the draw between two doses, in units of the scan's own.
+
+        Variances go with 1 / dose, so all draws up to d make up (d - d0) d0 of d^2, for an input of d0. What the
+        restored image, which is (d - d0) of d, still holds of the scan's noise they need not.
+        """
+        total = [(d - input_dose) * (self.gain * input_dose - self.kept * (d - input_dose)) for d in (lower, dose)]
+        return max(0.0, total[1] - total[0]) / (dose - lower) ** 2
+
 
 def dose_scans(
     scan: torch.Tensor,
     restored: torch.Tensor,
     body: torch.Tensor,
-    spacing_mm: Sequence[float],
+    texture: NoiseTexture,
     input_dose: float,
     doses: Sequence[float],
     seed: int,
@@ -64,11 +85,9 @@ def dose_scans(
     restored: full dose, in the scan's unit. Nested; the same seed and doses give the same scans. Outside the body it is
     the scan itself.
     """
-    texture = NoiseTexture.of(scan, restored, body, spacing_mm)
     mean, lower, image = restored.clamp(min=0), input_dose, scan
     for number, dose in enumerate(sorted(doses)):
-        # Variances go with 1 / dose: the scan's own noise, as that of the counts between the two doses.
-        variance = texture.relative.square().mul_(input_dose / (dose - lower)).log1p_()
+        variance = texture.relative.square().mul_(texture.variance(input_dose, lower, dose)).log1p_()
         draw = texture.draw(seed, FIRST_NUMBER + number).mul_(variance.sqrt()).sub_(variance / 2).exp_().mul_(mean)
         image = torch.where(body, torch.lerp(draw, image, lower / dose), scan)
         yield dose, image

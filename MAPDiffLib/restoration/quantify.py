@@ -16,6 +16,7 @@ import torch
 from scipy import signal
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.model.fidelity import Fidelity
 from MAPDiffLib.restoration.local_noise import MAD, activity_power, noise_deviation, smooth_activity
 from MAPDiffLib.scan.geometry import bounding_box
 
@@ -23,11 +24,6 @@ PEAK_ML = 1.0  # SUVpeak: the hottest sphere of 1 mL (Wahl et al. 2009, PERCIST)
 NEAR_MM = 60.0  # how far from a region its noise is looked at
 LARGEST_ML = 8.0  # of larger regions the noise of so many mL, less by the root of how often they go into it
 LEAST_PLACES = 30  # where a region's shape must fit for its noise to be measured
-# Fitted on validation cases (`mapdiff-train fidelity`).
-NOISE_FACTOR = 2.1  # of the deviation next to a region: a restoration takes away less than all of the noise
-LEAST_ERROR = 0.007  # of a value, however quiet the scan: reconstructions of two doses differ by as much
-LOST, MADE_UP = 0.25, 1.0  # t at which scan and restored image count alike, where the scan holds more, and less
-LEAST_WEIGHT = 0.3  # of the scan's variance in the interval, where the restored image is believed
 UNEXPLAINED = 2.5  # t beyond which the scan's noise does not explain the difference
 NORMAL_90 = 1.645  # deviations in a 90 % interval
 
@@ -73,29 +69,34 @@ class RegionStatistics:
     peak: BestEstimate
 
 
-def best_estimate(scan: float, full: float, deviation: float) -> BestEstimate:
-    """Weighs the scan's mean over a region and the restored one's by the scan's standard deviation there.
-
-    With t their distance in deviations the scan counts t^2 / (t^2 + c^2), c small where the scan holds more: a network
-    loses more than it makes up.
-    """
+def best_estimate(
+    scan: float,
+    full: float,
+    deviation: float,
+    fidelity: Fidelity = Fidelity(),  # noqa: B008  (frozen)
+) -> BestEstimate:
+    """Weighs the scan's mean over a region and the restored one's by how wrong either may be: the scan by its standard
+    deviation there, the restored image by its bias, a share of the larger of the two."""
     if not deviation > 0:
         return BestEstimate(scan, np.nan, np.nan, np.nan)
-    t = (scan - full) / deviation
-    weight = t**2 / (t**2 + (LOST if t > 0 else MADE_UP) ** 2)
+    bias = fidelity.bias * max(scan, full, 0.0)
+    weight = bias**2 / (bias**2 + deviation**2)
     value = full + weight * (scan - full)
-    half = NORMAL_90 * np.hypot(deviation * np.sqrt(max(weight, LEAST_WEIGHT)), LEAST_ERROR * value)
-    return BestEstimate(float(value), float(value - half), float(value + half), float(t))
+    # With these two errors weight x deviation^2 is the variance of what is left.
+    half = NORMAL_90 * np.hypot(fidelity.tails * deviation * np.sqrt(weight), fidelity.least_error * value)
+    return BestEstimate(float(value), float(value - half), float(value + half), float((scan - full) / deviation))
 
 
 @dataclass(frozen=True)
 class Quantifier:
-    """A scan and its restored full dose, float32 [z, y, x] in one unit, with the body and the spacing (x, y, z)."""
+    """A scan and its restored full dose, float32 [z, y, x] in one unit, with the body and the spacing (x, y, z), and
+    what the bundle that restored it says of its errors."""
 
     scan: np.ndarray
     full: np.ndarray
     body: np.ndarray
     spacing_mm: Sequence[float]
+    fidelity: Fidelity = Fidelity()
 
     def region(self, mask: np.ndarray, images: Mapping[str, np.ndarray]) -> RegionStatistics:
         """All numbers of a mask, bool [z, y, x], in the input and in `images`. InputError for an impossible mask."""
@@ -112,25 +113,36 @@ class Quantifier:
         box = bounding_box(region)
         weights = region[box] / region[box].sum(dtype=np.float64)
         scan, full = (float((image[box] * weights).sum(dtype=np.float64)) for image in (self.scan, self.full))
-        return best_estimate(scan, full, self._deviation_of(region, scan, full))
+        factor = self.fidelity.noise_factor * self.relative_noise**-self.fidelity.noise_power
+        deviation = factor * self.taken_away(region) * self._activity_left_out(scan, full)
+        return best_estimate(scan, full, deviation, self.fidelity)
 
-    def _deviation_of(self, region: np.ndarray, scan: float, full: float) -> float:
-        """One standard deviation of the scan's mean over a region; nan where it cannot be measured.
+    def taken_away(self, region: np.ndarray, values: np.ndarray | None = None) -> float:
+        """One standard deviation, over a region, of the mean of what the restoration took away, or of other `values`
+        [z, y, x] that scatter around zero; nan where it cannot be measured.
 
-        Of what the restoration took away, in units of the noise there, the means over the region's own shape wherever
-        it fits nearby; times the noise here, at the activity that the larger of the two images holds.
+        In units of the noise, the means over the region's own shape wherever it fits nearby; times the noise here.
         """
+        noise = self._noise if values is None else values / self._deviation
         box = bounding_box(region, [int(NEAR_MM / spacing) for spacing in reversed(self.spacing_mm)])
         shape, shrunk = self._shape(region)
         body = self.body[box].astype(np.float32)
         fits, own = _means(body, shape), _means((region[box] > 0).astype(np.float32), shape)
-        means = _means(self._noise[box], shape)[(fits > 0.95) & (own < 0.05)]
+        means = _means(noise[box] * body, shape)[(fits > 0.95) & (own < 0.05)]
         if len(means) < LEAST_PLACES:
             return float("nan")
         spread = MAD * float(np.median(np.abs(means - np.median(means))))
-        here = np.average(self._deviation[box], weights=region[box])
-        lost = (max(scan, full) / full) ** self._power if full > 0 else 1.0
-        return float(NOISE_FACTOR * spread * shrunk * here * lost)
+        return float(spread * shrunk * np.average(self._deviation[box], weights=region[box]))
+
+    @cached_property
+    def relative_noise(self) -> float:
+        """What the restoration took away over the activity, anywhere in the body: its median deviation."""
+        level = float(self.full[self.body].mean(dtype=np.float64))
+        return float(np.median((self._deviation / self._activity.numpy())[self.body])) / level
+
+    def _activity_left_out(self, scan: float, full: float) -> float:
+        """By how much the noise is more than at the restored activity, where the scan's is higher."""
+        return (max(scan, full) / full) ** self._power if full > 0 else 1.0
 
     def _shape(self, region: np.ndarray) -> tuple[np.ndarray, float]:
         """The region as weights that sum to one, and by what its noise is less than that of these weights."""

@@ -10,7 +10,7 @@ of each result the scan itself is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -18,11 +18,12 @@ import torch
 from MAPDiffLib.errors import Cancelled
 from MAPDiffLib.job import RestoreOptions, dose_key, dose_title
 from MAPDiffLib.model.bundle import Bundle
-from MAPDiffLib.restoration.activity_guard import GuardReport, guard_activity
+from MAPDiffLib.model.fidelity import Fidelity
+from MAPDiffLib.restoration.activity_guard import Guarded, GuardReport, guard_activity
 from MAPDiffLib.restoration.box import BodyBox
-from MAPDiffLib.restoration.consistency import PLACE_Z, Consistency, Place, places_to_check, position_mm
+from MAPDiffLib.restoration.consistency import Consistency, Peak, Place, places_to_check, position_mm
 from MAPDiffLib.restoration.device import choose_compute
-from MAPDiffLib.restoration.dose_scans import dose_scans
+from MAPDiffLib.restoration.dose_scans import NoiseTexture, dose_scans
 from MAPDiffLib.restoration.doses import at_dose, own_share
 from MAPDiffLib.restoration.facts import measure
 from MAPDiffLib.restoration.intensity import Intensity
@@ -132,14 +133,16 @@ def _restored_doses(
     progress = Progress(
         report, plan.samples, dose_title(plan.doses[0]), RESULT_S_PER_VOXEL * volume.voxels.size * results
     )
+    fidelity = bundle.manifest.fidelity
     intensity = Intensity(facts.mean_in_body / bundle.manifest.body_mean_suv)
     condition = intensity.to_network(place.frame.pad(place.scan))
     told = plan.told(volume.spacing_mm)
     denoise = ScanDenoiser(place.network, bundle.manifest.diffusion, condition, told, progress, cancelled)
     estimate, spread = mean_of_samples(denoise, intensity, plan.samples, plan.seed)
-    estimate, guard = place.guarded(place.frame.unpad(estimate), options.guard)
+    guarded = place.guarded(place.frame.unpad(estimate), fidelity.guard(options.guard))
+    estimate, guard = guarded.image, guarded.report
     record.lap("evaluations")
-    drawn_scans = place.scans_of(estimate, plan) if True in kinds else iter(())
+    drawn_scans = place.scans_of(estimate, plan, fidelity) if True in kinds else iter(())
     for dose in plan.doses:
         for drawn in kinds:
             if cancelled():
@@ -150,14 +153,14 @@ def _restored_doses(
             figures["seconds"] = record.lap(dose_title(dose, drawn))
             yield RestoredDose(dose, restored, figures, plan.input_dose, plan.dose_assumed, drawn)
             del restored  # a whole volume, which may be half a gigabyte, is not kept while the next is made
-    consistency, places = place.checked(estimate)
+    consistency, places = place.checked(estimate, guarded.peaks, fidelity.place)
     record.lap("consistency")
     uncertainty = None
     if spread is not None:
         scaled = place.frame.unpad(spread) * plan.uncertainty_scale * place.inside
         uncertainty = place.into(torch.zeros(volume.voxels.shape), scaled)
     record.lap("uncertainty")
-    checked = {"guard": options.guard, "places_z": PLACE_Z, "places": [asdict(each) for each in places]}
+    checked = {"guard": options.guard, "places": [asdict(each) for each in places], "fidelity": asdict(fidelity)}
     report = run_report(volume, bundle.manifest, facts, plan, record, place.facts() | checked)
     return _Ending(uncertainty, consistency, report)
 
@@ -194,25 +197,26 @@ class _Workplace:
         voxels[self.box.slices].copy_(image)
         return self.volume.with_voxels(voxels.numpy())
 
-    def guarded(self, image: torch.Tensor, strength: str) -> tuple[torch.Tensor, GuardReport]:
+    def guarded(self, image: torch.Tensor, threshold: float | None) -> Guarded:
         """An image of the box with the scan's own activity."""
-        return guard_activity(image, self.scan, self.inside, self.volume.spacing_mm, strength)
+        return guard_activity(image, self.scan, self.inside, self.volume.spacing_mm, threshold)
 
-    def scans_of(self, estimate: torch.Tensor, plan: Plan) -> Iterator[torch.Tensor]:
+    def scans_of(self, estimate: torch.Tensor, plan: Plan, fidelity: Fidelity) -> Iterator[torch.Tensor]:
         """One scan of each dose, ascending."""
         spacing_mm, seed = self.volume.spacing_mm, plan.seed
-        drawn = dose_scans(self.scan, estimate, self.inside, spacing_mm, plan.input_dose, plan.doses, seed)
+        texture = NoiseTexture.of(self.scan, estimate, self.inside, spacing_mm, fidelity)
+        drawn = dose_scans(self.scan, estimate, self.inside, texture, plan.input_dose, plan.doses, seed)
         return (image for _, image in drawn)
 
-    def checked(self, estimate: torch.Tensor) -> tuple[Volume, list[Place]]:
-        """(z of the scan against the estimate, the places to check)."""
+    def checked(self, estimate: torch.Tensor, peaks: Sequence[Peak], threshold: float) -> tuple[Volume, list[Place]]:
+        """(z of the scan against the estimate, the places to check: where guard or reader had something to do)."""
         z = Consistency(self.scan, estimate, self.inside, self.volume.spacing_mm).z(estimate)
         corner = position_mm(self.volume, [part.start for part in self.box.slices])
         images = (self.scan, estimate, z)
         boxes = [replace(self.volume, voxels=image.cpu().numpy(), origin_mm=corner) for image in images]
         whole = self.into(torch.zeros(self.volume.voxels.shape), z)
         geometry = {name: text for name, text in whole.metadata.items() if name == SOURCE_GEOMETRY}
-        return replace(whole, units="z", metadata=geometry), places_to_check(*boxes)
+        return replace(whole, units="z", metadata=geometry), places_to_check(*boxes, peaks, threshold)
 
     def facts(self) -> dict:
         """What report.json says of it."""

@@ -1,0 +1,58 @@
+"""What validation cases decided about numbers, places and drawn noise: a bundle's, since each model loses and leaves
+something else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from MAPDiffLib.model.json_checks import check_keys, number
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Fitted by `mapdiff-train fidelity --fit`; the defaults are for bundles that say nothing.
+
+    guard_normal, guard_strong: evidence (restoration/consistency.py) from which lost activity is put back; place: from
+    which a place is to be checked.
+
+    The rest is for the best estimate of a region (restoration/quantify.py) and for drawn scans
+    (restoration/dose_scans.py). noise_factor, noise_power: the scan's noise is noise_factor r^-noise_power times what
+    was taken away, of r, the noise taken away over the activity: the quieter a scan, the more of its noise is left in.
+    bias: of the restored image over a region, as a share of the activity there; tails: by how much an interval is wider
+    than a Gaussian's; least_error: of a value, however quiet the scan. drawn_gain, drawn_kept: of the drawn counts'
+    variance, and of the scan's in the restored image.
+    """
+
+    guard_normal: float = 5.0
+    guard_strong: float = 4.5
+    place: float = 4.75
+    noise_factor: float = 1.25
+    noise_power: float = 0.14
+    bias: float = 0.3
+    tails: float = 1.4
+    least_error: float = 0.025
+    drawn_gain: float = 1.0
+    drawn_kept: float = 0.0
+
+    def guard(self, strength: str) -> float | None:
+        """The evidence from which a guard of this strength (job.GUARDS) puts activity back; None for "off"."""
+        return {"off": None, "normal": self.guard_normal, "strong": self.guard_strong}[strength]
+
+
+BOUNDS = {
+    **dict.fromkeys(("guard_normal", "guard_strong", "place"), (2.0, 100.0)),
+    "noise_factor": (0.1, 100.0),
+    "noise_power": (-1.0, 1.0),
+    "bias": (0.001, 10.0),
+    "tails": (0.1, 10.0),
+    "least_error": (0.0, 1.0),
+    "drawn_gain": (0.1, 10.0),
+    "drawn_kept": (0.0, 1.0),
+}
+
+
+def parse_fidelity(content: Mapping) -> Fidelity:
+    """Of the object "fidelity" in bundle.json. BundleError unless every key is there, known and in its range."""
+    check_keys("fidelity", content, set(BOUNDS))
+    return Fidelity(**{name: number(f"fidelity.{name}", content[name], *limits) for name, limits in BOUNDS.items()})
