@@ -13,8 +13,8 @@ SPACING = (4.0, 4.0, 4.0)
 def guard(restored, scan, body, spacing):
     """guard_activity on arrays."""
     given = (torch.from_numpy(np.ascontiguousarray(array)) for array in (restored, scan, body))
-    guarded, report = guard_activity(*given, spacing)
-    return guarded.numpy(), report
+    guarded = guard_activity(*given, spacing)
+    return guarded.image.numpy(), guarded.report
 
 
 def phantom():

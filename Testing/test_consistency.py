@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from MAPDiffLib.restoration.activity_guard import THRESHOLDS, guard_activity, significant_loss
-from MAPDiffLib.restoration.consistency import Consistency, places_to_check, position_mm
+from MAPDiffLib.restoration.activity_guard import guard_activity, put_back, significant_loss
+from MAPDiffLib.restoration.consistency import BELIEVED, LEAST_Z, Consistency, Peak, places_to_check, position_mm
 from MAPDiffLib.restoration.local_noise import activity_power, gaussian_mean, noise_deviation
 from MAPDiffLib.scan.volume import Volume
 
@@ -68,46 +68,96 @@ def test_a_lesion_that_was_lost_is_the_first_place_to_check_and_an_image_that_ho
     scan = truth * (1 + 0.15 * correlated_noise(body.shape))
     geometry = {"origin_mm": (-10.0, 20.0, 5.0), "direction": (-1, 0, 0, 0, -1, 0, 0, 0, 1)}
     volumes = [Volume(v, SPACING, **geometry) for v in (scan, lost, z_of(scan, lost, body))]
-    places = places_to_check(*volumes, threshold=6)
+    peaks = Consistency(*tensors(scan, lost, body), SPACING).peaks()
+    places = places_to_check(*volumes, peaks, threshold=6)
     expected = position_mm(volumes[0], LESION)
     assert expected == pytest.approx((-10 - 4 * 30, 20 - 4 * 24, 5 + 4 * 28))
     assert len(places) == 1 and np.linalg.norm(np.subtract(places[0].position_mm_lps, expected)) <= 6
-    assert places[0].scan > places[0].restored and places[0].z > 6
-    kept = Volume(z_of(scan, lost, body, image=truth), SPACING, **geometry)
-    assert places_to_check(volumes[0], volumes[1], kept, threshold=6) == []
+    assert places[0].scan > places[0].restored and places[0].evidence > 6 and places[0].z > 6
+    assert places_to_check(*volumes, Consistency(*tensors(scan, truth, body), SPACING).peaks(), threshold=6) == []
 
 
 def test_places_are_apart_sorted_and_no_more_than_asked_for():
     z = np.zeros((30, 30, 30), np.float32)
-    z[5, 5, 5], z[5, 5, 8], z[20, 20, 20], z[10, 25, 10] = 6, 5, -7, 5.5
-    scan, restored, map_ = (Volume(v, SPACING) for v in (z + 2, np.ones_like(z), z))
-    found = places_to_check(scan, restored, map_, threshold=4)
-    assert [place.z for place in found] == [-7, 6, 5.5]  # 12 mm from a higher one is no place of its own
-    assert len(places_to_check(scan, restored, map_, threshold=4, most=2)) == 2
+    peaks = [
+        Peak(index, z_there, evidence)
+        for index, z_there, evidence in [
+            ((5, 5, 5), 4.0, 6.0), ((5, 5, 8), 5.0, 5.0), ((20, 20, 20), -7.0, 7.0), ((10, 25, 10), 5.5, 5.5),
+            ((25, 5, 25), 3.0, 3.0),
+        ]
+    ]  # fmt: skip
+    volumes = [Volume(v, SPACING) for v in (z + 2, np.ones_like(z), z)]
+    found = places_to_check(*volumes, peaks, threshold=4)
+    assert [place.evidence for place in found] == [7, 6, 5.5]  # 12 mm from a stronger one is no place of its own
+    assert len(places_to_check(*volumes, peaks, threshold=4, most=2)) == 2
+
+
+def hot_spot(body, height):
+    """A ball of 12 mm in the middle of the colder half."""
+    z, y, x = np.indices(body.shape)
+    return np.where((z - 28) ** 2 + (y - 24) ** 2 + (x - 13) ** 2 <= 1.5**2, height, 0).astype(np.float32)
+
+
+def test_evidence_is_z_in_an_even_region_and_more_where_the_restored_image_shows_a_hot_spot_too():
+    body = body_of()
+    flat = np.where(body, 1.0, 0.0).astype(np.float32)
+    noise = 0.15 * correlated_noise(body.shape)
+
+    def peak_at_the_spot(restored, truth):
+        peaks = Consistency(*tensors(truth * (1 + noise), restored, body), SPACING).peaks()
+        near = [p for p in peaks if np.linalg.norm(np.subtract(p.index, (28, 24, 13))) <= 2 and p.z > 0]
+        return max(near, key=lambda peak: peak.z)
+
+    bare = peak_at_the_spot(flat, flat + hot_spot(body, 3.0))
+    shown = peak_at_the_spot(flat + hot_spot(body, 6.0), flat + hot_spot(body, 18.0))
+    assert bare.evidence == pytest.approx(bare.z, abs=0.5)
+    assert shown.evidence == pytest.approx(shown.z + BELIEVED)
+
+
+def test_a_place_where_the_restored_image_holds_more_has_the_evidence_of_its_z():
+    body = body_of()
+    flat = np.where(body, 1.0, 0.0).astype(np.float32)
+    scan = flat * (1 + 0.15 * correlated_noise(body.shape))
+    made_up = tensors(scan, flat + hot_spot(body, 12.0), body)
+    lowest = min(Consistency(*made_up, SPACING).peaks(), key=lambda peak: peak.z)
+    assert np.linalg.norm(np.subtract(lowest.index, (28, 24, 13))) <= 2 and lowest.z < -LEAST_Z
+    assert lowest.evidence == -lowest.z
 
 
 def test_the_guard_puts_back_a_lost_lesion_and_leaves_what_noise_explains():
     body = body_of()
     truth, lost = truth_of(body, lesion=12.0), truth_of(body)
     scan = truth * (1 + 0.15 * correlated_noise(body.shape))
-    off, on = (guard_activity(*tensors(lost, scan, body), SPACING, strength) for strength in ("off", "normal"))
-    assert off[1].put_back == 0 and off[1].places == 0
-    missing = truth[LESION] - off[0].numpy()[LESION]
-    assert on[0].numpy()[LESION] - off[0].numpy()[LESION] > 0.4 * missing
-    assert 1 <= on[1].places <= 3 and 0 < on[1].put_back < 0.01
-    changed = (on[0] - off[0]).abs().numpy() > 0.05
+    consistency = guard_activity(*tensors(lost, scan, body), SPACING).consistency
+    off, said = put_back(consistency, consistency.peaks(), None)
+    assert off is consistency.restored and said == {}
+    on, said = put_back(consistency, consistency.peaks(), 5.0)
+    missing = truth[LESION] - off.numpy()[LESION]
+    assert on.numpy()[LESION] - off.numpy()[LESION] > 0.4 * missing
+    assert 1 <= said["places"] <= 3 and 0 < said["put_back"] < 0.01
+    changed = (on - off).abs().numpy() > 0.05
     assert 0.001 < changed[body].mean() < 0.01
-    assert float(on[0].sum()) == pytest.approx(scan[body].sum(), rel=1e-4)
+    assert float(on.sum()) == pytest.approx(scan[body].sum(), rel=1e-4)
+
+
+def test_a_place_at_the_edge_of_the_volume_is_put_back_too():
+    body = np.ones((20, 20, 20), bool)
+    flat = np.ones(body.shape, np.float32)
+    scan = flat * (1 + 0.1 * correlated_noise(body.shape))
+    scan[:2, 8:11, 8:11] += 5
+    consistency = Consistency(*tensors(scan, flat, body), SPACING)
+    missing, places = significant_loss(consistency, consistency.peaks(), 5.0)
+    assert places >= 1 and float(missing[0, 9, 9]) > 1
 
 
 def test_the_guard_never_takes_activity_away_at_a_place_and_a_higher_threshold_puts_back_less():
     body = body_of()
     truth = truth_of(body)
     scan = truth * (1 + 0.3 * correlated_noise(body.shape))
-    low, high = (significant_loss(*tensors(truth, scan, body), SPACING, threshold)[0] for threshold in (2.0, 3.0))
+    consistency = Consistency(*tensors(scan, truth, body), SPACING)
+    low, high = (significant_loss(consistency, consistency.peaks(), threshold)[0] for threshold in (2.5, 3.5))
     assert low.min() >= 0 and high.min() >= 0
     assert low.sum() > high.sum()
-    assert THRESHOLDS["strong"] < THRESHOLDS["normal"]
 
 
 def test_the_power_of_activity_in_noise_is_read_off_the_scan():

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from MAPDiffLib.model.fidelity import Fidelity
 from MAPDiffLib.restoration.dose_scans import NoiseTexture, dose_scans
 
 SPACING = (4.0, 4.0, 4.0)
@@ -26,9 +27,10 @@ def scene(relative=0.3):
     return truth * (1 + relative * textured(0)), truth, body
 
 
-def drawn(scan, restored, body, seed=0, doses=DOSES):
-    tensors = (torch.from_numpy(array) for array in (scan, restored, body))
-    return {dose: image.numpy() for dose, image in dose_scans(*tensors, SPACING, INPUT, doses, seed)}
+def drawn(scan, restored, body, seed=0, doses=DOSES, fidelity=Fidelity()):  # noqa: B008  (frozen)
+    tensors = [torch.from_numpy(array) for array in (scan, restored, body)]
+    texture = NoiseTexture.of(*tensors, SPACING, fidelity)
+    return {dose: image.numpy() for dose, image in dose_scans(*tensors, texture, INPUT, doses, seed)}
 
 
 def spectrum(image):
@@ -40,6 +42,25 @@ def test_each_scan_has_the_noise_of_its_dose_and_the_mean_of_the_restored_image(
     for dose, image in drawn(scan, truth, body).items():
         assert image[INNER].std() / 2 == pytest.approx(0.3 * np.sqrt(INPUT / dose), rel=0.06)
         assert image[INNER].mean() == pytest.approx(2.0, rel=0.01)
+
+
+def test_what_the_restored_image_still_holds_of_the_noise_is_not_drawn_again():
+    scan, truth, body = scene()
+    own = 0.3 * truth * textured(7)  # another noise of the scan's kind, a tenth of its deviation
+    kept = Fidelity(drawn_gain=1.0, drawn_kept=0.01)
+    for dose, image in drawn(scan, truth + 0.1 * own, body, fidelity=kept).items():
+        assert image[INNER].std() / 2 == pytest.approx(0.3 * np.sqrt(INPUT / dose), rel=0.08)
+
+
+def test_a_gain_multiplies_the_drawn_variance_at_every_dose_and_no_draw_has_a_negative_one():
+    scan, truth, body = scene()
+    plain, more = (drawn(scan, truth, body, fidelity=Fidelity(drawn_gain=gain)) for gain in (1.0, 1.5))
+    for dose in DOSES:
+        own = (INPUT / dose) * (scan - truth)
+        ratio = np.var((more[dose] - truth - own)[INNER]) / np.var((plain[dose] - truth - own)[INNER])
+        assert ratio == pytest.approx(1.5, rel=0.05)
+    tensors = [torch.from_numpy(array) for array in (scan, truth, body)]
+    assert NoiseTexture.of(*tensors, SPACING, Fidelity(drawn_kept=1.0)).variance(0.05, 0.25, 1.0) == 0
 
 
 def test_the_noise_has_the_scans_spectrum_band_by_band():

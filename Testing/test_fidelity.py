@@ -1,39 +1,160 @@
-"""What `mapdiff-train fidelity` says of a tiny case: figures that are known where the answer is the truth."""
+"""What `mapdiff-train fidelity` measures, fits and says: on a tiny case, and on records whose answer is known."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from MAPDiffLib.errors import InputError
 from MAPDiffLib.model.bundle import load_bundle
+from MAPDiffLib.model.fidelity import Fidelity
 from Testing import tiny
-from training.evaluation.fidelity import fidelity_of_case
-from training.evaluation.fidelity_table import format_fidelity
+from training.__main__ import main
+from training.evaluation import fidelity_fit
+from training.evaluation.fidelity import RestoredCases, figures
+from training.evaluation.fidelity_table import format_fidelity, idle_places
 
 
 @pytest.fixture(scope="module")
-def record(tmp_path_factory):
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fidelity")
-    bundle = load_bundle(tiny.tiny_bundle(folder / "tiny"))
-    return fidelity_of_case(tiny.tiny_case(folder / "case"), bundle, 0.05, ("off", "normal", 3.0))
+    tiny.tiny_case(folder / "cases" / "case")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def restored(folder, bundle):
+    return RestoredCases([folder / "cases" / "case"], load_bundle(bundle), 0.05, folder / "restored")
+
+
+@pytest.fixture(scope="module")
+def record(restored):
+    (case,) = restored
+    return figures(case, Fidelity(guard_strong=2.5))
 
 
 def test_every_strength_is_judged_and_a_stronger_guard_leaves_no_less_contrast(record):
-    assert list(record["guard"]) == ["off", "normal", "3.0"]
+    assert list(record["guard"]) == ["off", "normal", "strong"]
     (lesion,) = record["lesions"]
     assert lesion["diameter_mm"] == 32 and lesion["snr"] > 10
-    assert lesion["recovered"]["off"] <= lesion["recovered"]["3.0"] + 0.02
-    assert abs(lesion["errors"]["best"]) <= abs(lesion["errors"]["restored"]) + 0.01
+    assert lesion["recovered"]["off"] <= lesion["recovered"]["strong"] + 0.02
+    real = lesion["real"]
+    assert abs(lesion["value"] - real) <= max(abs(lesion["scan"] - real), abs(lesion["full"] - real))
 
 
 def test_drawn_scans_are_set_beside_each_real_dose(record):
     assert list(record["scans"]) == ["0.1", "0.25", "0.5", "1"]
-    for row in record["scans"].values():
-        assert 0 < row["crps_over_nmae"] < 2 and np.isfinite(row["max_bias"]) and len(row["spectrum"]) == 4
+    for dose, row in record["scans"].items():
+        assert row["times"] == pytest.approx(float(dose) / 0.05)
+        assert 0 < row["crps"] < 2 and np.isfinite(row["maximum"]) and 0 < row["roughness"] < 10
 
 
-def test_the_table_has_every_group_and_the_record_is_json(record):
-    text = format_fidelity([record, record])
+def test_a_case_is_restored_once_by_each_model(restored, folder, monkeypatch):
+    kept = sorted((folder / "restored").iterdir())
+    monkeypatch.setattr("training.evaluation.fidelity.restore", None)  # nothing restores any more
+    (again,) = restored
+    assert again.full.shape == again.scan.voxels.shape and len(kept) == 1
+    with pytest.raises(TypeError):
+        list(replace(restored, input_dose=0.1))
+
+
+def test_the_table_says_of_each_bar_what_was_measured_on_how_many_and_whether_it_holds(record):
+    text = format_fidelity([record, record], Fidelity())
     assert text.startswith("== all: 2 cases, 2 lesions") and "== internal: 2 cases" in text
-    assert "17 to inf mm" in text and "places beyond 4:" in text
+    bar = next(line for line in text.splitlines() if "17 to inf mm: 90 %" in line)
+    assert "2 lesions" in bar and bar.endswith(("holds", "FAILS"))
     json.dumps(record, allow_nan=False)
+
+
+def lesion(value=None, off=0.5, normal=None, **facts):
+    """A lesion of 20 mm of which the network left half."""
+    found = {"diameter_mm": 20.0, "snr": 8.0, "real": 4.0, "scan": 4.0, "full": 3.0, "t": 1.0, "low": 3.0, "high": 5.0}
+    kept = {"recovered": {"off": off, "normal": off if normal is None else normal, "strong": 1.0}, "value": value}
+    return {**found, **kept, "deviation": 0.4, "taken_away": 0.4, "noise": 0.8, **facts}
+
+
+def case_of(lesions, places=(), relative_noise=0.2):
+    guard = {name: {"nmae": 0.1, "more_hot_spots": 0} for name in ("off", "normal", "strong")}
+    return {
+        "case": "one", "scanner": "internal", "relative_noise": relative_noise, "lesions": list(lesions),
+        "guard": guard, "places": list(places), "scans": {},
+    }  # fmt: skip
+
+
+def test_a_place_is_idle_where_there_is_no_lesion_or_an_intact_one():
+    lesions = [lesion(off=0.5), lesion(off=0.95), lesion(off=None)]
+    places = [{"evidence": 5.0, "z": 4.0, "lesion": at} for at in (0, 1, 2, None)]
+    records = [case_of(lesions, places), case_of(lesions, [{"evidence": 3.9, "z": 3.9, "lesion": None}])]
+    assert idle_places(records, 4.0) == 1.0  # two in two scans
+    text = format_fidelity([case_of([lesion(value=4.0)], places[:1])], Fidelity(place=4.0))
+    assert "two thirds listed" in text and "1 (100%)" in text
+
+
+def test_the_noise_is_what_was_taken_away_by_a_law_of_how_noisy_a_scan_is():
+    law = [(r, 1.5 * r**-0.3) for r in (0.05, 0.1, 0.2, 0.4)]
+    records = [case_of([lesion(taken_away=0.4, noise=0.4 * factor)], relative_noise=r) for r, factor in law]
+    values = fidelity_fit._noise(records, Fidelity()).values
+    assert values == pytest.approx({"noise_factor": 1.5, "noise_power": 0.3}, abs=1e-3)
+
+
+def drawn_lesions(bias, count=400, noise=0.1, tails=1.0):
+    """What the model of the best estimate says: a scan right on average, a restored image off by a share of `bias`."""
+    random = np.random.default_rng(0)
+    for diameter in (7.0, 9.0, 12.0, 15.0, 20.0):
+        for _ in range(count):
+            scan = 4 + noise * tails * random.standard_normal() * 4
+            full = 4 * (1 - bias * random.standard_normal())
+            yield lesion(diameter_mm=diameter, scan=scan, full=full, deviation=noise * 4)
+
+
+def test_bias_and_intervals_are_those_that_the_lesions_were_drawn_with():
+    records = [case_of(drawn_lesions(bias=0.3, tails=1.5), relative_noise=1.0)]
+    base = Fidelity(noise_factor=1.0, noise_power=0.0)
+    bias = fidelity_fit._bias(records, base).values["bias"]
+    assert 0.15 < bias < 0.35  # the scan's noise is 1.5 times what is said, so it counts less
+    choice = fidelity_fit._interval(records, replace(base, bias=bias))
+    assert 1.2 < choice.values["tails"] < 1.8
+    shares = fidelity_fit._coverages(records, replace(base, bias=bias, **choice.values))
+    assert shares == pytest.approx([0.9] * 5, abs=0.04)
+
+
+def test_drawn_noise_is_fitted_by_a_line_through_the_doses():
+    records = [case_of([])]
+    records[0]["scans"] = {f"{t}": {"times": t, "needed": 1.1 - 0.01 * (t - 1)} for t in (2.0, 5.0, 10.0, 20.0)}
+    values = fidelity_fit._drawn(records, Fidelity()).values
+    assert values == pytest.approx({"drawn_gain": 1.1, "drawn_kept": 0.01}, abs=1e-3)
+    records[0]["scans"] = {f"{t}": {"times": t, "needed": 1.0 + 0.01 * t} for t in (2.0, 20.0)}  # nothing is kept
+    assert fidelity_fit._drawn(records, Fidelity()).values == pytest.approx({"drawn_gain": 1.11, "drawn_kept": 0})
+
+
+def test_the_command_writes_what_it_fits_into_the_bundle_and_judges_by_it(folder, bundle, monkeypatch, capsys):
+    bundle = shutil.copytree(bundle, folder / "mine")
+    common = [
+        "fidelity",
+        "--cases",
+        str(folder / "cases"),
+        "--output",
+        str(folder / "out.json"),
+        "--bundle",
+        str(bundle),
+    ]
+    before = json.loads((bundle / "bundle.json").read_text())
+    assert main([*common, "--fit"]) == 2
+    assert "fewer than 20 lesions" in capsys.readouterr().err and "fidelity" not in before
+    monkeypatch.setattr(fidelity_fit, "LEAST_LESIONS", 1)
+    assert main([*common, "--fit"]) == 0
+    fitted = load_bundle(bundle).manifest.fidelity
+    said = capsys.readouterr().out
+    assert f"guard_normal {fitted.guard_normal:g}: the least evidence" in said and "drawn_gain" in said
+    after = json.loads((bundle / "bundle.json").read_text())
+    assert {key: value for key, value in after.items() if key != "fidelity"} == before
+    assert main(common) == 0
+    assert "== all: 1 cases, 1 lesions" in capsys.readouterr().out
+    assert json.loads((folder / "out.json").read_text())["fidelity"]["place"] == fitted.place
+
+
+def test_too_few_lesions_are_refused(restored):
+    with pytest.raises(InputError, match="fewer than 20"):
+        fidelity_fit.fit_fidelity(restored)

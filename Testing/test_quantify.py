@@ -1,11 +1,14 @@
 """Region statistics: readings by hand, the best estimate by theory, the noise of regions of any size."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.restoration.quantify import LOST, NOISE_FACTOR, Quantifier, best_estimate, read_region, sphere_weights
+from MAPDiffLib.model.fidelity import Fidelity
+from MAPDiffLib.restoration.quantify import Quantifier, best_estimate, read_region, sphere_weights
 
 SPACING = (4.0, 4.0, 4.0)
 
@@ -45,12 +48,24 @@ def test_the_peak_is_the_hottest_sphere_of_one_ml():
     assert sphere_weights(1.0, (3.0, 3.0, 3.0)).sum() == pytest.approx(1)
 
 
-def test_far_apart_the_scan_is_believed_and_close_together_the_restored_image():
-    lost, alike = best_estimate(10.0, 5.0, 0.5), best_estimate(4.9, 5.0, 0.5)
-    assert lost.value == pytest.approx(10.0, abs=0.01) and "lower here" in lost.warning
-    assert alike.value == pytest.approx(5.0, abs=0.01) and alike.warning == ""
-    assert best_estimate(5 + 0.5 * LOST, 5.0, 0.5).value == pytest.approx(5 + 0.25 * LOST)
+def test_scan_and_restored_image_are_weighed_by_how_wrong_either_may_be():
+    even = Fidelity(bias=0.5, tails=1.0, least_error=0.0)
+    quiet, alike, noisy = (best_estimate(10.0, 5.0, deviation, even) for deviation in (0.1, 5.0, 50.0))
+    assert quiet.value == pytest.approx(10.0, abs=0.01) and "lower here" in quiet.warning
+    assert alike.value == pytest.approx(7.5) and alike.warning == ""  # half of 10 may be bias
+    assert noisy.value == pytest.approx(5.0, abs=0.1)
+    assert alike.high - alike.value == pytest.approx(1.645 * 5 / 2**0.5)  # two errors of 5, the mean of two
     assert "higher here" in best_estimate(2.0, 5.0, 0.5).warning
+
+
+def test_an_interval_is_as_wide_as_the_bundle_says():
+    base = Fidelity(tails=1.0, least_error=0.0)
+    plain = best_estimate(10.0, 9.0, 1.0, base)
+    wide, floor = (
+        best_estimate(10.0, 9.0, 1.0, each) for each in (replace(base, tails=2.0), replace(base, least_error=1.0))
+    )
+    assert wide.high - wide.value == pytest.approx(2 * (plain.high - plain.value))
+    assert floor.high - floor.value == pytest.approx(np.hypot(1.645 * plain.value, plain.high - plain.value))
 
 
 def test_without_a_measure_of_noise_the_value_is_the_scans_and_has_no_interval():
@@ -64,10 +79,20 @@ def test_the_deviation_of_a_regions_mean_is_that_of_its_noise_from_a_voxel_to_an
     for seed in range(40 if radius < 11 else 12):
         scan, full, _ = scene(seed=seed)
         means.append((scan - full)[mask].mean())
-    quantifier = Quantifier(*scene(seed=99), SPACING)
-    best = quantifier.best_mean(mask)
-    deviation = (float(quantifier.scan[mask].mean()) - 2.0) / best.t / NOISE_FACTOR
+    deviation = Quantifier(*scene(seed=99), SPACING).taken_away(mask)
     assert deviation == pytest.approx(np.sqrt(np.mean(np.square(means))), rel=0.5)
+
+
+def test_a_bundle_says_how_much_more_the_noise_is_than_what_was_taken_away():
+    mask, (scan, full, body) = ball(2.1), scene(noise=0.1)
+    scan[mask] += 2
+    plain, more, law = (
+        Quantifier(scan, full, body, SPACING, Fidelity(noise_factor=factor, noise_power=power))
+        for factor, power in ((1.0, 0.0), (2.0, 0.0), (1.0, 0.5))
+    )
+    assert plain.relative_noise == pytest.approx(0.1, rel=0.1)
+    assert more.best_mean(mask).t == pytest.approx(plain.best_mean(mask).t / 2)
+    assert law.best_mean(mask).t == pytest.approx(plain.best_mean(mask).t * plain.relative_noise**0.5)
 
 
 def test_the_interval_holds_what_the_scan_was_drawn_from():

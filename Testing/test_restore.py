@@ -344,7 +344,9 @@ def test_consistency_lies_on_the_scans_grid_in_units_of_its_noise_and_knows_the_
     z = ending.consistency
     assert z.units == "z" and z.voxels.shape == volume.voxels.shape and z.direction == volume.direction
     assert not z.voxels[~volume.body].any() and 0.5 < z.voxels[volume.body].std() < 2
-    assert z.metadata == {} and all(abs(place["z"]) > ending.report["places_z"] for place in ending.report["places"])
+    assert z.metadata == {} and all(
+        place["evidence"] > ending.report["fidelity"]["place"] for place in ending.report["places"]
+    )
 
 
 def test_the_uncertainty_s_scale_goes_by_the_measured_noise():

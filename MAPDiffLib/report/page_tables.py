@@ -17,7 +17,8 @@ def place_rows(report: dict, factor: float, unit: str) -> str:
         return "<p>None: nowhere do scan and full dose differ by more than the scan's noise explains.</p>"
     lines = [
         f'<tr tabindex="0"><td>{" ".join(f"{x:.0f}" for x in place["position_mm_lps"])}</td><td>{place["z"]:+.1f}</td>'
-        f"<td>{place['evidence']:.1f}</td><td>{place['scan'] * factor:.3g}</td><td>{place['restored'] * factor:.3g}</td></tr>"
+        f"<td>{place.get('evidence', abs(place['z'])):.1f}</td>"
+        f"<td>{place['scan'] * factor:.3g}</td><td>{place['restored'] * factor:.3g}</td></tr>"
         for place in report["places"]
     ]
     head = f"<th>place (LPS, mm)</th><th>z</th><th>evidence</th><th>scan ({unit})</th><th>full dose ({unit})</th>"

@@ -8,7 +8,7 @@ space, until its low-frequency content is that of the input; and where the scan 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -41,25 +41,17 @@ class GuardReport:
 
 @dataclass(frozen=True)
 class Guarded:
-    """A guarded image [z, y, x], zero outside the body, what was corrected, and where the scan differed from it before
-    anything was put back."""
+    """A guarded image [z, y, x], zero outside the body, and what was corrected; `consistency`: the scan against it."""
 
     image: torch.Tensor
     report: GuardReport
-    peaks: list[Peak]
+    consistency: Consistency
 
 
 def guard_activity(
-    restored: torch.Tensor,
-    scan: torch.Tensor,
-    body: torch.Tensor,
-    spacing_mm: Sequence[float],
-    threshold: float | None = None,
+    restored: torch.Tensor, scan: torch.Tensor, body: torch.Tensor, spacing_mm: Sequence[float]
 ) -> Guarded:
-    """`restored` with the low-frequency content and the body mean of `scan`; all [z, y, x], spacing (x, y, z).
-
-    threshold: what the scan holds more is put back where the evidence (consistency.Peak) is beyond this; None: nowhere.
-    """
+    """`restored` with the low-frequency content and the body mean of `scan`; all [z, y, x], spacing (x, y, z)."""
     scan, restored = scan * body, restored * body
     smooth_scan, smooth_restored = (gaussian_mean(image, WIDTH_MM, spacing_mm) for image in (scan, restored))
     floor = 1e-3 * smooth_scan.max()
@@ -69,14 +61,20 @@ def guard_activity(
     guarded *= before / _sum(guarded)
     change = (field[body] - 1).abs()
     report = GuardReport(after / before - 1, float(change.median()), float(change.max()))
-    consistency = Consistency(scan, guarded, body, spacing_mm)
-    peaks = consistency.peaks()
-    if threshold is not None:
-        missing, places = significant_loss(consistency, peaks, threshold)
-        report = replace(report, put_back=_sum(missing) / before, places=places)
-        guarded = guarded + missing
-        guarded *= before / _sum(guarded)
-    return Guarded(guarded, report, peaks)
+    return Guarded(guarded, report, Consistency(scan, guarded, body, spacing_mm))
+
+
+def put_back(
+    consistency: Consistency, peaks: Sequence[Peak], threshold: float | None
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """The restored image with what the scan holds more, where the evidence of a peak is beyond the threshold (None:
+    nowhere), at the same mean; and what a GuardReport says of it."""
+    if threshold is None:
+        return consistency.restored, {}
+    missing, places = significant_loss(consistency, peaks, threshold)
+    total = _sum(consistency.restored)
+    image = consistency.restored + missing
+    return image.mul_(total / _sum(image)), {"put_back": _sum(missing) / total, "places": places}
 
 
 def significant_loss(consistency: Consistency, peaks: Sequence[Peak], threshold: float) -> tuple[torch.Tensor, int]:

@@ -114,7 +114,7 @@ class Quantifier:
         weights = region[box] / region[box].sum(dtype=np.float64)
         scan, full = (float((image[box] * weights).sum(dtype=np.float64)) for image in (self.scan, self.full))
         factor = self.fidelity.noise_factor * self.relative_noise**-self.fidelity.noise_power
-        deviation = factor * self.taken_away(region) * self._activity_left_out(scan, full)
+        deviation = factor * self.taken_away(region) * self.activity_left_out(scan, full)
         return best_estimate(scan, full, deviation, self.fidelity)
 
     def taken_away(self, region: np.ndarray, values: np.ndarray | None = None) -> float:
@@ -140,7 +140,7 @@ class Quantifier:
         level = float(self.full[self.body].mean(dtype=np.float64))
         return float(np.median((self._deviation / self._activity.numpy())[self.body])) / level
 
-    def _activity_left_out(self, scan: float, full: float) -> float:
+    def activity_left_out(self, scan: float, full: float) -> float:
         """By how much the noise is more than at the restored activity, where the scan's is higher."""
         return (max(scan, full) / full) ** self._power if full > 0 else 1.0
 

@@ -19,7 +19,7 @@ from MAPDiffLib.errors import Cancelled
 from MAPDiffLib.job import RestoreOptions, dose_key, dose_title
 from MAPDiffLib.model.bundle import Bundle
 from MAPDiffLib.model.fidelity import Fidelity
-from MAPDiffLib.restoration.activity_guard import Guarded, GuardReport, guard_activity
+from MAPDiffLib.restoration.activity_guard import GuardReport, guard_activity, put_back
 from MAPDiffLib.restoration.box import BodyBox
 from MAPDiffLib.restoration.consistency import Consistency, Peak, Place, places_to_check, position_mm
 from MAPDiffLib.restoration.device import choose_compute
@@ -139,8 +139,7 @@ def _restored_doses(
     told = plan.told(volume.spacing_mm)
     denoise = ScanDenoiser(place.network, bundle.manifest.diffusion, condition, told, progress, cancelled)
     estimate, spread = mean_of_samples(denoise, intensity, plan.samples, plan.seed)
-    guarded = place.guarded(place.frame.unpad(estimate), fidelity.guard(options.guard))
-    estimate, guard = guarded.image, guarded.report
+    estimate, guard, peaks = place.guarded(place.frame.unpad(estimate), fidelity.guard(options.guard))
     record.lap("evaluations")
     drawn_scans = place.scans_of(estimate, plan, fidelity) if True in kinds else iter(())
     for dose in plan.doses:
@@ -153,7 +152,7 @@ def _restored_doses(
             figures["seconds"] = record.lap(dose_title(dose, drawn))
             yield RestoredDose(dose, restored, figures, plan.input_dose, plan.dose_assumed, drawn)
             del restored  # a whole volume, which may be half a gigabyte, is not kept while the next is made
-    consistency, places = place.checked(estimate, guarded.peaks, fidelity.place)
+    consistency, places = place.checked(estimate, peaks, fidelity.place)
     record.lap("consistency")
     uncertainty = None
     if spread is not None:
@@ -197,9 +196,12 @@ class _Workplace:
         voxels[self.box.slices].copy_(image)
         return self.volume.with_voxels(voxels.numpy())
 
-    def guarded(self, image: torch.Tensor, threshold: float | None) -> Guarded:
-        """An image of the box with the scan's own activity."""
-        return guard_activity(image, self.scan, self.inside, self.volume.spacing_mm, threshold)
+    def guarded(self, image: torch.Tensor, threshold: float | None) -> tuple[torch.Tensor, GuardReport, list[Peak]]:
+        """An image of the box with the scan's own activity, what was corrected, and where the scan differed."""
+        even = guard_activity(image, self.scan, self.inside, self.volume.spacing_mm)
+        peaks = even.consistency.peaks()
+        image, local = put_back(even.consistency, peaks, threshold)
+        return image, replace(even.report, **local), peaks
 
     def scans_of(self, estimate: torch.Tensor, plan: Plan, fidelity: Fidelity) -> Iterator[torch.Tensor]:
         """One scan of each dose, ascending."""

@@ -47,33 +47,30 @@ def _add_evaluate(command_line: CommandLine) -> None:
 
 def _add_fidelity(command_line: CommandLine) -> None:
     parser = command_line.add(
-        GROUP, "fidelity", "judge the local guard, places to check, best estimates and drawn scans", _fidelity,
+        GROUP, "fidelity", "judge, or fit, the local guard, places to check, best estimates and drawn scans", _fidelity,
         "fidelity --cases cases/test cases/external --output fidelity.json",
     )  # fmt: skip
     add = parser.add_argument_group("cases and results").add_argument
     add("--cases", type=Path, required=True, nargs="+", metavar="DIR", help="folders with cases that have lesions")
     add("--output", type=Path, required=True, metavar="FILE", help="every figure, as JSON")
-    add = parser.add_argument_group("restorations").add_argument
-    add_bundle(add)
+    add(
+        "--restored", type=Path, metavar="DIR",
+        help="where restored cases are kept, so that each is restored once (default: restored, beside FILE)",
+    )  # fmt: skip
+    add = parser.add_argument_group("the model").add_argument
+    add("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="name or folder of a model bundle")
     add("--input-dose", type=parse_dose, default=0.05, metavar="DOSE", help="of the scans that are restored")
     add(
-        "--thresholds", type=float, nargs="*", default=[], metavar="SIGMAS",
-        help="of the local guard, beside its named ones, to choose among (default: none)",
+        "--fit", action="store_true",
+        help="choose the bundle's thresholds and factors on these cases, which judge nothing then, and write them into"
+        " its bundle.json",
     )  # fmt: skip
 
 
 def _fidelity(options: argparse.Namespace) -> None:
-    from MAPDiffLib.files import write_json
-    from MAPDiffLib.job import GUARDS
-    from MAPDiffLib.model.bundle import load_bundle
-    from training.cases.case_file import find_cases
-    from training.evaluation.fidelity import fidelity
-    from training.evaluation.fidelity_table import format_fidelity
+    from training.evaluation.fidelity_run import fidelity
 
-    cases = [case for folder in options.cases for case in find_cases(folder)]
-    records = fidelity(cases, load_bundle(options.bundle), options.input_dose, [*GUARDS, *options.thresholds])
-    print(format_fidelity(records))
-    print(write_json({"input_dose": options.input_dose, "cases": records}, options.output))
+    fidelity(options)
 
 
 def _add_data(add) -> None:

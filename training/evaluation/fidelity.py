@@ -1,73 +1,129 @@
-"""Whether what a reader sees in a scan is in the result, and whether its numbers hold.
+"""Whether what a reader sees in a scan is in the result, and whether its numbers hold: the figures of a case.
 
-The local guard, the places to check, the best estimate of a region, drawn scans. `mapdiff-train fidelity` on validation
-cases is what their thresholds and factors are chosen by, on unseen ones what they are judged by.
+The local guard, the places to check, the best estimate of a region, drawn scans. On validation cases these figures are
+what a bundle's Fidelity is fitted by (fidelity_fit.py), on unseen ones what it is judged by (fidelity_table.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import ndimage
 from tqdm import tqdm
 
+from MAPDiffLib.files import written_whole
 from MAPDiffLib.job import GUARDS, RestoreOptions
 from MAPDiffLib.model.bundle import Bundle
+from MAPDiffLib.model.fidelity import Fidelity
 from MAPDiffLib.report.metrics import nmae
-from MAPDiffLib.restoration.activity_guard import guard_activity
-from MAPDiffLib.restoration.consistency import Consistency, places_to_check
-from MAPDiffLib.restoration.dose_scans import dose_scans
+from MAPDiffLib.restoration.activity_guard import guard_activity, put_back
+from MAPDiffLib.restoration.consistency import Consistency, Peak, places_to_check
+from MAPDiffLib.restoration.dose_scans import NoiseTexture, dose_scans
 from MAPDiffLib.restoration.doses import ANCHOR_DOSES, mix
 from MAPDiffLib.restoration.quantify import Quantifier
 from MAPDiffLib.restoration.restore import restore
+from MAPDiffLib.scan.volume import Volume
 from training.cases.case_file import read_dose
 from training.evaluation.case import TestCase
-from training.scores.contrast import LesionSite, recovered
+from training.scores.contrast import recovered
 from training.scores.hotspots import false_hot_spots
+from training.scores.organ_noise import even_part, spectrum, variation
+from training.simulate.validate import noise_metric
 
 NEAR_MM = 15.0  # a place to check this near a lesion's centre is that lesion's
-LOST, INTACT = 0.7, 0.9  # recovered contrast below which a lesion is lost, and from which it is not
+LEAST_EVIDENCE = 3.0  # of a place that is recorded
 LARGE_MM = 10.0
 DRAWS = (1, 2)  # seeds: two are needed for CRPS
-BANDS_PER_MM = (0.01, 0.03, 0.05, 0.07, 0.1)
+SLABS_MM = 160.0  # one slab in so many is measured for the roughness
 
 
-def fidelity_of_case(
-    folder: Path, bundle: Bundle, input_dose: float, strengths: Sequence[str | float] = GUARDS
-) -> dict:
-    """The figures of one case: restored once, without the local guard, from a scan of `input_dose`."""
-    case, scan = TestCase(folder), read_dose(folder, input_dose)
-    (plain,) = restore(scan, bundle, RestoreOptions(doses=(1.0,), input_dose=input_dose, guard="off"))
-    tensors = [torch.from_numpy(array) for array in (plain.volume.voxels, scan.voxels, scan.body)]
-    images = {}
-    for strength in strengths:
-        guarded, _ = guard_activity(*tensors, scan.spacing_mm, strength)
-        images[strength] = np.where(scan.body, guarded.numpy(), scan.voxels)
-    full = images.get("normal", plain.volume.voxels)
-    sites = _sites(case)
+@dataclass(frozen=True)
+class RestoredCase:
+    """A case, its scan of `input_dose`, and the full dose [z, y, x] restored from it, nothing put back yet."""
+
+    case: TestCase
+    scan: Volume
+    input_dose: float
+    full: np.ndarray
+
+    @classmethod
+    def of(cls, folder: Path, bundle: Bundle, input_dose: float, kept: Path) -> RestoredCase:
+        """Restored once by a model: what is in the folder `kept` is read."""
+        scan, path = read_dose(folder, input_dose), kept / f"{_name(folder, bundle, input_dose)}.npy"
+        if not path.exists():
+            options = RestoreOptions(doses=(1.0,), input_dose=input_dose, guard="off")
+            (plain,) = restore(scan, bundle, options)
+            kept.mkdir(parents=True, exist_ok=True)
+            with written_whole(path) as partial, open(partial, "wb") as file:
+                np.save(file, plain.volume.voxels)
+        return cls(TestCase(folder), scan, input_dose, np.load(path))
+
+    @cached_property
+    def consistency(self) -> Consistency:
+        tensors = (torch.from_numpy(array) for array in (self.full, self.scan.voxels, self.scan.body))
+        return guard_activity(*tensors, self.scan.spacing_mm).consistency
+
+    @cached_property
+    def peaks(self) -> list[Peak]:
+        return self.consistency.peaks()
+
+    def guarded(self, threshold: float | None) -> np.ndarray:
+        """Full dose with activity put back where the evidence is beyond the threshold."""
+        image, _ = put_back(self.consistency, self.peaks, threshold)
+        return np.where(self.scan.body, image.numpy(), self.scan.voxels)
+
+
+def _name(folder: Path, bundle: Bundle, input_dose: float) -> str:
+    """Of a case restored by a model: other weights, sampling or dose have another."""
+    made_of = (folder.resolve(), bundle.manifest.weights_sha256, bundle.manifest.sampling, input_dose)
+    return f"{folder.name}-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True)
+class RestoredCases(Iterable[RestoredCase]):
+    """One after another as often as they are gone through, never two in memory; restored by `bundle` once for all."""
+
+    folders: Sequence[Path]
+    bundle: Bundle
+    input_dose: float
+    kept: Path
+
+    def __iter__(self) -> Iterator[RestoredCase]:
+        for folder in tqdm(self.folders, desc="fidelity"):
+            yield RestoredCase.of(folder, self.bundle, self.input_dose, self.kept)
+
+    def __len__(self) -> int:
+        return len(self.folders)
+
+
+def thresholds(fidelity: Fidelity) -> dict[str, float | None]:
+    """Those of the guard's strengths, by name."""
+    return {strength: fidelity.guard(strength) for strength in GUARDS}
+
+
+def figures(restored: RestoredCase, fidelity: Fidelity) -> dict:
+    """All figures of a case, as JSON has them."""
+    case, full = restored.case, restored.guarded(fidelity.guard_normal)
+    images = {name: restored.guarded(threshold) for name, threshold in thresholds(fidelity).items()}
+    quantifier = Quantifier(restored.scan.voxels, full, restored.scan.body, restored.scan.spacing_mm, fidelity)
     return {
         "case": case.name,
         "scanner": case.scanner,
-        "lesions": _lesions(case, scan, full, images, sites),
-        "guard": {str(strength): _guard(case, image) for strength, image in images.items()},
-        "places": _places(scan, full, sites),
-        "scans": _drawn(case, scan, full, input_dose),
+        "relative_noise": quantifier.relative_noise,
+        "lesions": _lesions(restored, quantifier, images),
+        "guard": {strength: guard_figures(case, image) for strength, image in images.items()},
+        "places": _places(restored, full),
+        "scans": _drawn(restored, full, fidelity),
     }
 
 
-def _sites(case: TestCase) -> list[LesionSite]:
-    every = np.any([lesion.mask for lesion in case.lesions], axis=0)
-    return [
-        LesionSite.of(lesion.mask, every, case.body, case.full.spacing_mm, lesion.diameter_mm)
-        for lesion in case.lesions
-    ]
-
-
-def _guard(case: TestCase, image: np.ndarray) -> dict:
+def guard_figures(case: TestCase, image: np.ndarray) -> dict:
+    """The error of a full dose, and how many false hot spots it has more than the real one (None: no truth known)."""
     real, truth, spacing = case.full.voxels, case.truth, case.full.spacing_mm
     more = None
     if truth is not None:
@@ -75,90 +131,91 @@ def _guard(case: TestCase, image: np.ndarray) -> dict:
     return {"nmae": nmae(image, real, case.body), "more_hot_spots": more}
 
 
-def _lesions(case: TestCase, scan, full: np.ndarray, images: dict, sites: Sequence[LesionSite]) -> list[dict]:
-    real, rows = case.full.voxels, []
-    quantifier = Quantifier(scan.voxels, full, scan.body, scan.spacing_mm)
-    for lesion, site in zip(case.lesions, sites, strict=True):
+def _lesions(restored: RestoredCase, quantifier: Quantifier, images: Mapping[str, np.ndarray]) -> list[dict]:
+    """deviation: what the restoration took away from such a mean, noise: what the scan's noise is, both measured next
+    to the lesion."""
+    case, scan, rows = restored.case, restored.scan.voxels, []
+    real = case.full.voxels
+    noise = (scan - real) / np.sqrt(1 - restored.input_dose)  # doses are nested
+    for lesion, site in zip(case.lesions, case.sites, strict=True):
         best = quantifier.best_mean(lesion.mask)
-        mean, of_scan, of_full = (site.mean_and_max(image)[0] for image in (real, scan.voxels, full))
+        of = {name: site.mean_and_max(image)[0] for name, image in (("scan", scan), ("full", quantifier.full))}
         rows.append(
             {
                 "diameter_mm": lesion.diameter_mm,
-                "snr": site.signal_to_noise(scan.voxels, real),
-                "recovered": {str(s): recovered(site, image, real) for s, image in images.items()},
-                "errors": {"input": of_scan / mean - 1, "restored": of_full / mean - 1, "best": best.value / mean - 1},
-                "held": bool(best.low <= mean <= best.high),
-                "t": best.t,
+                "snr": _finite(site.signal_to_noise(scan, real)),
+                "recovered": {name: _finite(recovered(site, image, real)) for name, image in images.items()},
+                "real": site.mean_and_max(real)[0],
+                **of,
+                **{name: _finite(value) for name, value in asdict(best).items()},
+                "deviation": _finite(quantifier.taken_away(lesion.mask) * quantifier.activity_left_out(**of)),
+                "taken_away": _finite(quantifier.taken_away(lesion.mask)),
+                "noise": _finite(quantifier.taken_away(lesion.mask, noise)),
             }
         )
     return rows
 
 
-def _places(scan, full: np.ndarray, sites: Sequence[LesionSite]) -> list[dict]:
-    """Each place beyond z = 3, with the lesion that it is at (None: none)."""
-    tensors = [torch.from_numpy(array) for array in (scan.voxels, full, scan.body)]
-    z = Consistency(*tensors, scan.spacing_mm).z(tensors[1]).numpy()
-    plain = replace(scan, origin_mm=(0.0, 0.0, 0.0), direction=(1, 0, 0, 0, 1, 0, 0, 0, 1))
-    found = places_to_check(plain, plain.with_voxels(full), plain.with_voxels(z), threshold=3.0, most=1000)
-    spacing = np.array(scan.spacing_mm)
-    centres = [(np.array(_centre(site)) * spacing[::-1])[::-1] for site in sites]
-    rows = []
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _places(restored: RestoredCase, full: np.ndarray) -> list[dict]:
+    """Each place of some evidence, with the lesion that it is at (None: none)."""
+    scan = replace(restored.scan, origin_mm=(0.0, 0.0, 0.0), direction=(1, 0, 0, 0, 1, 0, 0, 0, 1))
+    volumes = (scan, scan.with_voxels(full), scan.with_voxels(restored.consistency.z(torch.from_numpy(full)).numpy()))
+    found = places_to_check(*volumes, restored.peaks, threshold=LEAST_EVIDENCE, most=1000)
+    spacing, rows = np.array(scan.spacing_mm), []
+    centres = [(np.array(site.centre) * spacing[::-1])[::-1] for site in restored.case.sites]
     for place in found:
         away = [np.linalg.norm(centre - place.position_mm_lps) for centre in centres]
         nearest = int(np.argmin(away)) if away and min(away) <= NEAR_MM else None
-        rows.append({"z": place.z, "lesion": nearest})
+        rows.append({"evidence": place.evidence, "z": place.z, "lesion": nearest})
     return rows
 
 
-def _centre(site: LesionSite) -> list[float]:
-    middle = ndimage.center_of_mass(site.mask)
-    return [part.start + m for part, m in zip(site.box, middle, strict=True)]
-
-
-def _drawn(case: TestCase, scan, full: np.ndarray, input_dose: float) -> dict:
-    """Per dose: drawn scans beside the real one, ratios of noise and of its spectrum, lesions' maxima, CRPS."""
+def _drawn(restored: RestoredCase, full: np.ndarray, fidelity: Fidelity) -> dict:
+    """Per dose that was measured: drawn scans beside the real one."""
+    case, scan, d0 = restored.case, restored.scan, restored.input_dose
     tensors = [torch.from_numpy(array) for array in (scan.voxels, full, scan.body)]
-    doses = [dose for dose in ANCHOR_DOSES if dose > input_dose]
-    draws = [dict(dose_scans(*tensors, scan.spacing_mm, input_dose, doses, seed)) for seed in DRAWS]
-    liver = case.organs.get("liver")
-    liver = None if liver is None else ndimage.binary_erosion(liver, iterations=2)
+    real = {dose: image for dose, image in case.real(above=d0 * 1.01).items() if dose in ANCHOR_DOSES}
+    texture = NoiseTexture.of(*tensors, scan.spacing_mm, fidelity)
+    draws = [dict(dose_scans(*tensors, texture, d0, list(real), seed)) for seed in DRAWS]
+    lesions = [lesion.mask for lesion in case.lesions]
+    liver = even_part(case.organs.get("liver"), lesions, scan.spacing_mm)
     large = [lesion.mask for lesion in case.lesions if lesion.diameter_mm >= LARGE_MM]
-    rows, body = {}, case.body
-    for dose, real in case.real(above=input_dose * 1.01).items():
-        if dose not in doses:
-            continue
+    rows = {}
+    for dose, image in real.items():
         one, other = (draw[dose].numpy() for draw in draws)
-        mean = full if dose == 1.0 else mix(scan.voxels, full, input_dose, dose)
-        apart = np.abs(one - other)[body].mean() / 2
-        crps = (np.abs(one - real)[body].mean() + np.abs(other - real)[body].mean()) / 2 - apart
+        mean = full if dose == 1.0 else mix(scan.voxels, full, d0, dose)
         rows[f"{dose:g}"] = {
-            "crps_over_nmae": float(crps / np.abs(mean - real)[body].mean()),
-            "max_bias": float(np.median([one[m].max() / real[m].max() - 1 for m in large])) if large else None,
-            "liver_cv": _cv(one, liver) / _cv(real, liver) if liver is not None and liver.any() else None,
-            "spectrum": _spectrum_ratio(one, real, liver, scan.spacing_mm) if liver is not None else None,
+            "times": dose / d0,
+            "crps": _crps(one, other, image, mean, case.body),
+            "maximum": float(np.median([one[m].max() / image[m].max() - 1 for m in large])) if large else None,
+            "roughness": _roughness(one, case) / _roughness(image, case),
+            **(_liver(one, image, mean, liver, scan.spacing_mm) if liver is not None else {}),
         }
     return rows
 
 
-def _cv(image: np.ndarray, mask: np.ndarray) -> float:
-    inside = image[mask]
-    return float(inside.std(dtype=float) / inside.mean(dtype=float))
+def _crps(one: np.ndarray, other: np.ndarray, real: np.ndarray, mean: np.ndarray, body: np.ndarray) -> float:
+    """Of two draws, over the mean's absolute error."""
+    errors = [np.abs(image - real)[body].mean(dtype=float) for image in (one, other, mean)]
+    apart = np.abs(one - other)[body].mean(dtype=float)
+    return float(((errors[0] + errors[1]) / 2 - apart / 2) / errors[2])
 
 
-def _spectrum_ratio(one: np.ndarray, real: np.ndarray, mask: np.ndarray, spacing_mm: Sequence[float]) -> list[float]:
-    """Power of one image over that of the other within a mask, per band of BANDS_PER_MM."""
-    found = ndimage.find_objects(mask.astype(np.uint8))[0]
-    powers = []
-    for image in (one, real):
-        inside = np.where(mask[found], image[found] - image[mask].mean(), 0)
-        powers.append(np.abs(np.fft.rfftn(inside)) ** 2)
-    axes = [np.fft.fftfreq(n, s) for n, s in zip(inside.shape[:2], spacing_mm[:0:-1], strict=True)]
-    z, y, x = np.ix_(*axes, np.fft.rfftfreq(inside.shape[2], spacing_mm[0]))
-    frequency = np.sqrt(z**2 + y**2 + x**2)
-    bands = zip(BANDS_PER_MM, BANDS_PER_MM[1:], strict=False)
-    return [float(np.divide(*(p[(frequency >= a) & (frequency < b)].sum() for p in powers))) for a, b in bands]
+def _roughness(image: np.ndarray, case: TestCase) -> float:
+    return noise_metric(image, case.body, case.full.spacing_mm, SLABS_MM)
 
 
-def fidelity(cases: Sequence[Path], bundle: Bundle, input_dose: float, strengths: Sequence[str | float]) -> list[dict]:
-    """`fidelity_of_case` for many."""
-    return [fidelity_of_case(case, bundle, input_dose, strengths) for case in tqdm(cases, desc="fidelity")]
+def _liver(one: np.ndarray, real: np.ndarray, mean: np.ndarray, liver: np.ndarray, spacing_mm) -> dict:
+    """variation: coefficient over the real one's; spectrum: power over the real one's, per band; needed: by what the
+    drawn part's variance had to be multiplied."""
+    variances = {name: float(np.var(image[liver], dtype=float)) for name, image in (("real", real), ("mean", mean))}
+    drawn = float(np.var((one - mean)[liver], dtype=float))
+    return {
+        "variation": variation(one, liver) / variation(real, liver),
+        "spectrum": (spectrum(one, liver, spacing_mm) / spectrum(real, liver, spacing_mm)).tolist(),
+        "needed": (variances["real"] - variances["mean"]) / drawn,
+    }

@@ -40,6 +40,12 @@ class LesionSite:
         ring = (distance > RING_MM[0]) & (distance <= RING_MM[1]) & body[box] & ~others[box]
         return cls(box, mask[box], ring, diameter_mm)
 
+    @property
+    def centre(self) -> list[float]:
+        """Of the lesion, in voxels of the volume (z, y, x)."""
+        middle = ndimage.center_of_mass(self.mask)
+        return [part.start + m for part, m in zip(self.box, middle, strict=True)]
+
     def contrast(self, image: np.ndarray) -> float:
         """Mean in the lesion less that of its ring, in the image's units; nan where it has no ring."""
         inside = image[self.box]

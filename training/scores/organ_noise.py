@@ -1,0 +1,44 @@
+"""Noise of an organ that should be even, and its spectrum, of one image beside another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+BANDS_PER_MM = (0.01, 0.03, 0.05, 0.07, 0.1)
+AWAY_MM = 12.0  # from a lesion: what spills out of it is no noise
+LEAST_ML = 50.0
+
+
+def even_part(
+    organ: np.ndarray | None, lesions: Sequence[np.ndarray], spacing_mm: Sequence[float]
+) -> np.ndarray | None:
+    """The organ, bool [z, y, x], without its two outer voxels and the surroundings of lesions; None where little is
+    left."""
+    if organ is None:
+        return None
+    inner = ndimage.binary_erosion(organ, iterations=2)
+    if lesions:
+        away = ndimage.distance_transform_edt(~np.any(lesions, axis=0), sampling=spacing_mm[::-1])
+        inner &= away > AWAY_MM
+    return inner if inner.sum() * np.prod(spacing_mm) / 1000 >= LEAST_ML else None
+
+
+def variation(image: np.ndarray, mask: np.ndarray) -> float:
+    """Standard deviation over mean."""
+    inside = image[mask]
+    return float(inside.std(dtype=float) / inside.mean(dtype=float))
+
+
+def spectrum(image: np.ndarray, mask: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Power within a mask in each band of BANDS_PER_MM."""
+    found = ndimage.find_objects(mask.astype(np.uint8))[0]
+    inside = np.where(mask[found], image[found] - image[mask].mean(dtype=float), 0)
+    power = np.abs(np.fft.rfftn(inside)) ** 2
+    axes = [np.fft.fftfreq(n, s) for n, s in zip(inside.shape[:2], spacing_mm[:0:-1], strict=True)]
+    z, y, x = np.ix_(*axes, np.fft.rfftfreq(inside.shape[2], spacing_mm[0]))
+    frequency = np.sqrt(z**2 + y**2 + x**2)
+    bands = zip(BANDS_PER_MM, BANDS_PER_MM[1:], strict=False)
+    return np.array([power[(frequency >= low) & (frequency < high)].sum() for low, high in bands])
