@@ -136,7 +136,7 @@ def test_the_guard_puts_back_a_lost_lesion_and_leaves_what_noise_explains():
     assert on.numpy()[LESION] - off.numpy()[LESION] > 0.4 * missing
     assert 1 <= said["places"] <= 3 and 0 < said["put_back"] < 0.01
     changed = (on - off).abs().numpy() > 0.05
-    assert 0.001 < changed[body].mean() < 0.01
+    assert 19 < changed[body].sum() < 300  # the lesion has 19 voxels
     assert float(on.sum()) == pytest.approx(scan[body].sum(), rel=1e-4)
 
 
