@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import shutil
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save
 
 from MAPDiffLib.errors import BundleError
 from MAPDiffLib.model.bundle import WEIGHTS_LIMIT_BYTES, list_bundles, load_bundle, save_bundle
+from MAPDiffLib.model.fidelity import Fidelity
 from MAPDiffLib.model.manifest import FORMAT_VERSION, Sampling, parse_manifest
 from MAPDiffLib.model.network import DenoisingUNet
 from MAPDiffLib.model.quantisation import pack, rounded
@@ -216,6 +218,7 @@ WHOLE = {
     "format_version": FORMAT_VERSION,
     "network": {"widths": [4, 8], "blocks": 1, "embedding": 8},
     "weights_sha256": "0" * 64,
+    "fidelity": asdict(Fidelity(place=4.0)),
 }
 
 
@@ -241,6 +244,14 @@ def test_a_manifest_is_parsed_once_into_what_it_says_and_written_back_the_same()
     assert manifest.dose_calibration.scatter == 0.1
     assert parse_manifest(json.loads(json.dumps(manifest.to_dict())), "bundle.json") == manifest
     assert json.loads(json.dumps(manifest.to_dict())) == content
+    del content["fidelity"]  # as in bundles that were never fitted
+    assert manifest.fidelity.place == 4.0 and parse_manifest(content, "bundle.json").fidelity == Fidelity()
+
+
+@pytest.mark.parametrize("spoilt", [{"place": "4"}, {"tails": 0.0}, {"colour": 1.0}, {"bias": None}])
+def test_what_a_bundle_says_of_its_errors_is_checked(spoilt):
+    with pytest.raises(BundleError, match=f"fidelity.*{next(iter(spoilt))}"):
+        parse_manifest(WHOLE | {"fidelity": WHOLE["fidelity"] | spoilt}, "bundle.json")
 
 
 def test_weights_that_were_cut_or_altered_are_refused(folder):

@@ -70,7 +70,7 @@ def test_the_table_says_of_each_bar_what_was_measured_on_how_many_and_whether_it
 
 def lesion(value=None, off=0.5, normal=None, **facts):
     """A lesion of 20 mm of which the network left half."""
-    found = {"diameter_mm": 20.0, "snr": 8.0, "real": 4.0, "scan": 4.0, "full": 3.0, "t": 1.0, "low": 3.0, "high": 5.0}
+    found = {"diameter_mm": 20.0, "snr": 8.0, "real": 4.0, "scan": 4.2, "full": 3.0, "t": 1.0, "low": 3.0, "high": 5.0}
     kept = {"recovered": {"off": off, "normal": off if normal is None else normal, "strong": 1.0}, "value": value}
     return {**found, **kept, "deviation": 0.4, "taken_away": 0.4, "noise": 0.8, **facts}
 

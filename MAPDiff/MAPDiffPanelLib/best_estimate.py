@@ -155,8 +155,9 @@ class _Question:
         yield from writeNrrd(self._path(FULL), full, grid, "unknown")
         yield from writeNrrd(self._path(MASK), region.mask, _moved(grid, region), "")
         entry = {"dose": 1.0, "label": jobModule.dose_label(1.0), "as": "mean", "file": FULL}
+        told = {} if result.fidelity is None else {"fidelity": result.fidelity}
         with open(self._path(jobModule.REPORT_FILE), "w", encoding="utf-8") as report:
-            json.dump({"job": {"input": self._path(SCAN)}, "files": [entry]}, report)
+            json.dump({"job": {"input": self._path(SCAN)}, "files": [entry], **told}, report)
         self._worker.start(["measure", self._folder.path, "--mask", self._path(MASK)], self._folder.path)
 
     def end(self) -> bool:

@@ -19,6 +19,7 @@ RESULT, TITLE, DOSE, INPUT_DOSE = "MAPDiff.Result", "MAPDiff.Title", "MAPDiff.Do
 KIND, FIGURES, COMPLETE = "MAPDiff.Kind", "MAPDiff.Figures", "MAPDiff.Complete"
 DRAWN = "MAPDiff.Drawn"  # "1" of a dose with the noise of a scan
 PLACES = "MAPDiff.Places"  # the report's list, as JSON
+FIDELITY = "MAPDiff.Fidelity"  # what the model's bundle says of its errors: the report's object, as JSON
 INPUT_ROLE = "MAPDiff.Input"  # a node reference: it survives a scene that is saved, loaded and merged
 KIND_DOSE, KIND_UNCERTAINTY, KIND_DIFFERENCE = "dose", "uncertainty", "difference"
 

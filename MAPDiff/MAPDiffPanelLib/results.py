@@ -13,6 +13,7 @@ from MAPDiffPanelLib.outputs import (
     COMPLETE,
     DOSE,
     DRAWN,
+    FIDELITY,
     FIGURES,
     INPUT_DOSE,
     INPUT_ROLE,
@@ -82,6 +83,12 @@ class Result:
         """Where to look: {"position_mm_lps", "z", "scan", "restored"} each; None where the worker gave no list."""
         lists = [_json(node.GetAttribute(PLACES)) for node in self.doses.values()]
         return next((each for each in lists if isinstance(each, list)), None)
+
+    @property
+    def fidelity(self) -> dict | None:
+        """What the model's bundle says of its errors, for the best estimate; None where the worker did not say it."""
+        told = [_json(node.GetAttribute(FIDELITY)) for node in self.doses.values()]
+        return next((each for each in told if isinstance(each, dict)), None)
 
 
 def inputLabel(inputDose: float | None) -> str:

@@ -233,6 +233,8 @@ class DenoiseRun:
                 node.SetAttribute(outputs.INPUT_DOSE, repr(float(self.inputDose)))
             if isinstance(report.get("places"), list):
                 node.SetAttribute(outputs.PLACES, json.dumps(report["places"]))
+            if isinstance(report.get("fidelity"), dict):
+                node.SetAttribute(outputs.FIDELITY, json.dumps(report["fidelity"]))
             node.SetAttribute(outputs.COMPLETE, "1")
 
     @property

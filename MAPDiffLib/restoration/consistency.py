@@ -55,7 +55,8 @@ class Consistency:
 
     def z(self, image: torch.Tensor) -> torch.Tensor:
         """z of the scan against `image`, zero outside the body."""
-        return self._log_ratio(image).div_(self._deviation).mul_(self.body)
+        ratio = self._own_ratio if image is self.restored else self._log_ratio(image)
+        return (ratio / self._deviation).mul_(self.body)
 
     def _log_ratio(self, image: torch.Tensor) -> torch.Tensor:
         """By the root of how much of each mean lies in the body: fewer voxels are noisier."""
@@ -101,10 +102,13 @@ class Consistency:
         return self._mean(self.scan)
 
     @cached_property
+    def _own_ratio(self) -> torch.Tensor:
+        return self._log_ratio(self.restored)
+
+    @cached_property
     def _deviation(self) -> torch.Tensor:
         """Of the log-ratio with the restored image given here."""
-        ratio = self._log_ratio(self.restored)
-        return noise_deviation(ratio, self._mean(self.restored) / self._level, self.body, self.spacing_mm)
+        return noise_deviation(self._own_ratio, self._mean(self.restored) / self._level, self.body, self.spacing_mm)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -43,7 +45,7 @@ def row(panel):
     return [table.item(last, column).text() for column in (0, 1)] if last >= 0 else None
 
 
-def estimate_of(panel):
+def estimate_of(panel, *fidelity):
     """The library's own estimate in the region that the panel measures in."""
     import slicer
 
@@ -57,7 +59,7 @@ def estimate_of(panel):
     mask[region.slices] = region.mask
     spacing = result.inputNode.GetSpacing()
     full = slicer.util.arrayFromVolume(result.doses[1.0])
-    return Quantifier(scan, full, body_mask(scan, spacing), spacing).best_mean(mask)
+    return Quantifier(scan, full, body_mask(scan, spacing), spacing, *fidelity).best_mean(mask)
 
 
 def asked(panel):
@@ -93,6 +95,23 @@ def test_the_estimate_of_an_roi_is_the_librarys_with_its_interval_and_a_warning_
     lost = estimate_of(panel)
     assert lost.t > 2.5 and row(panel)[1] == f"{lost.value:.2f} (90 %: {lost.low:.2f} to {lost.high:.2f}) !"
     assert panel.ui.numbersLabel.text == "! the restored scan is lower here than its noise explains"
+
+
+def test_the_estimate_is_by_what_the_results_bundle_says_of_its_errors(measured):
+    import json
+
+    from MAPDiffLib.model.fidelity import Fidelity
+
+    panel, roi, _place = measured
+    panel.ui.regionSelector.setCurrentNode(roi)
+    usual, wide = answered(panel), Fidelity(tails=5.0)
+    for node in panel.results.result.doses.values():
+        node.SetAttribute("MAPDiff.Fidelity", json.dumps(asdict(wide)))
+    assert panel.results.result.fidelity == asdict(wide)
+    roi.SetSize(19, 19, 19)
+    wanted = estimate_of(panel, wide)
+    assert standin.pump(lambda: row(panel)[1] not in ("being computed", usual[1]), SECONDS)
+    assert row(panel)[1] == f"{wanted.value:.2f} ({wanted.low:.2f} to {wanted.high:.2f})"
 
 
 def test_the_estimate_is_in_suv_where_the_factor_is_known_and_goes_with_copy_and_table(measured, application):

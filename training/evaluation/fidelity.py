@@ -31,15 +31,13 @@ from MAPDiffLib.scan.volume import Volume
 from training.cases.case_file import read_dose
 from training.evaluation.case import TestCase
 from training.scores.contrast import recovered
-from training.scores.hotspots import false_hot_spots
-from training.scores.organ_noise import even_part, spectrum, variation
-from training.simulate.validate import noise_metric
+from training.scores.hotspots import hottest_nearby, spots_over
+from training.scores.organ_noise import even_part, roughness, spectrum, variation
 
 NEAR_MM = 15.0  # a place to check this near a lesion's centre is that lesion's
 LEAST_EVIDENCE = 3.0  # of a place that is recorded
 LARGE_MM = 10.0
 DRAWS = (1, 2)  # seeds: two are needed for CRPS
-SLABS_MM = 160.0  # one slab in so many is measured for the roughness
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,25 @@ class RestoredCase:
         """Full dose with activity put back where the evidence is beyond the threshold."""
         image, _ = put_back(self.consistency, self.peaks, threshold)
         return np.where(self.scan.body, image.numpy(), self.scan.voxels)
+
+    def guard_figures(self, threshold: float | None) -> dict:
+        """The guarded full dose's error, and how many false hot spots it has more than the real one (None: no truth
+        known)."""
+        image, more = self.guarded(threshold), None
+        if self.case.truth is not None:
+            more = self._hot_spots(image) - self._real_hot_spots
+        return {"nmae": nmae(image, self.case.full.voxels, self.case.body), "more_hot_spots": more}
+
+    def _hot_spots(self, image: np.ndarray) -> int:
+        return spots_over(image, self._hottest, self.case.body, self.scan.spacing_mm)
+
+    @cached_property
+    def _hottest(self) -> np.ndarray:
+        return hottest_nearby(self.case.truth, self.scan.spacing_mm)
+
+    @cached_property
+    def _real_hot_spots(self) -> int:
+        return self._hot_spots(self.case.full.voxels)
 
 
 def _name(folder: Path, bundle: Bundle, input_dose: float) -> str:
@@ -116,19 +133,10 @@ def figures(restored: RestoredCase, fidelity: Fidelity) -> dict:
         "scanner": case.scanner,
         "relative_noise": quantifier.relative_noise,
         "lesions": _lesions(restored, quantifier, images),
-        "guard": {strength: guard_figures(case, image) for strength, image in images.items()},
+        "guard": {name: restored.guard_figures(threshold) for name, threshold in thresholds(fidelity).items()},
         "places": _places(restored, full),
         "scans": _drawn(restored, full, fidelity),
     }
-
-
-def guard_figures(case: TestCase, image: np.ndarray) -> dict:
-    """The error of a full dose, and how many false hot spots it has more than the real one (None: no truth known)."""
-    real, truth, spacing = case.full.voxels, case.truth, case.full.spacing_mm
-    more = None
-    if truth is not None:
-        more = false_hot_spots(image, truth, case.body, spacing) - false_hot_spots(real, truth, case.body, spacing)
-    return {"nmae": nmae(image, real, case.body), "more_hot_spots": more}
 
 
 def _lesions(restored: RestoredCase, quantifier: Quantifier, images: Mapping[str, np.ndarray]) -> list[dict]:
@@ -192,7 +200,7 @@ def _drawn(restored: RestoredCase, full: np.ndarray, fidelity: Fidelity) -> dict
             "times": dose / d0,
             "crps": _crps(one, other, image, mean, case.body),
             "maximum": float(np.median([one[m].max() / image[m].max() - 1 for m in large])) if large else None,
-            "roughness": _roughness(one, case) / _roughness(image, case),
+            "roughness": float(np.divide(*(roughness(each, case.body, scan.spacing_mm) for each in (one, image)))),
             **(_liver(one, image, mean, liver, scan.spacing_mm) if liver is not None else {}),
         }
     return rows
@@ -203,10 +211,6 @@ def _crps(one: np.ndarray, other: np.ndarray, real: np.ndarray, mean: np.ndarray
     errors = [np.abs(image - real)[body].mean(dtype=float) for image in (one, other, mean)]
     apart = np.abs(one - other)[body].mean(dtype=float)
     return float(((errors[0] + errors[1]) / 2 - apart / 2) / errors[2])
-
-
-def _roughness(image: np.ndarray, case: TestCase) -> float:
-    return noise_metric(image, case.body, case.full.spacing_mm, SLABS_MM)
 
 
 def _liver(one: np.ndarray, real: np.ndarray, mean: np.ndarray, liver: np.ndarray, spacing_mm) -> dict:

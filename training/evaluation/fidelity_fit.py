@@ -11,10 +11,10 @@ import numpy as np
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.model.fidelity import BOUNDS, Fidelity
 from MAPDiffLib.restoration.quantify import best_estimate
-from training.evaluation.fidelity import RestoredCases, figures, guard_figures
+from training.evaluation.fidelity import RestoredCases, figures
 from training.evaluation.fidelity_table import MOST_IDLE, SIZES_MM, idle_places, in_class, rms
 
-EVIDENCES = tuple(np.arange(4.0, 8.01, 0.25).tolist())
+EVIDENCES = tuple(np.arange(4.25, 7.01, 0.25).tolist())
 MOST_ERROR, MOST_HOT_SPOTS = {"normal": 0.01, "strong": 0.02}, {"normal": 1.0, "strong": 3.0}
 PLACES = tuple(np.arange(3.5, 12.01, 0.05).round(2).tolist())
 BIASES = tuple(np.arange(0.1, 0.61, 0.02).round(2).tolist())
@@ -54,9 +54,9 @@ def _guards(cases: RestoredCases) -> Iterator[Choice]:
     """The least evidence that keeps what is promised of errors and false hot spots."""
     errors, spots = np.zeros((len(EVIDENCES), len(cases))), np.full((len(EVIDENCES), len(cases)), np.nan)
     for number, restored in enumerate(cases):
-        off = guard_figures(restored.case, restored.guarded(None))["nmae"]
+        off = restored.guard_figures(None)["nmae"]
         for step, evidence in enumerate(EVIDENCES):
-            row = guard_figures(restored.case, restored.guarded(evidence))
+            row = restored.guard_figures(evidence)
             errors[step, number] = row["nmae"] / off - 1
             spots[step, number] = np.nan if row["more_hot_spots"] is None else row["more_hot_spots"]
     error = errors.mean(axis=1)

@@ -15,7 +15,12 @@ LEAST_ML = 0.2  # a single hot voxel is noise to every reader
 
 def false_hot_spots(image: np.ndarray, truth: np.ndarray, body: np.ndarray, spacing_mm: Sequence[float]) -> int:
     """How many connected spots of at least 0.2 mL are over 1.5 x what the truth holds within 10 mm; all [z, y, x]."""
-    expected = np.maximum(hottest_nearby(truth, spacing_mm), FLOOR_SUV)
+    return spots_over(image, hottest_nearby(truth, spacing_mm), body, spacing_mm)
+
+
+def spots_over(image: np.ndarray, hottest: np.ndarray, body: np.ndarray, spacing_mm: Sequence[float]) -> int:
+    """`false_hot_spots` where `hottest_nearby` is known."""
+    expected = np.maximum(hottest, FLOOR_SUV)
     spots, count = ndimage.label(body & (image > FACTOR * expected), structure=np.ones((3, 3, 3)))
     sizes_ml = np.bincount(spots.ravel(), minlength=count + 1)[1:] * np.prod(spacing_mm) / 1000
     return int((sizes_ml >= LEAST_ML).sum())

@@ -1,4 +1,4 @@
-"""Noise of an organ that should be even, and its spectrum, of one image beside another."""
+"""Noise of a body, of an organ that should be even, and its spectrum, of one image to be set beside another."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ from scipy import ndimage
 BANDS_PER_MM = (0.01, 0.03, 0.05, 0.07, 0.1)
 AWAY_MM = 12.0  # from a lesion: what spills out of it is no noise
 LEAST_ML = 50.0
+ROUGH_MM = 3.3  # sigma
+
+
+def roughness(image: np.ndarray, body: np.ndarray, spacing_mm: Sequence[float]) -> float:
+    """Mean over the body of |I - Gauss(I)|, I = log1p(SUV): UDPET's noise metric, on the image's own voxels."""
+    logs = np.log1p(np.maximum(image, 0))
+    smooth = ndimage.gaussian_filter(logs, [ROUGH_MM / s for s in reversed(spacing_mm)])
+    return float(np.abs(logs - smooth)[body].mean(dtype=float))
 
 
 def even_part(
