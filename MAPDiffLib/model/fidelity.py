@@ -24,14 +24,14 @@ class Fidelity:
     variance, and of the scan's in the restored image.
     """
 
-    guard_normal: float = 5.0
-    guard_strong: float = 4.5
-    place: float = 4.75
-    noise_factor: float = 1.25
-    noise_power: float = 0.14
-    bias: float = 0.3
-    tails: float = 1.4
-    least_error: float = 0.025
+    guard_normal: float = 4.75
+    guard_strong: float = 4.25
+    place: float = 5.85
+    noise_factor: float = 1.08
+    noise_power: float = 0.19
+    bias: float = 0.26
+    tails: float = 1.6
+    least_error: float = 0.015
     drawn_gain: float = 1.0
     drawn_kept: float = 0.0
 

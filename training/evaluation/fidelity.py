@@ -63,11 +63,13 @@ class RestoredCase:
 
     @cached_property
     def consistency(self) -> Consistency:
+        """The scan against this full dose."""
         tensors = (torch.from_numpy(array) for array in (self.full, self.scan.voxels, self.scan.body))
         return guard_activity(*tensors, self.scan.spacing_mm).consistency
 
     @cached_property
     def peaks(self) -> list[Peak]:
+        """Where the two differ most."""
         return self.consistency.peaks()
 
     def guarded(self, threshold: float | None) -> np.ndarray:
