@@ -45,6 +45,7 @@ def format_fidelity(records: Sequence[dict], fidelity: Fidelity) -> str:
 
 
 def rms(values: Sequence[float]) -> float:
+    """The root of the mean of squares."""
     return float(np.sqrt(np.mean(np.square(values))))
 
 
