@@ -55,7 +55,7 @@ def test_a_case_is_restored_once_by_each_model(restored, folder, monkeypatch):
     kept = sorted((folder / "restored").iterdir())
     monkeypatch.setattr("training.evaluation.fidelity.restore", None)  # nothing restores any more
     (again,) = restored
-    assert again.full.shape == again.scan.voxels.shape and len(kept) == 1
+    assert again.estimate.shape == again.scan.voxels.shape and len(kept) == 1
     with pytest.raises(TypeError):
         list(replace(restored, input_dose=0.1))
 

@@ -113,8 +113,7 @@ class Quantifier:
         box = bounding_box(region)
         weights = region[box] / region[box].sum(dtype=np.float64)
         scan, full = (float((image[box] * weights).sum(dtype=np.float64)) for image in (self.scan, self.full))
-        factor = self.fidelity.noise_factor * self.relative_noise**-self.fidelity.noise_power
-        deviation = factor * self.taken_away(region) * self.activity_left_out(scan, full)
+        deviation = self.noise_factor * self.taken_away(region) * self.activity_left_out(scan, full)
         return best_estimate(scan, full, deviation, self.fidelity)
 
     def taken_away(self, region: np.ndarray, values: np.ndarray | None = None) -> float:
@@ -133,6 +132,11 @@ class Quantifier:
             return float("nan")
         spread = MAD * float(np.median(np.abs(means - np.median(means))))
         return float(spread * shrunk * np.average(self._deviation[box], weights=region[box]))
+
+    @cached_property
+    def noise_factor(self) -> float:
+        """By how much the scan's noise is more than what was taken away of it."""
+        return self.fidelity.noise_factor * self.relative_noise**-self.fidelity.noise_power
 
     @cached_property
     def relative_noise(self) -> float:

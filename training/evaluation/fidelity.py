@@ -24,8 +24,8 @@ from MAPDiffLib.report.metrics import nmae
 from MAPDiffLib.restoration.activity_guard import guard_activity, put_back
 from MAPDiffLib.restoration.consistency import Consistency, Peak, places_to_check
 from MAPDiffLib.restoration.dose_scans import NoiseTexture, dose_scans
-from MAPDiffLib.restoration.doses import ANCHOR_DOSES, mix
-from MAPDiffLib.restoration.quantify import Quantifier
+from MAPDiffLib.restoration.doses import ANCHOR_DOSES, at_dose
+from MAPDiffLib.restoration.quantify import Quantifier, best_estimate
 from MAPDiffLib.restoration.restore import restore
 from MAPDiffLib.scan.volume import Volume
 from training.cases.case_file import read_dose
@@ -42,12 +42,12 @@ DRAWS = (1, 2)  # seeds: two are needed for CRPS
 
 @dataclass(frozen=True)
 class RestoredCase:
-    """A case, its scan of `input_dose`, and the full dose [z, y, x] restored from it, nothing put back yet."""
+    """A case, its scan of `input_dose`, and the estimate without noise [z, y, x] from it, nothing put back yet."""
 
     case: TestCase
     scan: Volume
     input_dose: float
-    full: np.ndarray
+    estimate: np.ndarray
 
     @classmethod
     def of(cls, folder: Path, bundle: Bundle, input_dose: float, kept: Path) -> RestoredCase:
@@ -59,12 +59,15 @@ class RestoredCase:
             kept.mkdir(parents=True, exist_ok=True)
             with written_whole(path) as partial, open(partial, "wb") as file:
                 np.save(file, plain.volume.voxels)
-        return cls(TestCase(folder), scan, input_dose, np.load(path))
+        estimate = (np.load(path) - input_dose * scan.voxels) / (
+            1 - input_dose
+        )  # full dose holds the scan's counts too
+        return cls(TestCase(folder), scan, input_dose, np.float32(estimate))
 
     @cached_property
     def consistency(self) -> Consistency:
-        """The scan against this full dose."""
-        tensors = (torch.from_numpy(array) for array in (self.full, self.scan.voxels, self.scan.body))
+        """The scan against this estimate."""
+        tensors = (torch.from_numpy(array) for array in (self.estimate, self.scan.voxels, self.scan.body))
         return guard_activity(*tensors, self.scan.spacing_mm).consistency
 
     @cached_property
@@ -73,14 +76,18 @@ class RestoredCase:
         return self.consistency.peaks()
 
     def guarded(self, threshold: float | None) -> np.ndarray:
-        """Full dose with activity put back where the evidence is beyond the threshold."""
+        """The estimate with activity put back where the evidence is beyond the threshold."""
         image, _ = put_back(self.consistency, self.peaks, threshold)
         return np.where(self.scan.body, image.numpy(), self.scan.voxels)
+
+    def full(self, threshold: float | None) -> np.ndarray:
+        """Full dose made of it, as a restoration gives it."""
+        return at_dose(self.scan.voxels, self.guarded(threshold), self.input_dose, 1.0)
 
     def guard_figures(self, threshold: float | None) -> dict:
         """The guarded full dose's error, and how many false hot spots it has more than the real one (None: no truth
         known)."""
-        image, more = self.guarded(threshold), None
+        image, more = self.full(threshold), None
         if self.case.truth is not None:
             more = self._hot_spots(image) - self._real_hot_spots
         return {"nmae": nmae(image, self.case.full.voxels, self.case.body), "more_hot_spots": more}
@@ -127,17 +134,19 @@ def thresholds(fidelity: Fidelity) -> dict[str, float | None]:
 
 def figures(restored: RestoredCase, fidelity: Fidelity) -> dict:
     """All figures of a case, as JSON has them."""
-    case, full = restored.case, restored.guarded(fidelity.guard_normal)
-    images = {name: restored.guarded(threshold) for name, threshold in thresholds(fidelity).items()}
-    quantifier = Quantifier(restored.scan.voxels, full, restored.scan.body, restored.scan.spacing_mm, fidelity)
+    case, estimate = restored.case, restored.guarded(fidelity.guard_normal)
+    images = {name: restored.full(threshold) for name, threshold in thresholds(fidelity).items()}
+    quantifier = Quantifier(
+        restored.scan.voxels, images["normal"], restored.scan.body, restored.scan.spacing_mm, fidelity
+    )
     return {
         "case": case.name,
         "scanner": case.scanner,
         "relative_noise": quantifier.relative_noise,
         "lesions": _lesions(restored, quantifier, images),
         "guard": {name: restored.guard_figures(threshold) for name, threshold in thresholds(fidelity).items()},
-        "places": _places(restored, full),
-        "scans": _drawn(restored, full, fidelity),
+        "places": _places(restored, estimate),
+        "scans": _drawn(restored, estimate, fidelity),
     }
 
 
@@ -148,8 +157,10 @@ def _lesions(restored: RestoredCase, quantifier: Quantifier, images: Mapping[str
     real = case.full.voxels
     noise = (scan - real) / np.sqrt(1 - restored.input_dose)  # doses are nested
     for lesion, site in zip(case.lesions, case.sites, strict=True):
-        best = quantifier.best_mean(lesion.mask)
         of = {name: site.mean_and_max(image)[0] for name, image in (("scan", scan), ("full", quantifier.full))}
+        taken_away = quantifier.taken_away(lesion.mask)
+        deviation = taken_away * quantifier.activity_left_out(**of)
+        best = best_estimate(**of, deviation=quantifier.noise_factor * deviation, fidelity=quantifier.fidelity)
         rows.append(
             {
                 "diameter_mm": lesion.diameter_mm,
@@ -158,8 +169,8 @@ def _lesions(restored: RestoredCase, quantifier: Quantifier, images: Mapping[str
                 "real": site.mean_and_max(real)[0],
                 **of,
                 **{name: _finite(value) for name, value in asdict(best).items()},
-                "deviation": _finite(quantifier.taken_away(lesion.mask) * quantifier.activity_left_out(**of)),
-                "taken_away": _finite(quantifier.taken_away(lesion.mask)),
+                "deviation": _finite(deviation),
+                "taken_away": _finite(taken_away),
                 "noise": _finite(quantifier.taken_away(lesion.mask, noise)),
             }
         )
@@ -170,10 +181,11 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _places(restored: RestoredCase, full: np.ndarray) -> list[dict]:
+def _places(restored: RestoredCase, estimate: np.ndarray) -> list[dict]:
     """Each place of some evidence, with the lesion that it is at (None: none)."""
     scan = replace(restored.scan, origin_mm=(0.0, 0.0, 0.0), direction=(1, 0, 0, 0, 1, 0, 0, 0, 1))
-    volumes = (scan, scan.with_voxels(full), scan.with_voxels(restored.consistency.z(torch.from_numpy(full)).numpy()))
+    z = restored.consistency.z(torch.from_numpy(estimate)).numpy()
+    volumes = (scan, scan.with_voxels(estimate), scan.with_voxels(z))
     found = places_to_check(*volumes, restored.peaks, threshold=LEAST_EVIDENCE, most=1000)
     spacing, rows = np.array(scan.spacing_mm), []
     centres = [(np.array(site.centre) * spacing[::-1])[::-1] for site in restored.case.sites]
@@ -184,10 +196,10 @@ def _places(restored: RestoredCase, full: np.ndarray) -> list[dict]:
     return rows
 
 
-def _drawn(restored: RestoredCase, full: np.ndarray, fidelity: Fidelity) -> dict:
+def _drawn(restored: RestoredCase, estimate: np.ndarray, fidelity: Fidelity) -> dict:
     """Per dose that was measured: drawn scans beside the real one."""
     case, scan, d0 = restored.case, restored.scan, restored.input_dose
-    tensors = [torch.from_numpy(array) for array in (scan.voxels, full, scan.body)]
+    tensors = [torch.from_numpy(array) for array in (scan.voxels, estimate, scan.body)]
     real = {dose: image for dose, image in case.real(above=d0 * 1.01).items() if dose in ANCHOR_DOSES}
     texture = NoiseTexture.of(*tensors, scan.spacing_mm, fidelity)
     draws = [dict(dose_scans(*tensors, texture, d0, list(real), seed)) for seed in DRAWS]
@@ -197,7 +209,7 @@ def _drawn(restored: RestoredCase, full: np.ndarray, fidelity: Fidelity) -> dict
     rows = {}
     for dose, image in real.items():
         one, other = (draw[dose].numpy() for draw in draws)
-        mean = full if dose == 1.0 else mix(scan.voxels, full, d0, dose)
+        mean = at_dose(scan.voxels, estimate, d0, dose)
         rows[f"{dose:g}"] = {
             "times": dose / d0,
             "crps": _crps(one, other, image, mean, case.body),
