@@ -10,7 +10,7 @@ of each result the scan itself is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -21,7 +21,7 @@ from MAPDiffLib.model.bundle import Bundle
 from MAPDiffLib.model.fidelity import Fidelity
 from MAPDiffLib.restoration.activity_guard import GuardReport, guard_activity, put_back
 from MAPDiffLib.restoration.box import BodyBox
-from MAPDiffLib.restoration.consistency import Consistency, Peak, Place, places_to_check, position_mm
+from MAPDiffLib.restoration.consistency import Peak, Place, places_to_check, position_mm
 from MAPDiffLib.restoration.device import choose_compute
 from MAPDiffLib.restoration.dose_scans import NoiseTexture, dose_scans
 from MAPDiffLib.restoration.doses import at_dose, own_share
@@ -139,7 +139,8 @@ def _restored_doses(
     told = plan.told(volume.spacing_mm)
     denoise = ScanDenoiser(place.network, bundle.manifest.diffusion, condition, told, progress, cancelled)
     estimate, spread = mean_of_samples(denoise, intensity, plan.samples, plan.seed)
-    estimate, guard, peaks = place.guarded(place.frame.unpad(estimate), fidelity.guard(options.guard))
+    guarded = place.guarded(place.frame.unpad(estimate), fidelity.guard(options.guard))
+    estimate, guard = guarded.image, guarded.report
     record.lap("evaluations")
     drawn_scans = place.scans_of(estimate, plan, fidelity) if True in kinds else iter(())
     for dose in plan.doses:
@@ -152,7 +153,7 @@ def _restored_doses(
             figures["seconds"] = record.lap(dose_title(dose, drawn))
             yield RestoredDose(dose, restored, figures, plan.input_dose, plan.dose_assumed, drawn)
             del restored  # a whole volume, which may be half a gigabyte, is not kept while the next is made
-    consistency, places = place.checked(estimate, peaks, fidelity.place)
+    consistency, places = place.checked(guarded, fidelity.place)
     record.lap("consistency")
     uncertainty = None
     if spread is not None:
@@ -162,6 +163,17 @@ def _restored_doses(
     checked = {"guard": options.guard, "places": [asdict(each) for each in places], "fidelity": asdict(fidelity)}
     report = run_report(volume, bundle.manifest, facts, plan, record, place.facts() | checked)
     return _Ending(uncertainty, consistency, report)
+
+
+@dataclass(frozen=True)
+class _Guarded:
+    """An estimate with the scan's own activity, what was corrected, where the scan differed from it before anything was
+    put back, and the scan's z against it; tensors [z, y, x] of the body's box."""
+
+    image: torch.Tensor
+    report: GuardReport
+    peaks: list[Peak]
+    z: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -196,12 +208,12 @@ class _Workplace:
         voxels[self.box.slices].copy_(image)
         return self.volume.with_voxels(voxels.numpy())
 
-    def guarded(self, image: torch.Tensor, threshold: float | None) -> tuple[torch.Tensor, GuardReport, list[Peak]]:
-        """An image of the box with the scan's own activity, what was corrected, and where the scan differed."""
+    def guarded(self, image: torch.Tensor, threshold: float | None) -> _Guarded:
+        """An image of the box with the scan's own activity, and the scan against it."""
         even = guard_activity(image, self.scan, self.inside, self.volume.spacing_mm)
         peaks = even.consistency.peaks()
         image, local = put_back(even.consistency, peaks, threshold)
-        return image, replace(even.report, **local), peaks
+        return _Guarded(image, replace(even.report, **local), peaks, even.consistency.z(image))
 
     def scans_of(self, estimate: torch.Tensor, plan: Plan, fidelity: Fidelity) -> Iterator[torch.Tensor]:
         """One scan of each dose, ascending."""
@@ -210,15 +222,15 @@ class _Workplace:
         drawn = dose_scans(self.scan, estimate, self.inside, texture, plan.input_dose, plan.doses, seed)
         return (image for _, image in drawn)
 
-    def checked(self, estimate: torch.Tensor, peaks: Sequence[Peak], threshold: float) -> tuple[Volume, list[Place]]:
+    def checked(self, guarded: _Guarded, threshold: float) -> tuple[Volume, list[Place]]:
         """(z of the scan against the estimate, the places to check: where guard or reader had something to do)."""
-        z = Consistency(self.scan, estimate, self.inside, self.volume.spacing_mm).z(estimate)
+        z = guarded.z
         corner = position_mm(self.volume, [part.start for part in self.box.slices])
-        images = (self.scan, estimate, z)
+        images = (self.scan, guarded.image, z)
         boxes = [replace(self.volume, voxels=image.cpu().numpy(), origin_mm=corner) for image in images]
         whole = self.into(torch.zeros(self.volume.voxels.shape), z)
         geometry = {name: text for name, text in whole.metadata.items() if name == SOURCE_GEOMETRY}
-        return replace(whole, units="z", metadata=geometry), places_to_check(*boxes, peaks, threshold)
+        return replace(whole, units="z", metadata=geometry), places_to_check(*boxes, guarded.peaks, threshold)
 
     def facts(self) -> dict:
         """What report.json says of it."""
