@@ -122,12 +122,12 @@ class Quantifier:
 
         In units of the noise, the means over the region's own shape wherever it fits nearby; times the noise here.
         """
-        noise = self._noise if values is None else values / self._deviation
         box = bounding_box(region, [int(NEAR_MM / spacing) for spacing in reversed(self.spacing_mm)])
+        noise = self._noise[box] if values is None else values[box] / self._deviation[box]
         shape, shrunk = self._shape(region)
         body = self.body[box].astype(np.float32)
         fits, own = _means(body, shape), _means((region[box] > 0).astype(np.float32), shape)
-        means = _means(noise[box] * body, shape)[(fits > 0.95) & (own < 0.05)]
+        means = _means(noise * body, shape)[(fits > 0.95) & (own < 0.05)]
         if len(means) < LEAST_PLACES:
             return float("nan")
         spread = MAD * float(np.median(np.abs(means - np.median(means))))
