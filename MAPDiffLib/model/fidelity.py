@@ -26,10 +26,10 @@ class Fidelity:
 
     guard_normal: float = 4.75
     guard_strong: float = 4.25
-    place: float = 5.85
+    place: float = 5.7
     noise_factor: float = 1.08
     noise_power: float = 0.19
-    bias: float = 0.26
+    bias: float = 0.28
     tails: float = 1.6
     least_error: float = 0.015
     drawn_gain: float = 1.0
