@@ -111,7 +111,7 @@ def test_the_estimate_is_by_what_the_results_bundle_says_of_its_errors(measured)
     roi.SetSize(19, 19, 19)
     wanted = estimate_of(panel, wide)
     assert standin.pump(lambda: row(panel)[1] not in ("being computed", usual[1]), SECONDS)
-    assert row(panel)[1] == f"{wanted.value:.2f} ({wanted.low:.2f} to {wanted.high:.2f})"
+    assert row(panel)[1] == f"{wanted.value:.2f} (90 %: {wanted.low:.2f} to {wanted.high:.2f})"
 
 
 def test_the_estimate_is_in_suv_where_the_factor_is_known_and_goes_with_copy_and_table(measured, application):
