@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError
 from training.cases.regions import lesion_masks
+from training.simulate.cases import WITH_TUMOURS, CaseOptions, simulate_case
 from training.simulate.lesions import LesionPlan, draw_shape
 from training.simulate.phantom import make_phantom
 from training.simulate.real import insert_lesions
@@ -73,3 +74,10 @@ def test_lesions_put_into_a_real_anatomy_have_their_place_and_their_activity(tum
     added = (activity - 1).sum() * 0.064  # ml
     wanted = sum((lesion.suv - 1) * np.pi / 6000 * lesion.diameter_mm**3 for lesion in lesions)
     assert added == pytest.approx(wanted, rel=0.3)
+
+
+def test_a_case_says_that_patients_tumours_are_in_it(tumours):
+    doses = (1.0, 0.1)
+    _, facts = simulate_case(4, CaseOptions("tiny", doses, LesionPlan((2, 2), True, tumours)))
+    _, without = simulate_case(4, CaseOptions("tiny", doses, LesionPlan((2, 2), True)))
+    assert facts["kind"] == WITH_TUMOURS and "kind" not in without

@@ -23,6 +23,7 @@ from training.simulate.scanner import Reconstruction, ScannerSetup, acquire, thi
 from training.simulate.shapes import Grid
 
 NOISE_FREE = "noise-free"  # the same reconstruction of the expected counts: what no dose reaches, and all aim at
+WITH_TUMOURS = "simulated (training/simulate), with the shapes of patients' tumours"
 DOSES = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01)
 SEEDS_PER_SPLIT = 100_000
 # "external": for testing alone, on the other family of scanners
@@ -154,7 +155,7 @@ def simulate_case(seed: int, options: CaseOptions = CaseOptions()):  # noqa: B00
         "lesion_rich": options.lesions.rich,
         "lesions": [asdict(lesion) for lesion in phantom.lesions],
         "full_dose_counts": counts,
-    }
+    } | ({"kind": WITH_TUMOURS} if options.lesions.tumours else {})
     return {**volumes, "truth": phantom.activity, "labels": phantom.labels}, facts
 
 
