@@ -31,7 +31,7 @@ ROWS = {
     "BM4D, best of three": "BM4D",
     "one-pass control, best of two": CONTROL,
     "bundle of 25 November, told 1/20": NOVEMBER,
-    "**MAP-Diff**, 6 evaluations": OURS,
+    "**MAP-Diff**": OURS,
 }
 FIGURE, WORTH_FIGURE, TRADEOFF_FIGURE = (f"Resources/Figures/{name}.png" for name in ("doses", "worth", "tradeoff"))
 MARKERS = "<!-- results: mapdiff-train results -->", "<!-- end of results -->"
