@@ -24,7 +24,7 @@ from training.export.fit import DOSES, STRENGTH_DOSE, fit_sampling
 from training.train import load_run
 
 SAMPLES = 4  # six are 0.2 % nearer in NMAE and take half as long again
-SIMULATED = "simulated (training/simulate); no patient data"
+SIMULATED = "simulated (training/simulate)"
 
 
 def export_bundle(
