@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ from training.evaluation.results import (
     pair,
     reduced,
     short_table,
+    together,
 )
 from training.evaluation.results_figure import draw_results, draw_worth
 from training.evaluation.results_page import results_page
@@ -321,3 +323,13 @@ def test_the_python_of_the_readme_restores_a_scan(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "dose-1.000.nii.gz").exists() and (tmp_path / "uncertainty.nii.gz").exists()
+
+
+def test_tables_of_several_input_doses_are_one_by_ascending_dose():
+    def of(*doses: str) -> dict:
+        means = {"external": {dose: {"input": {"cases": 1}} for dose in doses}}
+        return {"version": 1, "facts": {"input_doses": [float(Fraction(dose)) for dose in doses]}, "means": means}
+
+    whole = together([of("1/20"), of("1/100", "1/4")])
+    assert list(whole["means"]["external"]) == ["1/100", "1/20", "1/4"]
+    assert whole["facts"]["input_doses"] == [0.01, 0.05, 0.25]

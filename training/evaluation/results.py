@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 
 from MAPDiffLib.errors import InputError
 from training.evaluation.summary import OURS
@@ -54,7 +55,8 @@ def together(tables: Sequence[dict]) -> dict:
     first, *others = map(reduced, tables)
     for other in others:
         for scanner, doses in other["means"].items():
-            first["means"][scanner] = doses | first["means"].get(scanner, {})
+            every = doses | first["means"].get(scanner, {})
+            first["means"][scanner] = dict(sorted(every.items(), key=lambda item: Fraction(item[0])))
         doses = {*first["facts"]["input_doses"], *other["facts"]["input_doses"]}
         first["facts"] = first["facts"] | {"input_doses": sorted(doses)}
     return first
