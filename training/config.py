@@ -16,6 +16,7 @@ from MAPDiffLib.model.manifest import Anchor
 from MAPDiffLib.model.network import NetworkConfig
 from MAPDiffLib.restoration.doses import ANCHOR_DOSES
 from training.cases.augmentation import Variety
+from training.cases.patches import LESION_WEIGHT
 from training.settings import from_values, merged
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -47,7 +48,7 @@ class TrainConfig:
         default_factory=lambda: {0.01: 0.05, 0.02: 0.15, 0.05: 0.55, 0.1: 0.15, 0.25: 0.1}
     )
     variety: Variety = field(default_factory=Variety)  # how patches differ from the cases they are cut from
-    lesion_weight: float = 8.0  # of a voxel in a lesion, over that of its surroundings
+    lesion_weight: float = LESION_WEIGHT  # of a voxel in a lesion, over that of its surroundings
     # Beginnings of the names of the tensors that are trained (none: all). The rest stay as they started, to the bit, so
     # that a repository keeps little more than what changed of a model that goes on from another.
     trained: tuple[str, ...] = ()

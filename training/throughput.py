@@ -11,9 +11,8 @@ from pathlib import Path
 import torch
 
 from training.cases.loader import batches
-from training.cases.patches import PatchSource
 from training.config import TrainConfig
-from training.train import begin, update
+from training.train import begin, patches_of, update
 
 FEWEST = 3  # batches or steps that count, however long they take
 
@@ -45,7 +44,7 @@ def measure_throughput(
     """
     fabric, _, model, optimizer = begin(config)
     device, items = fabric.device, list(range(config.batch))
-    source = PatchSource(cases, config.patch, config.input_doses, config.seed, config.variety, device)
+    source = patches_of(config, cases, device)
     loader = {}
     for count in workers if source.device.type == "cpu" else [0]:  # patches of scans on the GPU are cut there
         feed = batches(source, items, range(2**31), device, count)

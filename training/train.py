@@ -54,9 +54,7 @@ def train(
     checkpoint = output / CHECKPOINT
     if checkpoint.exists():
         fabric.load(checkpoint, state)
-    source = PatchSource(
-        cases, config.patch, config.input_doses, config.seed, config.variety, fabric.device, config.lesion_weight
-    )
+    source = patches_of(config, cases, fabric.device)
     items = list(range(fabric.global_rank, config.batch, fabric.world_size))
     log = _Log(output, state["iteration"]) if fabric.is_global_zero else None
     iterations = range(state["iteration"], config.iterations)
@@ -77,6 +75,13 @@ def train(
             if ending:
                 break
     return checkpoint
+
+
+def patches_of(config: TrainConfig, cases: Sequence[Path], device: torch.device) -> PatchSource:
+    """The patches that a training on these cases sees."""
+    return PatchSource(
+        cases, config.patch, config.input_doses, config.seed, config.variety, device, config.lesion_weight
+    )
 
 
 def begin(config: TrainConfig, output: Path | None = None, start_from: Sequence[Path] = ()) -> tuple:

@@ -23,7 +23,7 @@ from training.evaluation.command import Command
 from training.evaluation.figures import draw_figures
 from training.evaluation.method import Method, Unprocessed
 from training.evaluation.networks import Bundled, Sampled, is_baseline
-from training.evaluation.record import record_scores
+from training.evaluation.record import record
 from training.evaluation.report import format_comparison, format_lesions, format_table, write_table
 from training.evaluation.run import run_table
 from training.evaluation.summary import OURS
@@ -46,8 +46,14 @@ def evaluate(options: argparse.Namespace) -> None:
     print(format_comparison(table["against_best"]))
     if options.record:
         for name, folder in bundles.items():
-            record_scores(folder, table, name)
+            record(folder, scores=_scores(table, name))
     print(f"\n{options.output / 'table.json'}")
+
+
+def _scores(table: dict, method: str) -> dict:
+    """The figures of one method of a table (report.write_table), as its bundle says them."""
+    means = {scanner: {dose: m[method] for dose, m in doses.items()} for scanner, doses in table["means"].items()}
+    return {"version": table["version"], "facts": table["facts"], "means": means}
 
 
 def choose_methods(options: argparse.Namespace) -> tuple[dict[str, Method], dict[str, Path]]:

@@ -24,7 +24,7 @@ from MAPDiffLib.report.metrics import nmae
 from MAPDiffLib.restoration.activity_guard import guard_activity, put_back
 from MAPDiffLib.restoration.consistency import Consistency, Peak, places_to_check
 from MAPDiffLib.restoration.dose_scans import NoiseTexture, dose_scans
-from MAPDiffLib.restoration.doses import ANCHOR_DOSES, at_dose
+from MAPDiffLib.restoration.doses import ANCHOR_DOSES, at_dose, own_share
 from MAPDiffLib.restoration.quantify import Quantifier, best_estimate
 from MAPDiffLib.restoration.restore import restore
 from MAPDiffLib.scan.volume import Volume
@@ -59,9 +59,8 @@ class RestoredCase:
             kept.mkdir(parents=True, exist_ok=True)
             with written_whole(path) as partial, open(partial, "wb") as file:
                 np.save(file, plain.volume.voxels)
-        estimate = (np.load(path) - input_dose * scan.voxels) / (
-            1 - input_dose
-        )  # full dose holds the scan's counts too
+        share = own_share(input_dose, 1.0)  # full dose holds the scan's counts too
+        estimate = (np.load(path) - share * scan.voxels) / (1 - share)
         return cls(TestCase(folder), scan, input_dose, np.float32(estimate))
 
     @cached_property

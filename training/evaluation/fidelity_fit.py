@@ -105,13 +105,11 @@ def _bias(records: Sequence[dict], fidelity: Fidelity) -> Choice:
 
 def _ratios(records: Sequence[dict], fidelity: Fidelity) -> list[float]:
     """By class of size, and over all."""
-    rows, ratios = [lesion for _, lesion, _ in estimates(records, fidelity)], []
-    values = {id(lesion): best.value for _, lesion, best in estimates(records, fidelity)}
+    rows, ratios = [lesion | {"value": best.value} for _, lesion, best in estimates(records, fidelity)], []
     for low, high in (*SIZES_MM, (0.0, np.inf)):
         if chosen := in_class(rows, low, high):
-            errors = [rms([of(x) / x["real"] - 1 for x in chosen])
-                      for of in (lambda x: values[id(x)], lambda x: x["scan"], lambda x: x["full"])]  # fmt: skip
-            ratios.append(errors[0] / min(errors[1:]))
+            value, scan, full = (rms([x[of] / x["real"] - 1 for x in chosen]) for of in ("value", "scan", "full"))
+            ratios.append(value / min(scan, full))
     return ratios
 
 

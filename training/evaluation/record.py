@@ -1,4 +1,4 @@
-"""A bundle's own figures of a table, written into its bundle.json."""
+"""What was found out about a bundle, written into its bundle.json."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from MAPDiffLib.model.bundle import load_bundle
 from MAPDiffLib.model.manifest import MANIFEST_FILE
 
 
-def record_scores(folder: Path, table: dict, method: str) -> None:
-    """Copy the figures of one method of a table (report.write_table) into the scores of its bundle."""
+def record(folder: Path, **found) -> Path:
+    """Writes these fields into the bundle.json of a folder, which stays as it is but for them; returns its path."""
     path = folder / MANIFEST_FILE
-    manifest = json.loads(path.read_text())
-    means = {scanner: {dose: m[method] for dose, m in doses.items()} for scanner, doses in table["means"].items()}
-    manifest["scores"] = {"version": table["version"], "facts": table["facts"], "means": means}
-    write_json(manifest, path)
+    write_json(json.loads(path.read_text(encoding="utf-8")) | found, path)
     load_bundle(folder)  # the check of what was just written
+    return path
