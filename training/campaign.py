@@ -18,7 +18,7 @@ from pathlib import Path
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.files import write_json
-from MAPDiffLib.jobs.checkout import CHECKOUT
+from training import CHECKOUT
 from training.cases.cache import FACTS_CACHE
 from training.config import TrainConfig
 from training.export.bundle import bundle_with_weights

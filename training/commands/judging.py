@@ -15,6 +15,7 @@ from MAPDiffLib.jobs.shared_options import (
     add_samples,
     add_scheduler,
 )
+from training import CHECKOUT
 
 GROUP = "evaluation"
 INPUT_DOSES = "1/100,1/50,1/20,1/10,1/4"
@@ -130,8 +131,7 @@ def _results(options: argparse.Namespace) -> None:
     from MAPDiffLib.model.bundle import find_bundle
     from training.evaluation.documentation import write_results
 
-    checkout = Path(__file__).resolve().parents[2]
-    for path in write_results(checkout, find_bundle(options.bundle), options.table):
+    for path in write_results(CHECKOUT, find_bundle(options.bundle), options.table):
         print(path)
 
 
