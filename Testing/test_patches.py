@@ -13,7 +13,9 @@ import pytest
 from MAPDiffLib.model.network import NetworkConfig
 from MAPDiffLib.scan.volume import Volume, body_mask, write_volume
 from Testing import tiny
-from training.cases.cache import HOT_SUV, MARGIN, CachedCase
+from Testing.waiting import WaitingCall, wait_until
+from training.cases import cache
+from training.cases.cache import DOSES_CACHE, HOT_SUV, MARGIN, CachedCase
 from training.cases.case_file import ALL_DOSES, dose_file, read_dose
 from training.config import TrainConfig
 from training.throughput import Throughput, measure_throughput
@@ -37,6 +39,31 @@ def test_a_cache_holds_each_dose_around_the_body_with_its_mean_and_places_for_pa
     assert len(cached.body_voxels) >= body.sum() // 7 and cached.body.flat[cached.body_voxels].all()
     assert len(cached.hot_voxels) >= hot.sum() // 3 > 0 and hot.flat[cached.hot_voxels].all()
     assert not [path for path in case.iterdir() if path.name.startswith(".")]
+
+
+def test_what_a_kill_leaves_of_a_cache_is_taken_away_when_it_is_made(tmp_path):
+    case = tiny.tiny_case(tmp_path / "case")
+    code = f"import pathlib; from training.cases.cache import CachedCase; CachedCase.open(pathlib.Path({str(case)!r}))"
+    found = os.environ | WaitingCall("training.cases.cache", "_append", tmp_path, after=2).environment
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=found) as maker:
+        wait_until(lambda: list(case.glob(".cache-doses.npy.*")), maker)
+        maker.kill()
+    assert list(case.glob(".cache-doses.npy.*")) and not (case / DOSES_CACHE).exists()
+    assert len(CachedCase.open(case).doses) == len(ALL_DOSES)
+    assert not list(case.glob(".*"))
+
+
+def test_of_two_who_make_a_cache_at_once_the_later_goes_on_with_what_the_first_has_made(tmp_path, monkeypatch):
+    case, thinned = tiny.tiny_case(tmp_path / "case"), cache._thinned
+
+    def meanwhile(*arguments):
+        monkeypatch.setattr(cache, "_thinned", thinned)
+        CachedCase.open(case)  # the other, which begins after this one and ends before it
+        return thinned(*arguments)
+
+    monkeypatch.setattr(cache, "_thinned", meanwhile)
+    assert len(CachedCase.open(case).body_voxels) > 0
+    assert not list(case.glob(".*"))
 
 
 def test_a_large_case_keeps_a_bounded_number_of_places_all_over_the_body(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from MAPDiffLib.files import written_whole
+from MAPDiffLib.files import clear_partials, written_whole
 from MAPDiffLib.restoration.noise import UNKNOWN_NOISE, Noise, measure_noise
 from MAPDiffLib.scan.geometry import bounding_box
 from MAPDiffLib.scan.volume import Volume, body_mask
@@ -41,9 +41,18 @@ class CachedCase:
 
     @classmethod
     def open(cls, case: Path) -> CachedCase:
-        """Open the cache of a case, made on first use (written whole, then renamed)."""
+        """Open the cache of a case, made on first use.
+
+        Several processes may make it at once. Once it is whole, what others are still writing is taken away like what a
+        killed one left; they go on with what is there.
+        """
         if not (case / FACTS_CACHE).exists():
-            _write_cache(case)
+            try:
+                _write_cache(case)
+            except FileNotFoundError:
+                if not (case / FACTS_CACHE).exists():
+                    raise
+        clear_partials(case, of="cache-")
         return cls(case)
 
     @cached_property
@@ -177,7 +186,6 @@ def _thinned(mask: np.ndarray, step: int) -> np.ndarray:
 
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Several processes may open the same new case at once."""
     with written_whole(path) as partial, partial.open("wb") as file:
         write(file)
 
