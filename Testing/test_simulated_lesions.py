@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
+import warnings
 from dataclasses import asdict
 
 import numpy as np
@@ -53,6 +56,21 @@ def test_a_real_tumour_is_shrunk_to_its_diameter_and_keeps_its_pattern(tumours, 
     middle = shape.uptake.shape[0] // 2
     halves = [part[part > 0].mean() for part in (shape.uptake[:middle], shape.uptake[middle:])]
     assert max(halves) / min(halves) == pytest.approx(2, rel=0.25)
+
+
+def test_of_all_tumours_whose_axes_are_a_hair_from_right_angles_one_sentence_is_said(tumours, capfd):
+    for name in ("pet_001", "pet_002", "mask_001", "mask_002"):
+        found = bytearray(gzip.decompress((tumours / f"{name[:-1]}1.nii.gz").read_bytes()))
+        struct.pack_into("<f", found, 284, 0.02 if name.endswith("2") else 0.01)
+        (tumours / f"{name}.nii.gz").write_bytes(gzip.compress(found))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        for seed in range(8):
+            draw_shape(np.random.default_rng(seed), "tumour", 12.0, (1.0, 1.0, 1.0), tumours)
+    assert [str(each.message) for each in said] == [
+        f"a tumour in {tumours}: The axes of the file are not quite at right angles"
+    ]
+    assert capfd.readouterr().err == ""  # nothing of ITK's own
 
 
 def test_a_folder_without_tumours_is_refused_by_name(tmp_path):

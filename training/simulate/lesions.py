@@ -6,16 +6,17 @@ noise too. Half of these are under 13 mm, in every tissue, with contrasts down t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from scipy import ndimage
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.scan.volume import read_volume
 from training.simulate.shapes import Grid, smooth_field
 
 SMALL_MM, MIDDLE_MM, LARGE_MM = 5.0, 13.0, 37.0
@@ -117,12 +118,13 @@ def tumour_files(folder: Path) -> list[Path]:
 
 @lru_cache(maxsize=64)
 def _read_tumour(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(uptake inside the tumour's mask, cropped to it, [z, y, x]; voxels (z, y, x) in mm)."""
-    image = sitk.ReadImage(str(file))
-    mask = sitk.GetArrayFromImage(sitk.ReadImage(str(file.with_name(file.name.replace("pet_", "mask_"))))) > 0
+    """(uptake inside the tumour's mask, cropped to it, [z, y, x]; voxels (z, y, x) in mm). Warns once of each kind."""
+    scan, mask = read_volume(file), read_volume(file.with_name(file.name.replace("pet_", "mask_"))).voxels > 0
+    for kind in {sentence.partition(":")[0] for sentence in scan.warnings}:  # without its figures: once for all files
+        warnings.warn(f"a tumour in {file.parent}: {kind}", stacklevel=1)
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    uptake = np.where(mask, np.maximum(sitk.GetArrayFromImage(image), 1e-3), 0).astype(np.float32)[box]
-    return uptake, np.array(image.GetSpacing()[::-1])
+    uptake = np.where(mask, np.maximum(scan.voxels, 1e-3), 0).astype(np.float32)[box]
+    return uptake, np.array(scan.spacing_mm[::-1])
 
 
 def placed(shape: Shape, centre: Sequence[int], grid: Sequence[int]) -> tuple[tuple[slice, ...], np.ndarray]:
