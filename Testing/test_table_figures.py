@@ -148,9 +148,9 @@ def test_each_restored_dose_is_held_against_its_own_real_dose_and_the_mix():
     half, full = dose_scores(images, scan, 0.1, real, everywhere(scan))
     assert half["dose"] == 0.5 and half["nmae"] == pytest.approx(0.18 / 1.1)
     # share of the scan at 1/2 from 1/10: (2 - 1) / (10 - 1)
-    assert half["mix_nmae"] == pytest.approx(abs(2 / 9 + 8 / 9 - 1.1) / 1.1)
+    assert half["interpolated_nmae"] == pytest.approx(abs(2 / 9 + 8 / 9 - 1.1) / 1.1)
     assert half["nearest_dose"] == 0.1 and not half["nearest_is_own"]
-    assert full["nmae"] == full["mix_nmae"] == 0 and full["nearest_is_own"]
+    assert full["nmae"] == full["interpolated_nmae"] == 0 and full["nearest_is_own"]
     assert not half["nearest_of_restored"] and full["nearest_of_restored"]
 
 

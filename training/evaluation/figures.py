@@ -62,7 +62,7 @@ def _intermediate(means: dict, records: list[dict]):
     figure, axes = panels(rows, columns, (4.2 * columns, 3.4 * rows))
     for axis, (title, method, doses) in zip(axes.flat, shown, strict=False):
         x = [parse_dose(dose) for dose in doses]
-        axis.plot(x, [d["mix_nmae"] for d in doses.values()], "s--", label="inverse-dose interpolation")
+        axis.plot(x, [d["interpolated_nmae"] for d in doses.values()], "s--", label="inverse-dose interpolation")
         axis.plot(x, [d["nmae"] for d in doses.values()], "o-", label=method)
         axis.set(xscale="log", title=title, xlabel="restored dose", ylabel="NMAE")
         axis.grid(alpha=0.3)

@@ -18,7 +18,7 @@ from training.evaluation.method import Method
 from training.evaluation.score import REAL, score_method, score_regions
 from training.process_pool import process_pool
 
-VERSION = 6  # of the figures and of the simulated cases: results of two versions are not mixed or compared
+VERSION = 7  # of the figures and of the simulated cases: results of two versions are not mixed or compared
 PARTS = "parts"
 
 

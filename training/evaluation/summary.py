@@ -90,7 +90,7 @@ def _doses(rows: list[dict]) -> dict:
     table = {}
     for dose in sorted({d["dose"] for row in rows for d in row["doses"]}):
         chosen = [d for row in rows for d in row["doses"] if d["dose"] == dose]
-        keys = ("nmae", "psnr", "mix_nmae", "mix_psnr", "nearest_of_restored", "nearest_is_own")
+        keys = ("nmae", "psnr", "interpolated_nmae", "interpolated_psnr", "nearest_of_restored", "nearest_is_own")
         table[dose_label(dose)] = {key: float(np.mean([d[key] for d in chosen])) for key in keys}
     return table
 
