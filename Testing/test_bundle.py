@@ -218,7 +218,7 @@ WHOLE = {
     "format_version": FORMAT_VERSION,
     "network": {"widths": [4, 8], "blocks": 1, "embedding": 8},
     "weights_sha256": "0" * 64,
-    "fidelity": asdict(Fidelity(place=4.0)),
+    "fidelity": json.loads(json.dumps(asdict(Fidelity(place=4.0)))),
 }
 
 
@@ -248,7 +248,13 @@ def test_a_manifest_is_parsed_once_into_what_it_says_and_written_back_the_same()
     assert manifest.fidelity.place == 4.0 and parse_manifest(content, "bundle.json").fidelity == Fidelity()
 
 
-@pytest.mark.parametrize("spoilt", [{"place": "4"}, {"tails": 0.0}, {"colour": 1.0}, {"bias": None}])
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"place": "4"}, {"tails": 0.0}, {"colour": 1.0}, {"bias": None}, {"drawn_gain": 1.0},
+        {"drawn_gain": [1.0, 1.0]}, {"drawn_kept": [0, 0, 0, 2]},
+    ],
+)  # fmt: skip
 def test_what_a_bundle_says_of_its_errors_is_checked(spoilt):
     with pytest.raises(BundleError, match=f"fidelity.*{next(iter(spoilt))}"):
         parse_manifest(WHOLE | {"fidelity": WHOLE["fidelity"] | spoilt}, "bundle.json")

@@ -1,5 +1,7 @@
 """Doses as scans: right on average, as noisy as that dose, nested, seeded, and without a trace of another organ."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,8 @@ SPACING = (4.0, 4.0, 4.0)
 INPUT, DOSES = 0.05, (0.1, 0.25, 1.0)
 SHAPE = (48, 44, 46)
 INNER = np.s_[10:-10, 10:-10, 10:-10]
+UNIT = (1.0,) * 4
+PLAIN = Fidelity(drawn_gain=UNIT, drawn_kept=(0.0,) * 4)
 
 
 def textured(seed):
@@ -27,14 +31,21 @@ def scene(relative=0.3):
     return truth * (1 + relative * textured(0)), truth, body
 
 
-def drawn(scan, restored, body, seed=0, doses=DOSES, fidelity=Fidelity()):  # noqa: B008  (frozen)
+def drawn(scan, restored, body, seed=0, doses=DOSES, fidelity=PLAIN):
     tensors = [torch.from_numpy(array) for array in (scan, restored, body)]
     texture = NoiseTexture.of(*tensors, SPACING, fidelity)
     return {dose: image.numpy() for dose, image in dose_scans(*tensors, texture, INPUT, doses, seed)}
 
 
-def spectrum(image):
-    return np.abs(np.fft.rfftn(image[INNER] - image[INNER].mean())) ** 2
+def banded(noise):
+    """Its power at frequencies below and above the middle of those that drawn noise is fitted at."""
+    power = np.abs(np.fft.rfftn(noise[INNER])) ** 2
+    axes = [np.fft.fftfreq(n, 4.0) for n in noise[INNER].shape[:2]]
+    z, y, x = np.ix_(*axes, np.fft.rfftfreq(noise[INNER].shape[2], 4.0))
+    frequencies = np.sqrt(z**2 + y**2 + x**2)
+    return np.array(
+        [power[(frequencies >= low) & (frequencies < high)].sum() for low, high in ((0.01, 0.04), (0.06, 0.1))]
+    )
 
 
 def test_each_scan_has_the_noise_of_its_dose_and_the_mean_of_the_restored_image():
@@ -47,30 +58,48 @@ def test_each_scan_has_the_noise_of_its_dose_and_the_mean_of_the_restored_image(
 def test_what_the_restored_image_still_holds_of_the_noise_is_not_drawn_again():
     scan, truth, body = scene()
     own = 0.3 * truth * textured(7)  # another noise of the scan's kind, a tenth of its deviation
-    kept = Fidelity(drawn_gain=1.0, drawn_kept=0.01)
+    kept = replace(PLAIN, drawn_kept=(0.3 * 0.01,) * 4)
     for dose, image in drawn(scan, truth + 0.1 * own, body, fidelity=kept).items():
         assert image[INNER].std() / 2 == pytest.approx(0.3 * np.sqrt(INPUT / dose), rel=0.08)
 
 
 def test_a_gain_multiplies_the_drawn_variance_at_every_dose_and_no_draw_has_a_negative_one():
     scan, truth, body = scene()
-    plain, more = (drawn(scan, truth, body, fidelity=Fidelity(drawn_gain=gain)) for gain in (1.0, 1.5))
+    plain, more = (drawn(scan, truth, body, fidelity=replace(PLAIN, drawn_gain=(x,) * 4)) for x in (1.0, 1.5))
     for dose in DOSES:
         own = (INPUT / dose) * (scan - truth)
         ratio = np.var((more[dose] - truth - own)[INNER]) / np.var((plain[dose] - truth - own)[INNER])
         assert ratio == pytest.approx(1.5, rel=0.05)
-    tensors = [torch.from_numpy(array) for array in (scan, truth, body)]
-    assert NoiseTexture.of(*tensors, SPACING, Fidelity(drawn_kept=1.0)).variance(0.05, 0.25, 1.0) == 0
+    nothing = drawn(scan, truth, body, fidelity=replace(PLAIN, drawn_kept=(1.0,) * 4))[1.0]
+    assert (nothing - truth)[INNER].std() == pytest.approx(INPUT * (scan - truth)[INNER].std(), rel=1e-3)
+
+
+def test_the_quieter_a_scan_is_the_more_of_its_noise_is_taken_to_be_left_in_the_restored_image():
+    added = []
+    for relative in (0.3, 0.15):
+        scan, truth, body = scene(relative)
+        own = INPUT * (scan - truth)
+        plain, less = (
+            drawn(scan, truth, body, doses=(1.0,), fidelity=replace(PLAIN, drawn_kept=(kept,) * 4))[1.0] - truth - own
+            for kept in (0.0, 0.3 * 0.02)
+        )
+        added.append(np.var(less[INNER]) / np.var(plain[INNER]))
+    assert added == pytest.approx([1 - 0.02 * 19, 1 - 2 * 0.02 * 19], abs=0.05)
 
 
 def test_the_noise_has_the_scans_spectrum_band_by_band():
     scan, truth, body = scene()
-    power, own = spectrum(drawn(scan, truth, body, doses=(1.0,))[1.0]), spectrum(scan)
-    shape = scan[INNER].shape
-    frequencies = np.sqrt(sum(f**2 for f in np.ix_(*[np.fft.fftfreq(n) for n in shape[:2]], np.fft.rfftfreq(shape[2]))))
-    for low, high in ((0.05, 0.15), (0.15, 0.25)):
-        band = (frequencies >= low) & (frequencies < high)
-        assert power[band].sum() / own[band].sum() == pytest.approx(INPUT, rel=0.25)
+    image, own = drawn(scan, truth, body, doses=(1.0,))[1.0], banded(scan - truth)
+    assert banded(image - truth) / own == pytest.approx(INPUT, rel=0.25)
+
+
+def test_each_band_has_its_own_gain_and_what_is_kept_of_it_is_not_drawn():
+    scan, truth, body = scene()
+    fidelity = Fidelity(drawn_gain=(0.88, 0.88, 2.0, 2.0), drawn_kept=(0.3 * 0.02, 0.3 * 0.02, 0.0, 0.0))
+    own = INPUT * (scan - truth)
+    plain, fitted = (drawn(scan, truth, body, doses=(1.0,), fidelity=each)[1.0] for each in (PLAIN, fidelity))
+    ratio = banded(fitted - truth - own) / banded(plain - truth - own)
+    assert ratio == pytest.approx([0.88 - 0.02 * (1 - INPUT) / INPUT, 2], rel=0.1)
 
 
 def test_a_scan_holds_every_lower_one_and_all_hold_the_input():
@@ -107,10 +136,10 @@ def test_nothing_of_a_hot_bladder_that_the_residual_holds_is_seen_elsewhere():
     away = body & (ndimage.distance_transform_edt(~bladder) > 8)
     ratio = (marked.relative / plain.relative).numpy()[away]
     assert np.median(ratio) == pytest.approx(1, abs=0.1)
-    noise = marked.draw(0, 0).numpy()
+    noise = marked.draw(UNIT, 0, 0).numpy()
     shape = bladder.astype(float) - bladder.mean()
     match = np.fft.irfftn(np.fft.rfftn(noise) * np.conj(np.fft.rfftn(shape)), s=SHAPE, axes=(0, 1, 2))
     likes = np.fft.irfftn(
-        np.fft.rfftn(plain.draw(1, 0).numpy()) * np.conj(np.fft.rfftn(shape)), s=SHAPE, axes=(0, 1, 2)
+        np.fft.rfftn(plain.draw(UNIT, 1, 0).numpy()) * np.conj(np.fft.rfftn(shape)), s=SHAPE, axes=(0, 1, 2)
     )
     assert np.abs(match).max() < 2 * np.abs(likes).max()  # the bladder's shape fits nowhere better than in any noise

@@ -9,12 +9,13 @@ import pytest
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.model.bundle import load_bundle
-from MAPDiffLib.model.fidelity import Fidelity
+from MAPDiffLib.model.fidelity import DRAWN_PER_MM, Fidelity
 from Testing import tiny
 from training.__main__ import main
 from training.evaluation import fidelity_fit
 from training.evaluation.fidelity import RestoredCases, figures
 from training.evaluation.fidelity_table import format_fidelity, idle_places
+from training.scores.organ_noise import BANDS_PER_MM
 
 
 @pytest.fixture(scope="module")
@@ -120,13 +121,29 @@ def test_bias_and_intervals_are_those_that_the_lesions_were_drawn_with():
     assert shares == pytest.approx([0.9] * 5, abs=0.04)
 
 
-def test_drawn_noise_is_fitted_by_a_line_through_the_doses():
-    records = [case_of([])]
-    records[0]["scans"] = {f"{t}": {"times": t, "needed": 1.1 - 0.01 * (t - 1)} for t in (2.0, 5.0, 10.0, 20.0)}
+def test_drawn_noise_is_fitted_band_by_band_by_a_line_through_the_doses():
+    gain, kept = np.array([0.9, 1.1, 1.2, 1.3]), np.array([0.05, 0.01, 0.0, 0.02])
+    drawn, records = np.array([0.2, 0.3, 0.4, 0.5]), [case_of([])]
+    records[0]["scans"] = {
+        f"{times}": {
+            "times": times,
+            "relative_noise": 0.5,
+            "drawn": drawn,
+            "missing": drawn * (gain - kept * (times - 1) / 0.5),
+        }
+        for times in (2.0, 5.0, 10.0, 20.0)
+    }
     values = fidelity_fit._drawn(records, Fidelity()).values
-    assert values == pytest.approx({"drawn_gain": 1.1, "drawn_kept": 0.01}, abs=1e-3)
-    records[0]["scans"] = {f"{t}": {"times": t, "needed": 1.0 + 0.01 * t} for t in (2.0, 20.0)}  # nothing is kept
-    assert fidelity_fit._drawn(records, Fidelity()).values == pytest.approx({"drawn_gain": 1.11, "drawn_kept": 0})
+    assert values["drawn_gain"] == pytest.approx(gain) and values["drawn_kept"] == pytest.approx(kept, abs=1e-9)
+    for row in records[0]["scans"].values():
+        row["missing"] = drawn * (1 + 0.01 * row["times"])  # nothing is kept
+    assert fidelity_fit._drawn(records, Fidelity()).values["drawn_kept"] == (0, 0, 0, 0)
+    records[0]["scans"] = {"1": {"times": 20.0}}  # no liver
+    assert fidelity_fit._drawn(records, Fidelity()).values["drawn_gain"] == (1, 1, 1, 1)
+
+
+def test_drawn_noise_is_fitted_at_the_middle_of_each_band():
+    assert np.add(BANDS_PER_MM[1:], BANDS_PER_MM[:-1]) / 2 == pytest.approx(DRAWN_PER_MM)
 
 
 def test_the_command_writes_what_it_fits_into_the_bundle_and_judges_by_it(folder, bundle, monkeypatch, capsys):

@@ -6,7 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from MAPDiffLib.model.json_checks import check_keys, number
+from MAPDiffLib.errors import BundleError
+from MAPDiffLib.model.json_checks import check_keys, number, numbers
+
+DRAWN_PER_MM = (0.02, 0.04, 0.06, 0.085)  # frequencies at which drawn noise is fitted; a line between, held beyond
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Fidelity:
     was taken away, of r, the noise taken away over the activity: the quieter a scan, the more of its noise is left in.
     bias: of the restored image over a region, as a share of the activity there; tails: by how much an interval is wider
     than a Gaussian's; least_error: of a value, however quiet the scan. drawn_gain, drawn_kept: of the drawn counts'
-    variance, and of the scan's in the restored image.
+    variance, and of the scan's in the restored image (over r: the quieter the scan, the more is left in), each at
+    DRAWN_PER_MM and in units of what was taken away.
     """
 
     guard_normal: float = 4.75
@@ -32,8 +36,8 @@ class Fidelity:
     bias: float = 0.28
     tails: float = 1.6
     least_error: float = 0.015
-    drawn_gain: float = 1.0
-    drawn_kept: float = 0.0
+    drawn_gain: tuple[float, ...] = (0.801, 1.3354, 1.2964, 1.22)
+    drawn_kept: tuple[float, ...] = (0.0419, 0.0055, 0.0048, 0.0038)
 
     def guard(self, strength: str) -> float | None:
         """The evidence from which a guard of this strength (job.GUARDS) puts activity back; None for "off"."""
@@ -55,4 +59,15 @@ BOUNDS = {
 def parse_fidelity(content: Mapping) -> Fidelity:
     """Of the object "fidelity" in bundle.json. BundleError unless every key is there, known and in its range."""
     check_keys("fidelity", content, set(BOUNDS))
-    return Fidelity(**{name: number(f"fidelity.{name}", content[name], *limits) for name, limits in BOUNDS.items()})
+    check = {name: _by_frequency if name.startswith("drawn") else number for name in BOUNDS}
+    return Fidelity(
+        **{name: check[name](f"fidelity.{name}", content[name], *limits) for name, limits in BOUNDS.items()}
+    )
+
+
+def _by_frequency(what: str, values: object, low: float, high: float) -> tuple[float, ...]:
+    """A number within the bounds for each of DRAWN_PER_MM."""
+    found = numbers(what, values, low, high)
+    if len(found) != len(DRAWN_PER_MM):
+        raise BundleError(f"{what} has {len(found)} numbers; {len(DRAWN_PER_MM)} are needed, one for each frequency")
+    return found

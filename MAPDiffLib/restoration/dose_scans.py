@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
 
 import torch
 from scipy.fft import next_fast_len
 
-from MAPDiffLib.model.fidelity import Fidelity
+from MAPDiffLib.model.fidelity import DRAWN_PER_MM, Fidelity
 from MAPDiffLib.restoration.local_noise import CLIP, noise_deviation, smooth_activity
 from MAPDiffLib.restoration.sampling import draw_noise
 
@@ -24,16 +26,20 @@ FIRST_NUMBER = 100  # of the noise: the sampler's come before
 
 @dataclass(frozen=True)
 class NoiseTexture:
-    """The noise of a scan: its `relative` deviation [z, y, x], and the moduli of its spectrum on a grid of `shape`.
+    """The noise of a scan: its `relative` deviation [z, y, x], the moduli of its spectrum on a grid of `shape`, as of
+    noise of unit deviation, and the grid's spacing (x, y, z).
 
-    gain, kept: of its variance in drawn counts, and in the restored image (model/fidelity.py).
+    gain, kept: of its variance in drawn counts, and in the restored image, at each of DRAWN_PER_MM; typical: the
+    median of `relative` in the body (model/fidelity.py).
     """
 
     relative: torch.Tensor
     spectrum: torch.Tensor
     shape: tuple[int, int, int]
-    gain: float = 1.0
-    kept: float = 0.0
+    spacing_mm: Sequence[float]
+    gain: Sequence[float]
+    kept: Sequence[float]
+    typical: float
 
     @classmethod
     def of(
@@ -51,24 +57,44 @@ class NoiseTexture:
         deviation = noise_deviation(residual, activity, body, spacing_mm)
         even = (residual / deviation).clamp_(-CLIP, CLIP)  # what lies beyond is no noise
         shape = tuple(next_fast_len(n, real=True) for n in scan.shape)
+        even /= max(float(even.square().sum(dtype=torch.float64) / prod(shape)) ** 0.5, 1e-6)
         spectrum = torch.fft.rfftn(even, s=shape).abs()
-        return cls(deviation / activity, spectrum, shape, fidelity.drawn_gain, fidelity.drawn_kept)
+        relative = deviation / activity
+        typical = float(relative[body].median())
+        kept = [share / typical for share in fidelity.drawn_kept]
+        return cls(relative, spectrum, shape, spacing_mm, fidelity.drawn_gain, kept, typical)
 
-    def draw(self, seed: int, number: int) -> torch.Tensor:
-        """Noise of unit deviation [z, y, x] with this spectrum; drawn on the CPU, the same on every device."""
+    def draw(self, variances: Sequence[float], seed: int, number: int) -> torch.Tensor:
+        """Noise [z, y, x] with this spectrum, its variance multiplied by one of `variances` at each of DRAWN_PER_MM;
+        drawn on the CPU, the same on every device."""
         white = torch.fft.rfftn(draw_noise(self.shape, seed, number).to(self.spectrum.device))
-        noise = torch.fft.irfftn(white.div_(white.abs().clamp_(min=1e-12)).mul_(self.spectrum), s=self.shape)
-        noise = noise / noise.std()
+        moduli = self._radial(variances).sqrt_().mul_(self.spectrum)
+        noise = torch.fft.irfftn(white.div_(white.abs().clamp_(min=1e-12)).mul_(moduli), s=self.shape)
         return noise[tuple(slice(0, n) for n in self.relative.shape)]
 
-    def variance(self, input_dose: float, lower: float, dose: float) -> float:
-        """Of the draw between two doses, in units of the scan's own.
+    def _radial(self, values: Sequence[float]) -> torch.Tensor:
+        """Values at DRAWN_PER_MM as a function of frequency on the grid of the spectrum."""
+        z, y = (torch.fft.fftfreq(n, s) for n, s in zip(self.shape[:2], self.spacing_mm[:0:-1], strict=True))
+        x = torch.fft.rfftfreq(self.shape[2], self.spacing_mm[0])
+        squares = (z[:, None, None] ** 2 + y[:, None] ** 2) + x**2
+        frequencies = squares.to(self.spectrum.device).sqrt_()
+        line = torch.full_like(frequencies, values[0])
+        for (low, at_low), (high, at_high) in pairwise(zip(DRAWN_PER_MM, values, strict=True)):
+            line += ((frequencies - low) / (high - low)).clamp_(0, 1).mul_(at_high - at_low)
+        return line.clamp_(min=0)
+
+    def variances(self, input_dose: float, lower: float, dose: float) -> list[float]:
+        """Of the draw between two doses at each of DRAWN_PER_MM, in units of the scan's own.
 
         Variances go with 1 / dose, so all draws up to d make up (d - d0) d0 of d^2, for an input of d0. What the
         restored image, which is (d - d0) of d, still holds of the scan's noise they need not.
         """
-        total = [(d - input_dose) * (self.gain * input_dose - self.kept * (d - input_dose)) for d in (lower, dose)]
-        return max(0.0, total[1] - total[0]) / (dose - lower) ** 2
+
+        def all_up_to(d: float, gain: float, kept: float) -> float:
+            return (d - input_dose) * (gain * input_dose - kept * (d - input_dose))
+
+        steps = [all_up_to(dose, *own) - all_up_to(lower, *own) for own in zip(self.gain, self.kept, strict=True)]
+        return [max(0.0, step) / (dose - lower) ** 2 for step in steps]
 
 
 def dose_scans(
@@ -87,8 +113,10 @@ def dose_scans(
     """
     mean, lower, image = restored.clamp(min=0), input_dose, scan
     for number, dose in enumerate(sorted(doses)):
-        variance = texture.relative.square().mul_(texture.variance(input_dose, lower, dose)).log1p_()
-        draw = texture.draw(seed, FIRST_NUMBER + number).mul_(variance.sqrt()).sub_(variance / 2).exp_().mul_(mean)
+        noise = texture.draw(texture.variances(input_dose, lower, dose), seed, FIRST_NUMBER + number)
+        overall = float(noise.var())
+        variance = texture.relative.square().mul_(overall).log1p_()
+        draw = noise.mul_((variance / max(overall, 1e-12)).sqrt_()).sub_(variance / 2).exp_().mul_(mean)
         image = torch.where(body, torch.lerp(draw, image, lower / dose), scan)
         yield dose, image
         lower = dose

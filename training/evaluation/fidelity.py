@@ -211,6 +211,7 @@ def _drawn(restored: RestoredCase, estimate: np.ndarray, fidelity: Fidelity) -> 
         mean = at_dose(scan.voxels, estimate, d0, dose)
         rows[f"{dose:g}"] = {
             "times": dose / d0,
+            "relative_noise": texture.typical,
             "crps": _crps(one, other, image, mean, case.body),
             "maximum": float(np.median([one[m].max() / image[m].max() - 1 for m in large])) if large else None,
             "roughness": float(np.divide(*(roughness(each, case.body, scan.spacing_mm) for each in (one, image)))),
@@ -227,12 +228,12 @@ def _crps(one: np.ndarray, other: np.ndarray, real: np.ndarray, mean: np.ndarray
 
 
 def _liver(one: np.ndarray, real: np.ndarray, mean: np.ndarray, liver: np.ndarray, spacing_mm) -> dict:
-    """variation: coefficient over the real one's; spectrum: power over the real one's, per band; needed: by what the
-    drawn part's variance had to be multiplied."""
-    variances = {name: float(np.var(image[liver], dtype=float)) for name, image in (("real", real), ("mean", mean))}
-    drawn = float(np.var((one - mean)[liver], dtype=float))
+    """variation: coefficient over the real one's. Per band, as shares of the real one's power: spectrum, of the drawn
+    scan; drawn, of its drawn part; missing, what the mean has less."""
+    own, whole, middle, drawn = (spectrum(image, liver, spacing_mm) for image in (real, one, mean, one - mean))
     return {
         "variation": variation(one, liver) / variation(real, liver),
-        "spectrum": (spectrum(one, liver, spacing_mm) / spectrum(real, liver, spacing_mm)).tolist(),
-        "needed": (variances["real"] - variances["mean"]) / drawn,
+        "spectrum": (whole / own).tolist(),
+        "drawn": (drawn / own).tolist(),
+        "missing": (1 - middle / own).tolist(),
     }

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
+from scipy.optimize import nnls
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.model.fidelity import BOUNDS, Fidelity
+from MAPDiffLib.model.fidelity import BOUNDS, DRAWN_PER_MM, Fidelity
 from MAPDiffLib.restoration.quantify import best_estimate
 from training.evaluation.fidelity import RestoredCases, figures
 from training.evaluation.fidelity_table import MOST_IDLE, SIZES_MM, idle_places, in_class, rms
@@ -22,6 +23,7 @@ TAILS = tuple(np.arange(0.8, 2.51, 0.05).round(2).tolist())
 LEAST_ERRORS = tuple(np.arange(0.015, 0.051, 0.005).round(3).tolist())  # a scan of another dose reads no nearer
 WORSE = 1.05  # than the better of scan and restored image, in no class of size
 COVERAGE = 0.9
+PLAIN = Fidelity(drawn_gain=(1.0,) * len(DRAWN_PER_MM), drawn_kept=(0.0,) * len(DRAWN_PER_MM))
 LEAST_LESIONS = 20  # on fewer nothing is fitted
 
 
@@ -29,18 +31,19 @@ LEAST_LESIONS = 20  # on fewer nothing is fitted
 class Choice:
     """Fitted values by name, and the sentence that says why."""
 
-    values: dict[str, float]
+    values: dict[str, float | tuple[float, ...]]
     reason: str
 
     def __str__(self) -> str:
-        return f"{', '.join(f'{name} {value:g}' for name, value in self.values.items())}: {self.reason}"
+        said = [f"{name} {' '.join(f'{x:g}' for x in np.atleast_1d(value))}" for name, value in self.values.items()]
+        return f"{', '.join(said)}: {self.reason}"
 
 
 def fit_fidelity(cases: RestoredCases) -> tuple[Fidelity, list[Choice]]:
     """The values that these cases decide. InputError where they have too few lesions."""
     choices = list(_guards(cases))
-    fidelity = replace(Fidelity(), **{name: value for choice in choices for name, value in choice.values.items()})
-    records = [figures(case, fidelity) for case in cases]  # drawn scans with the defaults' gain, 1
+    fidelity = replace(PLAIN, **{name: value for choice in choices for name, value in choice.values.items()})
+    records = [figures(case, fidelity) for case in cases]
     if sum(len(record["lesions"]) for record in records) < LEAST_LESIONS:
         raise InputError(f"the cases have fewer than {LEAST_LESIONS} lesions; make some with --lesion-rich.")
     for chosen in (_place, _noise, _bias, _interval, _drawn):
@@ -145,27 +148,20 @@ def estimates(records: Sequence[dict], fidelity: Fidelity) -> Iterator[tuple]:
 
 
 def _drawn(records: Sequence[dict], fidelity: Fidelity) -> Choice:
-    """needed(d) = gain - kept (d - d0) / d0: median over cases for each dose, a line through the doses."""
-    needed: dict[float, list[float]] = {}
-    for record in records:
-        for row in record["scans"].values():
-            if "needed" in row:
-                needed.setdefault(row["times"], []).append(row["needed"])
-    if not needed:
-        return Choice({"drawn_gain": 1.0, "drawn_kept": 0.0}, "no case has a liver to fit drawn noise in")
-    times = sorted(needed)
-    medians = [float(np.median(needed[step])) for step in times]
-    slope, gain = np.polyfit(np.subtract(times, 1), medians, 1) if len(times) > 1 else (0.0, medians[0])
-    kept = min(max(0.0, -slope), 0.45 * gain / (max(times) - 1) if max(times) > 1 else 0.0)
-    gain = gain if slope < 0 else float(np.mean(medians))
-    values = {"drawn_gain": _held("drawn_gain", gain), "drawn_kept": _held("drawn_kept", kept)}
+    """In each band, missing = drawn (gain - kept (d - d0) / d0 / r), of the relative noise r: least squares over cases
+    and doses, drawn PLAIN."""
+    rows = [row for record in records for row in record["scans"].values() if "missing" in row]
+    if not rows:
+        plain = {name: getattr(PLAIN, name) for name in ("drawn_gain", "drawn_kept")}
+        return Choice(plain, "no case has a liver to fit drawn noise in")
+    missing, drawn = (np.array([row[name] for row in rows]).T for name in ("missing", "drawn"))
+    beyond = np.array([(row["times"] - 1) / row["relative_noise"] for row in rows])
+    bands = [nnls(np.transpose([own, -own * beyond]), needed)[0] for own, needed in zip(drawn, missing, strict=True)]
+    gains, kept = np.transpose(bands)
     return Choice(
-        values, f"the drawn part's variance in the liver had to be multiplied by {_list(medians)}, dose by dose"
+        {name: tuple(_held(name, x) for x in found) for name, found in (("drawn_gain", gains), ("drawn_kept", kept))},
+        f"by what a mean's power in the liver lacks of a real scan's, over {len(rows)} scans",
     )
-
-
-def _list(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.2f}" for value in values)
 
 
 def _held(name: str, value: float) -> float:
