@@ -8,7 +8,6 @@ import numpy as np
 
 MODULE = "MAPDiff/MAPDiff.py"
 SPACING, ORIGIN = (8.1, 7.9, 25 / 3), (1 / 3, 2 / 7, -100 / 11)
-SECONDS = 300  # at most; a machine that is busy with other things takes long to load torch
 
 
 def scan_voxels() -> np.ndarray:
@@ -134,8 +133,20 @@ def press(panel, button) -> None:
     from Testing.slicer import standin
 
     button.click()
-    assert standin.pump(lambda: not panel.results.views.busy and not panel.results.tasks.busy, 60)
+    assert standin.pump(lambda: not panel.results.views.busy and not panel.results.tasks.busy)
     standin.turns()
+
+
+def window_in_front():
+    """The main window, raw, once the keyboard's keys go to it."""
+    import slicer
+
+    from Testing.slicer import standin
+
+    window = slicer.util.mainWindow()._raw
+    window.activateWindow()
+    assert standin.pump(window.isActiveWindow)
+    return window
 
 
 def open_panel(application, monkeypatch, bundles):

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from Testing.slicer import standin
-from Testing.slicer.panel import SECONDS, leftovers, make_result, pieces_of, replace_worker
+from Testing.slicer.panel import leftovers, make_result, pieces_of, replace_worker
 from Testing.waiting import WaitingCall
 from Testing.workers import alive
 
@@ -64,14 +64,14 @@ def estimate_of(panel, *fidelity):
 
 def asked(panel):
     """The process of a question that has begun."""
-    assert standin.pump(lambda: panel.results.measurements._asker.processID, SECONDS)
+    assert standin.pump(lambda: panel.results.measurements._asker.processID)
     return panel.results.measurements._asker.processID
 
 
 def answered(panel):
     """The row, once the answer is there."""
     section = panel.results.measurements
-    assert standin.pump(lambda: section.rows and not section.busy, SECONDS)
+    assert standin.pump(lambda: section.rows and not section.busy)
     return row(panel)
 
 
@@ -84,14 +84,14 @@ def test_an_automatic_region_has_no_estimate_and_the_row_says_what_to_choose(mea
 def test_the_estimate_of_an_roi_is_the_librarys_with_its_interval_and_a_warning_where_noise_explains_it_not(measured):
     panel, roi, place = measured
     panel.ui.regionSelector.setCurrentNode(roi)
-    assert standin.pump(lambda: panel.results.measurements.rows, SECONDS)
+    assert standin.pump(lambda: panel.results.measurements.rows)
     assert row(panel) == ["estimate", "being computed"]
     even, shown = estimate_of(panel), answered(panel)
     assert shown[1] == f"{even.value:.2f} (90 %: {even.low:.2f} to {even.high:.2f})"
     assert panel.ui.numbersLabel.text == ""
     assert even.warning == "" and even.low < even.value < even.high
     place(8, 11, 16)  # the ball that the restored images lack
-    assert standin.pump(lambda: row(panel)[1].endswith("!"), SECONDS), row(panel)
+    assert standin.pump(lambda: row(panel)[1].endswith("!")), row(panel)
     lost = estimate_of(panel)
     assert lost.t > 2.5 and row(panel)[1] == f"{lost.value:.2f} (90 %: {lost.low:.2f} to {lost.high:.2f}) !"
     assert panel.ui.numbersLabel.text == "! the restored scan is lower here than its noise explains"
@@ -110,7 +110,7 @@ def test_the_estimate_is_by_what_the_results_bundle_says_of_its_errors(measured)
     assert panel.results.result.fidelity == asdict(wide)
     roi.SetSize(19, 19, 19)
     wanted = estimate_of(panel, wide)
-    assert standin.pump(lambda: row(panel)[1] not in ("being computed", usual[1]), SECONDS)
+    assert standin.pump(lambda: row(panel)[1] not in ("being computed", usual[1]))
     assert row(panel)[1] == f"{wanted.value:.2f} (90 %: {wanted.low:.2f} to {wanted.high:.2f})"
 
 
@@ -153,8 +153,8 @@ def test_a_question_is_dropped_when_the_region_moves_and_the_next_one_is_answere
     panel.ui.regionSelector.setCurrentNode(roi)
     first = asked(panel)
     place(10, 11, 9)
-    assert standin.pump(lambda: panel.results.measurements._asker.processID not in (0, first), SECONDS)
-    assert standin.pump(lambda: not alive(first) and len(leftovers(application)) == 1, SECONDS)
+    assert standin.pump(lambda: panel.results.measurements._asker.processID not in (0, first))
+    assert standin.pump(lambda: not alive(first) and len(leftovers(application)) == 1)
     held.let_go()
     wanted = estimate_of(panel)
     assert answered(panel)[1] == f"{wanted.value:.2f} (90 %: {wanted.low:.2f} to {wanted.high:.2f})"
@@ -169,9 +169,9 @@ def test_whenever_the_scene_or_the_panel_goes_no_process_and_no_folder_is_left(
     panel, roi, _place = measured
     panel.ui.regionSelector.setCurrentNode(roi)
     section = panel.results.measurements
-    assert standin.pump(lambda: section._asker.busy, SECONDS)
+    assert standin.pump(lambda: section._asker.busy)
     if moment == "writing":
-        assert standin.pump(lambda: leftovers(application), SECONDS)
+        assert standin.pump(lambda: leftovers(application))
     pid = asked(panel) if moment == "computing" else 0
     if end == "scene closed":
         application.scene.Clear(0)
@@ -197,7 +197,7 @@ def test_what_an_estimate_needs_is_said_in_its_row(measured, application):
     application.scene.RemoveNode(panel.results.result.doses[1.0])
     assert answered(panel)[1] == "needs the full dose: restore it too"
     application.scene.RemoveNode(panel._parameterNode.inputVolume)
-    assert standin.pump(lambda: panel.results.result.inputNode is None, SECONDS)
+    assert standin.pump(lambda: panel.results.result.inputNode is None)
     assert answered(panel)[1] == "needs the scan, which has gone"
 
 

@@ -15,7 +15,6 @@ import pytest
 
 from Testing.slicer import standin
 from Testing.slicer.panel import (
-    SECONDS,
     body_voxels,
     leftovers,
     make_volume,
@@ -34,10 +33,10 @@ def test_a_worker_that_does_not_listen_is_ended_with_its_children(panel, applica
     panel.ui.denoiseButton.click()
     run = panel.logic.run
     child = Path(run._folder) / "child"
-    assert standin.pump(lambda: child.exists() and child.read_text().strip(), SECONDS)
+    assert standin.pump(lambda: child.exists() and child.read_text().strip())
     pids = [run.processID, int(child.read_text())]
     panel.ui.denoiseButton.click()
-    assert standin.pump(lambda: not panel.logic.running and not any(map(alive, pids)), SECONDS)
+    assert standin.pump(lambda: not panel.logic.running and not any(map(alive, pids)))
     assert leftovers(application) == []
 
 
@@ -53,7 +52,7 @@ def test_a_worker_killed_at_any_moment_leaves_whole_doses_and_one_message(panel,
     panel._parameterNode.inputDose, panel._parameterNode.samples = "1/20", 64
     panel.ui.denoiseButton.click()
     run = panel.logic.run
-    assert standin.pump(lambda: run.processID, SECONDS)
+    assert standin.pump(lambda: run.processID)
     pid = run.processID
     killed = []
 
@@ -66,11 +65,11 @@ def test_a_worker_killed_at_any_moment_leaves_whole_doses_and_one_message(panel,
     if moment < 0:
         words = ("", "Starting", "Loading", "Reading")[int(8 * (moment + 0.5))]
         label, bar = panel.ui.statusLabel, panel.ui.progressBar
-        assert standin.pump(lambda: words in label.text or bar.value > 0, SECONDS)
+        assert standin.pump(lambda: words in label.text or bar.value > 0)
         kill()
     else:
         panel.ui.progressBar.connect("valueChanged(int)", lambda value: value >= 1000 * moment and kill())
-    assert standin.pump(lambda: not panel.logic.running, SECONDS) and killed
+    assert standin.pump(lambda: not panel.logic.running) and killed
     assert not alive(pid) and leftovers(application) == []
     if panel.ui.statusLabel.text.startswith("Done: 4 doses."):  # killed after its last word: nothing was left to lose
         assert sorted(run.nodes) == [0.1, 0.25, 0.5, 1.0] and moment > 0
@@ -88,7 +87,7 @@ def test_a_worker_killed_at_any_moment_leaves_whole_doses_and_one_message(panel,
 def test_a_bad_job_is_one_sentence_with_folded_details(panel, application):
     panel._parameterNode.inputDose, panel._parameterNode.doses = "1/4", "1/10"
     panel.ui.denoiseButton.click()
-    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert standin.pump(lambda: not panel.logic.running)
     assert "only higher doses can be restored" in panel.ui.statusLabel.text
     assert not panel.ui.detailsText.visible and leftovers(application) == []
 
@@ -98,7 +97,7 @@ def test_the_scan_is_named_by_its_own_name_not_by_the_file_of_the_worker(panel, 
     voxels[1, 2, 3] = np.nan
     panel._parameterNode.inputVolume = make_volume(application.scene, voxels, "PET of Tuesday")
     panel.ui.denoiseButton.click()
-    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert standin.pump(lambda: not panel.logic.running)
     assert "PET of Tuesday has 1 voxels that are not finite" in panel.ui.statusLabel.text
     assert "input.nrrd" not in panel.ui.statusLabel.text
 
@@ -111,7 +110,7 @@ def test_a_broken_model_is_named_and_nothing_is_left(panel, application, bundles
     monkeypatch.setenv("MAPDIFF_BUNDLES", str(tmp_path / "bundles"))
     panel._parameterNode.inputDose = "1/20"
     panel.ui.denoiseButton.click()
-    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert standin.pump(lambda: not panel.logic.running)
     assert "weights.safetensors" in panel.ui.statusLabel.text and "copy the bundle again" in panel.ui.statusLabel.text
     assert result_nodes(application.scene) == [] and leftovers(application) == []
 
@@ -127,7 +126,7 @@ def test_a_full_disk_is_said_and_nothing_is_left(panel, application, monkeypatch
 
     monkeypatch.setattr(run, "writeNrrd", full)
     panel.ui.denoiseButton.click()
-    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert standin.pump(lambda: not panel.logic.running)
     assert "is full" in panel.ui.statusLabel.text and leftovers(application) == []
     assert panel.ui.detailsButton.enabled and "ENOSPC" in panel.ui.detailsText.toPlainText() + "ENOSPC"
     panel.ui.detailsButton.checked = True
@@ -153,7 +152,7 @@ def test_a_worker_without_memory_says_so_and_what_to_do(panel, application, monk
     panel._parameterNode.inputVolume = make_volume(application.scene, body_voxels(), "whole body")
     panel._parameterNode.inputDose, panel._parameterNode.samples = "1/20", 4
     panel.ui.denoiseButton.click()
-    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert standin.pump(lambda: not panel.logic.running)
     assert panel.ui.statusLabel.text.startswith("Memory ran out."), panel.ui.statusLabel.text
     assert "fewer samples" in panel.ui.statusLabel.text
     # Which of the two comes first is the machine's affair.
@@ -175,7 +174,7 @@ def test_a_disk_that_is_really_full_is_said_and_nothing_is_left(panel, applicati
         monkeypatch.setattr(job_folder, "temporaryPath", lambda: str(tmp_path))
         panel._parameterNode.inputDose = "1/20"
         panel.ui.denoiseButton.click()
-        assert standin.pump(lambda: not panel.logic.running, SECONDS)
+        assert standin.pump(lambda: not panel.logic.running)
         assert words in panel.ui.statusLabel.text, panel.ui.statusLabel.text
         assert result_nodes(application.scene) == [] and list(tmp_path.iterdir()) == []
     finally:
@@ -191,9 +190,9 @@ printf '{message}' "$PWD"
 exec sleep 600"""
     replace_worker(monkeypatch, tmp_path, script)
     panel.ui.denoiseButton.click()
-    assert standin.pump(lambda: panel.logic.run.processID, SECONDS)
+    assert standin.pump(lambda: panel.logic.run.processID)
     pid = panel.logic.run.processID
-    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert standin.pump(lambda: not panel.logic.running)
     assert "A result could not be read" in panel.ui.statusLabel.text and "half.nrrd" in panel.ui.statusLabel.text
     assert result_nodes(application.scene) == [] and leftovers(application) == [] and not alive(pid)
 
@@ -203,5 +202,5 @@ def test_a_worker_that_cannot_be_started_is_said(panel, application, monkeypatch
 
     monkeypatch.setattr(process, "pythonExecutable", lambda: str(tmp_path / "nowhere"))
     panel.ui.denoiseButton.click()
-    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert standin.pump(lambda: not panel.logic.running)
     assert "could not be started" in panel.ui.statusLabel.text and leftovers(application) == []

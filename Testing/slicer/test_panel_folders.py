@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from Testing.slicer import standin
-from Testing.slicer.panel import SECONDS, leftovers, load_parts
+from Testing.slicer.panel import leftovers, load_parts
 
 pytest_plugins = ["Testing.slicer.fixtures"]
 PROJECT = Path(__file__).parents[2]
@@ -83,10 +83,10 @@ def test_whenever_the_scene_is_closed_or_the_module_reloaded_nothing_is_left(pan
     panel.ui.denoiseButton.click()
     run = panel.logic.run
     if moment != "writing the scan":
-        assert standin.pump(lambda: run.processID, SECONDS)
+        assert standin.pump(lambda: run.processID)
     pid = run.processID
     if moment == "working":
-        assert standin.pump(lambda: run.nodes, SECONDS)
+        assert standin.pump(lambda: run.nodes)
     if end == "scene closed":
         application.scene.Clear(0)
     else:

@@ -96,7 +96,7 @@ def test_a_saved_scene_restores_every_choice_and_the_result(panel, application, 
     assert panel.ui.resultSelector.count == 0
     application.scene.SetURL(path)
     application.scene.Connect()
-    assert standin.pump(lambda: panel.results.result is not None and not panel.results.views.busy, 60)
+    assert standin.pump(lambda: panel.results.result is not None and not panel.results.views.busy)
     standin.turns()
     assert {name: getattr(panel._parameterNode, name) for name in names} == chosen
     assert panel._parameterNode.inputVolume.GetName() == scan.GetName()
@@ -153,7 +153,7 @@ def test_devices_are_what_the_worker_reports(panel):
 def test_the_real_probe_answers_when_the_options_are_unfolded(panel):
     panel.ui.optionsCollapsibleButton.collapsed = False
     assert panel.options.probe.asked
-    assert standin.pump(lambda: panel.options._facts, 300)
+    assert standin.pump(lambda: panel.options._facts)
     assert panel.options._facts["devices"][0]["device"] == "cpu"
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from Testing.slicer import standin
-from Testing.slicer.panel import SECONDS, replace_worker
+from Testing.slicer.panel import replace_worker
 
 pytest_plugins = ["Testing.slicer.fixtures"]
 
@@ -69,7 +69,7 @@ def test_first_use_asks_once_says_size_and_place_and_goes_on_to_the_run(panel, a
     assert panel.ui.denoiseButton.text == "Cancel"
     seen = []
     panel.ui.progressBar.connect("valueChanged(int)", lambda value: seen.append((value, panel.ui.statusLabel.text)))
-    assert standin.pump(lambda: runs, SECONDS)
+    assert standin.pump(lambda: runs)
     assert (500, "Installing: Downloading torch-2.9.0-cp312-linux_x86_64.whl (899.8 MB)") in seen
     assert (bare / "asked").read_text().splitlines() == [
         "-m pip install safetensors>=0.4 light-the-torch>=0.5",
@@ -96,7 +96,7 @@ def test_first_use_declined_installs_and_starts_nothing(panel, application, bare
 def test_a_failed_installation_leaves_a_sentence_and_try_again(panel, application, bare, monkeypatch, log, words):
     child(monkeypatch, bare, f'echo "{log}" >&2; exit 1')
     pressed(panel, application)
-    assert standin.pump(lambda: not panel.run.busy, SECONDS)
+    assert standin.pump(lambda: not panel.run.busy)
     assert words in panel.ui.statusLabel.text and panel.ui.statusLabel.text.endswith("and try again.")
     assert panel.ui.denoiseButton.text == "Try again" and panel.ui.denoiseButton.enabled
     assert log in panel.ui.detailsText.toPlainText() and len(application.dialogs.shown) == 1
@@ -105,16 +105,16 @@ def test_a_failed_installation_leaves_a_sentence_and_try_again(panel, applicatio
 def test_an_installation_can_be_cancelled_and_asks_again(panel, application, bare, monkeypatch):
     child(monkeypatch, bare, "exec sleep 600")
     pressed(panel, application)
-    assert standin.pump(lambda: "Installing" in panel.ui.statusLabel.text, SECONDS)
+    assert standin.pump(lambda: "Installing" in panel.ui.statusLabel.text)
     panel.ui.denoiseButton.click()
-    assert standin.pump(lambda: not panel.run.busy, SECONDS)
+    assert standin.pump(lambda: not panel.run.busy)
     assert "cancelled" in panel.ui.statusLabel.text and panel.ui.denoiseButton.enabled
 
 
 def test_packages_that_pip_says_it_installed_and_that_are_not_there_are_named(panel, application, bare, monkeypatch):
     child(monkeypatch, bare, "exit 0")
     pressed(panel, application)
-    assert standin.pump(lambda: not panel.run.busy, SECONDS)
+    assert standin.pump(lambda: not panel.run.busy)
     assert "could not be found after the installation. Restart Slicer" in panel.ui.statusLabel.text
 
 

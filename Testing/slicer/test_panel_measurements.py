@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from Testing.slicer import standin
-from Testing.slicer.panel import SECONDS, body_voxels, finished, make_result, make_volume, pieces_of
+from Testing.slicer.panel import body_voxels, finished, make_result, make_volume, pieces_of
 
 pytest_plugins = ["Testing.slicer.fixtures"]
 
@@ -26,7 +26,7 @@ def voxel_to_world(node, i, j, k):
 
 def rows_of(panel):
     """The doses in the table as they are read, once it is whole; the last row is that of the best estimate."""
-    assert standin.pump(lambda: panel.results.measurements.rows or panel.ui.numbersLabel.text, SECONDS)
+    assert standin.pump(lambda: panel.results.measurements.rows or panel.ui.numbersLabel.text)
     table, doses = panel.ui.numbersTable, range(max(0, panel.ui.numbersTable.rowCount - 1))
     return [[table.item(row, column).text() for column in range(table.columnCount)] for row in doses]
 
@@ -93,7 +93,7 @@ def test_an_roi_counts_the_voxels_whose_centres_it_holds(panel, application):
     assert rows[0][3] == f"{slicer.util.arrayFromVolume(scan)[byHand].max():.2f}"
     assert panel._parameterNode.region is roi
     roi.SetCenter(1000, 1000, 1000)
-    assert standin.pump(lambda: "outside this volume" in panel.ui.numbersLabel.text, SECONDS)
+    assert standin.pump(lambda: "outside this volume" in panel.ui.numbersLabel.text)
     assert panel.ui.numbersTable.rowCount == 0 and not panel.ui.copyButton.enabled
 
 
@@ -136,7 +136,7 @@ def test_a_segment_of_other_geometry_is_measured_where_it_lies_in_space(panel, a
     panel.results.refresh()
     panel.ui.regionSelector.setCurrentNode(segmentation)
     assert panel.ui.segmentSelector.count == 2 and panel.ui.segmentSelector.currentText == "spleen"
-    assert standin.pump(lambda: "spleen is empty" in panel.ui.numbersLabel.text, SECONDS)
+    assert standin.pump(lambda: "spleen is empty" in panel.ui.numbersLabel.text)
     panel.ui.segmentSelector.setCurrentIndex(1)
     rows = rows_of(panel)
     values = slicer.util.arrayFromVolume(scan)[mask]
@@ -208,12 +208,12 @@ def test_the_numbers_follow_an_roi_that_is_moved(panel, application):
     roi.SetCenter(20, 20, 20)
     panel.results.refresh()
     panel.ui.regionSelector.setCurrentNode(roi)
-    assert standin.pump(lambda: highest(panel) == 1, SECONDS)
+    assert standin.pump(lambda: highest(panel) == 1)
     roi.SetCenter(*voxel_to_world(scan, 10, 11, 12))
-    assert standin.pump(lambda: highest(panel) == 7, SECONDS)
+    assert standin.pump(lambda: highest(panel) == 7)
     slicer.util.arrayFromVolume(scan)[12, 11, 10] = 9
     slicer.util.arrayFromVolumeModified(scan)
-    assert standin.pump(lambda: highest(panel) == 9, SECONDS)
+    assert standin.pump(lambda: highest(panel) == 9)
 
 
 def test_the_numbers_follow_a_segment_that_is_drawn_and_the_list_a_new_one(panel, application):
@@ -226,13 +226,13 @@ def test_the_numbers_follow_a_segment_that_is_drawn_and_the_list_a_new_one(panel
     segmentation = make_segmentation(application.scene, {"lesion": ([20, 20, 20], 15.0)})
     panel.results.refresh()
     panel.ui.regionSelector.setCurrentNode(segmentation)
-    assert standin.pump(lambda: highest(panel) == 1, SECONDS)
+    assert standin.pump(lambda: highest(panel) == 1)
     inside = np.zeros((24, 22, 20), np.uint8)
     inside[11:14, 10:13, 9:12] = 1
     slicer.util.updateSegmentBinaryLabelmapFromArray(inside, segmentation, "lesion", scan)
-    assert standin.pump(lambda: highest(panel) == 7, SECONDS)
+    assert standin.pump(lambda: highest(panel) == 7)
     segmentation.GetSegmentation().AddEmptySegment("node", "node")
-    assert standin.pump(lambda: panel.ui.segmentSelector.count == 2, SECONDS)
+    assert standin.pump(lambda: panel.ui.segmentSelector.count == 2)
     assert panel.ui.segmentSelector.currentText == "lesion"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from Testing.slicer import standin
-from Testing.slicer.panel import SECONDS, load_parts
+from Testing.slicer.panel import load_parts
 
 pytest_plugins = ["Testing.slicer.fixtures"]
 
@@ -81,7 +81,7 @@ def test_steps_yield_to_the_event_loop_and_go_on_after_a_failure(parts):
     tasks.add(failing(), failures.append)
     tasks.add(iter(["x"]) and slow(), failures.append)
     assert done == [] and tasks.busy
-    assert standin.pump(lambda: not tasks.busy, SECONDS)
+    assert standin.pump(lambda: not tasks.busy)
     assert done == [0, 1, 2, 3, 4] * 2 and [str(error) for error in failures] == ["no"]
     begun, closed = [], []
 
@@ -94,7 +94,7 @@ def test_steps_yield_to_the_event_loop_and_go_on_after_a_failure(parts):
             closed.append(True)
 
     tasks.add(endless(), failures.append)
-    assert standin.pump(lambda: begun, SECONDS)
+    assert standin.pump(lambda: begun)
     tasks.clear()
     assert closed == [True] and not tasks.busy
 

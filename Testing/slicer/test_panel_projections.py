@@ -130,10 +130,10 @@ def test_projections_share_the_window_follow_the_voxels_are_nobodys_volumes_and_
     assert not any(node.GetSaveWithScene() or node.GetDisplayNode().GetSaveWithScene() for node in made.values())
     slicer.util.arrayFromVolume(scan)[2, 3, 4] = 9
     slicer.util.arrayFromVolumeModified(scan)
-    assert standin.pump(lambda: slicer.util.arrayFromVolume(projections()["hot spots MIP"]).max() == 9, 60)
+    assert standin.pump(lambda: slicer.util.arrayFromVolume(projections()["hot spots MIP"]).max() == 9)
     for node in nodes.values():
         application.scene.RemoveNode(node)
-    assert standin.pump(lambda: projections() == {}, 60)
+    assert standin.pump(lambda: projections() == {})
 
 
 def test_a_view_of_projections_costs_no_more_than_one_of_slices(panel, application):

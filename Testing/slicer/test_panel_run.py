@@ -15,7 +15,6 @@ import pytest
 
 from Testing.slicer import standin
 from Testing.slicer.panel import (
-    SECONDS,
     geometry_of,
     leftovers,
     load_parts,
@@ -33,7 +32,7 @@ def press_long(panel):
     panel._parameterNode.inputDose = "1/20"
     with waiting_run():
         panel.ui.denoiseButton.click()
-        assert standin.pump(lambda: "left" in panel.ui.statusLabel.text, SECONDS), panel.ui.statusLabel.text
+        assert standin.pump(lambda: "left" in panel.ui.statusLabel.text), panel.ui.statusLabel.text
     return panel.logic.run.processID
 
 
@@ -60,7 +59,7 @@ def test_a_press_gives_each_dose_as_a_volume_with_all_that_the_scan_has(panel, a
     ui.doseSlider.connect("valueChanged(int)", note_shown)
     ui.denoiseButton.click()
     assert ui.denoiseButton.text == "Cancel" and ui.denoiseButton.enabled
-    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert standin.pump(lambda: not panel.logic.running)
     assert "Done: 4 doses." in ui.statusLabel.text and ui.denoiseButton.text == "Denoise"
     assert any("dose" in text and "left" in text for _value, text in seen)
     assert shown == [("1/10", 1), ("1/4", 2), ("1/2", 3), ("full", 4)], "each dose is shown as soon as it is there"
@@ -89,7 +88,7 @@ def test_cancel_ends_the_worker_and_leaves_nothing(panel, application):
     assert alive(pid)
     panel.ui.denoiseButton.click()
     assert not panel.ui.denoiseButton.enabled and panel.logic.running
-    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert standin.pump(lambda: not panel.logic.running)
     assert panel.ui.statusLabel.text.startswith("Cancelled")
     assert panel.ui.denoiseButton.text == "Denoise" and panel.ui.denoiseButton.enabled
     assert not alive(pid) and leftovers(application) == [] and result_nodes(application.scene) == []
@@ -98,7 +97,7 @@ def test_cancel_ends_the_worker_and_leaves_nothing(panel, application):
 def test_the_scan_removed_meanwhile_stops_the_run_with_a_sentence(panel, application):
     pid = press_long(panel)
     application.scene.RemoveNode(panel._parameterNode.inputVolume)
-    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert standin.pump(lambda: not panel.logic.running)
     assert "The scan was removed" in panel.ui.statusLabel.text
     assert not alive(pid) and leftovers(application) == [] and result_nodes(application.scene) == []
 
@@ -122,13 +121,13 @@ def test_every_choice_reaches_the_worker(panel):
     ui.inputDoseSelector.setCurrentIndex(ui.inputDoseSelector.findText("1/20"))
     ui.denoiseButton.click()
     written = Path(panel.logic.run._folder) / "job.json"
-    assert standin.pump(written.exists, SECONDS)
+    assert standin.pump(written.exists)
     job = json.loads(written.read_text(encoding="utf-8"))
     chosen = {"bundle": "tiny", "doses": [0.25, 1.0], "input_dose": 0.05, "device": "cpu", "samples": 3}
     chosen |= {"doses_as": "scan", "guard": "strong"}
     chosen["strength"] = 1.5
     assert chosen.items() <= job.items() and job["seed"] == 77
-    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert standin.pump(lambda: not panel.logic.running)
     assert sorted(panel.logic.run.nodes) == [0.25, 1.0] and panel.logic.run.report["sampling"]["seed"] == 77
     assert panel.logic.run.nodes[0.25].GetName() == "PET MAPDiff 1/4 dose scan"
 
@@ -140,7 +139,7 @@ def test_doses_as_both_are_means_on_the_slider_and_scans_beside_them_with_one_lo
     ui.dosesAsSelector.setCurrentIndex(2)
     assert ui.dosesAsSelector.currentText == "both (the scans beside the means)"
     ui.denoiseButton.click()
-    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert standin.pump(lambda: not panel.logic.running)
     assert ui.statusLabel.text.startswith("Done: 2 doses, and 2 drawn as scans.")
     run, result = panel.logic.run, panel.results.result
     assert [node.GetName() for _dose, node in result.stops[1:]] == ["PET MAPDiff 1/4 dose", "PET MAPDiff full dose"]
@@ -182,9 +181,9 @@ def test_the_console_does_not_wait_when_told_so_and_can_cancel(application, monk
     with pytest.raises(RuntimeError, match="under way"):
         logic.denoise(scan, bundle="tiny")
     with waiting_run():
-        assert standin.pump(lambda: any(told), SECONDS)
+        assert standin.pump(lambda: any(told))
     logic.cancel()
-    assert standin.pump(lambda: not logic.running, SECONDS)
+    assert standin.pump(lambda: not logic.running)
     assert told[-1][0] == "cancelled" and leftovers(application) == []
 
 
@@ -214,7 +213,7 @@ def test_a_scan_renamed_and_changed_meanwhile_is_restored_as_it_was_at_the_press
     scan.SetSpacing(1, 1, 1)
     parameters.inputVolume = other
     assert panel.logic.running and panel.ui.denoiseButton.text == "Cancel"
-    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert standin.pump(lambda: not panel.logic.running)
     assert "voxels were changed meanwhile" in panel.ui.statusLabel.text
     node = panel.logic.run.nodes[1.0]
     assert node.GetName() == "PET MAPDiff full dose" and geometry_of(node) == matrix
@@ -238,19 +237,19 @@ def test_pressing_twice_stops_the_run_and_a_third_press_starts_a_new_one(panel, 
     assert not panel.ui.denoiseButton.enabled and "being stopped" in panel.ui.denoiseButton.toolTip
     panel.ui.denoiseButton.click()  # grey: nobody hears it
     assert panel.logic.run is first
-    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert standin.pump(lambda: not panel.logic.running)
     assert panel.ui.statusLabel.text == "Cancelled." and leftovers(application) == []
     panel.ui.denoiseButton.click()
-    assert panel.logic.run is not first and standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert panel.logic.run is not first and standin.pump(lambda: not panel.logic.running)
     assert "Done: 4 doses." in panel.ui.statusLabel.text
 
 
 def test_the_first_dose_shows_beside_the_input_and_back_gives_the_users_own_layout(panel, application):
     before = application.layout_manager.layout
     panel.ui.denoiseButton.click()
-    assert standin.pump(lambda: panel.ui.pairButton.checked, SECONDS)
-    assert standin.pump(lambda: application.layout_manager.layout != before, SECONDS)
-    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert standin.pump(lambda: panel.ui.pairButton.checked)
+    assert standin.pump(lambda: application.layout_manager.layout != before)
+    assert standin.pump(lambda: not panel.logic.running)
     panel.ui.backButton.click()
     assert application.layout_manager.layout == before
 
@@ -266,7 +265,7 @@ def test_reloading_while_a_run_goes_on_ends_it_and_the_new_panel_works(panel, ap
     assert type(fresh.options) is not type(panel.options), "the parts are loaded anew as well"
     assert fresh.ui.denoiseButton.enabled, fresh.ui.denoiseButton.toolTip
     fresh.ui.denoiseButton.click()
-    assert standin.pump(lambda: not fresh.logic.running, SECONDS)
+    assert standin.pump(lambda: not fresh.logic.running)
     assert "Done: 4 doses." in fresh.ui.statusLabel.text
     fresh.exit()
 
@@ -275,7 +274,7 @@ def test_a_dose_that_nobody_says_is_shown_as_an_assumption_with_what_its_noise_l
     selector = panel.ui.inputDoseSelector
     assert selector.currentText == "taken as 1/20; set it if you know it"
     panel.ui.denoiseButton.click()
-    assert standin.pump(lambda: not panel.logic.running, SECONDS)
+    assert standin.pump(lambda: not panel.logic.running)
     assert selector.currentText == "taken as 1/20; set it if you know it", "as long as the list is wide"
     hint = r".* Only a hint: the noise looks like 1/\d+ \(1/\d+ to 1/\d+\)\."
     assert re.fullmatch(hint, selector.toolTip), selector.toolTip

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from Testing.slicer import standin
-from Testing.slicer.panel import SECONDS, make_result, make_scan, make_volume, open_panel, scan_voxels
+from Testing.slicer.panel import make_result, make_scan, make_volume, open_panel, scan_voxels
 
 pytest_plugins = ["Testing.slicer.fixtures"]
 PROJECT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ def test_a_volume_whose_voxels_come_after_its_node_can_be_restored(panel, applic
     panel._parameterNode.inputVolume = node
     assert "no voxels" in panel.ui.denoiseButton.toolTip
     slicer.util.updateVolumeFromArray(node, scan_voxels())
-    assert standin.pump(lambda: panel.ui.denoiseButton.enabled, SECONDS), panel.ui.denoiseButton.toolTip
+    assert standin.pump(lambda: panel.ui.denoiseButton.enabled), panel.ui.denoiseButton.toolTip
     assert "20 x 22 x 24" in panel.ui.scanLabel.text
 
 
@@ -54,15 +54,15 @@ def test_units_that_come_after_the_voxels_are_shown(panel, application):
     panel._parameterNode.inputVolume = node
     assert "units unknown" in panel.ui.scanLabel.text
     setUnits(node, *suvUnits())
-    assert standin.pump(lambda: "SUVbw" in panel.ui.scanLabel.text, SECONDS), panel.ui.scanLabel.text
+    assert standin.pump(lambda: "SUVbw" in panel.ui.scanLabel.text), panel.ui.scanLabel.text
 
 
 def test_the_first_scan_that_comes_into_an_empty_scene_is_chosen(application, monkeypatch, bundles):
     panel = open_panel(application, monkeypatch, bundles)
     node = make_volume(application.scene, scan_voxels())
-    assert standin.pump(lambda: panel._parameterNode.inputVolume is node, SECONDS)
+    assert standin.pump(lambda: panel._parameterNode.inputVolume is node)
     make_volume(application.scene, scan_voxels(), "another")
-    assert standin.pump(lambda: not panel.scan.waiting, SECONDS)
+    assert standin.pump(lambda: not panel.scan.waiting)
     assert panel._parameterNode.inputVolume is node
 
 
@@ -70,22 +70,22 @@ def test_restored_doses_are_no_scans_to_restore_also_when_the_scan_goes(panel, a
     scan = panel._parameterNode.inputVolume
     make_result(application.scene, scan)
     selector = panel.ui.inputSelector
-    assert standin.pump(lambda: selector.nodeCount() == 1, SECONDS)
+    assert standin.pump(lambda: selector.nodeCount() == 1)
     assert panel.results.result is not None and selector.currentNode() is scan
     application.scene.RemoveNode(scan)
     assert selector.currentNode() is None and panel._parameterNode.inputVolume is None
     other = make_scan(application.scene, "another", study=False)
-    assert standin.pump(lambda: panel._parameterNode.inputVolume is other, SECONDS)
+    assert standin.pump(lambda: panel._parameterNode.inputVolume is other)
 
 
 def test_a_result_of_the_console_is_seen_and_so_is_its_end(panel, application):
     from MAPDiffPanelLib.outputs import COMPLETE
 
     nodes = make_result(application.scene, panel._parameterNode.inputVolume, complete=False)
-    assert standin.pump(lambda: panel.ui.resultSelector.currentText.endswith("(incomplete)"), SECONDS)
+    assert standin.pump(lambda: panel.ui.resultSelector.currentText.endswith("(incomplete)"))
     for node in nodes.values():
         node.SetAttribute(COMPLETE, "1")
-    assert standin.pump(lambda: "(incomplete)" not in panel.ui.resultSelector.currentText, SECONDS)
+    assert standin.pump(lambda: "(incomplete)" not in panel.ui.resultSelector.currentText)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from Testing.slicer import standin
-from Testing.slicer.panel import make_compared, make_result, make_scan, result_nodes
+from Testing.slicer.panel import make_compared, make_result, make_scan, result_nodes, window_in_front
 
 pytest_plugins = ["Testing.slicer.fixtures"]
 
@@ -70,13 +70,9 @@ def test_scrubbing_copies_nothing(compared, application):
 
 def press_key(text):
     """On the keyboard, with the main window in front."""
-    import slicer
     from PySide6 import QtCore, QtTest
 
-    window = slicer.util.mainWindow()._raw
-    window.activateWindow()
-    QtTest.QTest.qWaitForWindowActive(window, 1000)
-    QtTest.QTest.keyClick(window, QtCore.Qt.Key(ord(text)))
+    QtTest.QTest.keyClick(window_in_front(), QtCore.Qt.Key(ord(text)))
 
 
 def test_the_keys_go_from_dose_to_dose_while_the_panel_is_open(compared):

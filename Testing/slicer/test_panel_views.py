@@ -16,6 +16,7 @@ from Testing.slicer.panel import (
     press,
     scan_voxels,
     slice_nodes,
+    window_in_front,
 )
 
 pytest_plugins = ["Testing.slicer.fixtures"]
@@ -120,7 +121,7 @@ def whole_body(application):
 def test_a_scan_far_from_the_origin_fills_its_views_when_its_first_dose_arrives(panel, application):
     make_result(application.scene, whole_body(application), doses=(0.25,))
     panel.results.doseArrived("one", 0.25)
-    assert standin.pump(lambda: not panel.results.views.busy, 60)
+    assert standin.pump(lambda: not panel.results.views.busy)
     offsets = [slice_nodes()[number].GetSliceOffset() for number in (1, 2, 3, 4)]
     assert offsets[2] == offsets[3] and abs(offsets[2] + 883 - 18 * 23) <= 36 and abs(offsets[0]) <= 20
     for number in (1, 2, 3, 4):
@@ -211,7 +212,7 @@ def test_a_scene_loaded_into_this_one_does_not_leave_the_pair_empty(compared, ap
     saved.Commit(str(tmp_path / "other.mrml"))
     application.scene.SetURL(str(tmp_path / "other.mrml"))
     application.scene.Import()
-    assert standin.pump(lambda: not panel.results.views.busy, 60)
+    assert standin.pump(lambda: not panel.results.views.busy)
     assert backgrounds(1, 3) == [scan.GetID()] * 2 and None not in backgrounds(2, 4)
 
 
@@ -236,7 +237,7 @@ def test_the_difference_is_made_on_demand_in_the_scans_units_and_symmetric_colou
     assert backgrounds(3, 6) == [node.GetID()] * 2 and fitted(application, 3) and fitted(application, 6)
     assert corners(3) == ["Input minus 1/4 dose\nred: taken away, blue: added"]
     panel.ui.doseSlider.value = 400
-    assert standin.pump(lambda: 1.0 in made, 60) and backgrounds(3) == [made[1.0].GetID()]
+    assert standin.pump(lambda: 1.0 in made) and backgrounds(3) == [made[1.0].GetID()]
     scan.GetDisplayNode().SetWindowLevel(8, 4)
     assert {each.GetDisplayNode().GetWindow() for each in made.values()} == {8}
     panel.results.refresh()
@@ -258,7 +259,7 @@ def test_a_difference_is_shown_also_when_the_results_are_looked_for_anew_as_it_c
 
     application.scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, added)
     panel.ui.doseSlider.value = 400
-    assert standin.pump(lambda: 1.0 in panel.results.result.differences and not panel.results.tasks.busy, 60)
+    assert standin.pump(lambda: 1.0 in panel.results.result.differences and not panel.results.tasks.busy)
     assert backgrounds(3, 6) == [panel.results.result.differences[1.0].GetID()] * 2
     assert corners(3) == ["Input minus full dose\nred: taken away, blue: added"]
 
@@ -290,25 +291,22 @@ def test_held_down_the_button_shows_input_and_restored_in_turn_in_all_views(comp
     panel.ui.flickerButton.setDown(True)
     panel.ui.flickerButton.pressed()
     assert backgrounds(1, 2, 3, 4) == given and labels(1, 2) == ["input", "input"]
-    assert standin.pump(lambda: backgrounds(1, 2, 3, 4) == restored, 60) and labels(1, 2) == ["full", "full"]
-    assert standin.pump(lambda: backgrounds(1, 2, 3, 4) == given, 60)
+    assert standin.pump(lambda: backgrounds(1, 2, 3, 4) == restored) and labels(1, 2) == ["full", "full"]
+    assert standin.pump(lambda: backgrounds(1, 2, 3, 4) == given)
     panel.ui.flickerButton.released()
     assert backgrounds(1, 2, 3, 4) == own and labels(1, 2) == ["input", "full"]
 
 
 def test_held_down_the_key_does_the_same_until_it_is_let_go(compared):
-    import slicer
     from PySide6 import QtCore, QtTest
 
     panel, scan, nodes = compared
     panel.ui.doseSlider.value = 400
-    window, key = slicer.util.mainWindow()._raw, QtCore.Qt.Key.Key_Backslash
-    window.activateWindow()
-    QtTest.QTest.qWaitForWindowActive(window, 1000)
+    window, key = window_in_front(), QtCore.Qt.Key.Key_Backslash
     QtTest.QTest.keyPress(window, key)
     assert composites()["Red"].GetBackgroundVolumeID() == scan.GetID()
-    assert standin.pump(lambda: composites()["Red"].GetBackgroundVolumeID() == nodes[1.0].GetID(), 60)
-    assert standin.pump(lambda: composites()["Red"].GetBackgroundVolumeID() == scan.GetID(), 60)
+    assert standin.pump(lambda: composites()["Red"].GetBackgroundVolumeID() == nodes[1.0].GetID())
+    assert standin.pump(lambda: composites()["Red"].GetBackgroundVolumeID() == scan.GetID())
     QtTest.QTest.keyRelease(window, key)
-    assert standin.pump(lambda: composites()["Red"].GetBackgroundVolumeID() == nodes[1.0].GetID(), 60)
+    assert standin.pump(lambda: composites()["Red"].GetBackgroundVolumeID() == nodes[1.0].GetID())
     assert panel.results.flicker._filter is None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 
+from Testing.waiting import PATIENCE_S
+
 PACKAGES = {"slicer_core": "slicer-core", "PySide6": "PySide6-Essentials"}
 
 
@@ -34,8 +36,8 @@ def remove() -> None:
     remove()
 
 
-def pump(until=None, timeout: float = 5.0) -> bool:
-    """Runs the event loop until `until()` is true, or for `timeout` seconds; whether it became true."""
+def pump(until, timeout: float = PATIENCE_S) -> bool:
+    """Runs the event loop until `until()` is true; False when it never was, which `timeout` seconds stand for."""
     from .session import pump
 
     return pump(until, timeout)

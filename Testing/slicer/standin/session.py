@@ -15,6 +15,8 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from PySide6 import QtCore, QtWidgets  # noqa: E402
 
+from Testing.waiting import PATIENCE_S  # noqa: E402
+
 from . import dicom, mrml_widgets, scripted, small_modules  # noqa: E402
 from .application import Application  # noqa: E402
 from .dialogs import dialogs  # noqa: E402
@@ -238,14 +240,13 @@ def remove() -> None:
         current = None
 
 
-def pump(until=None, timeout=5.0) -> bool:
+def pump(until, timeout=PATIENCE_S) -> bool:
     """Sleeps in the event loop between looks, so that waiting costs no processor time."""
     loop, limit = QtCore.QEventLoop(), time.monotonic() + timeout
-    while until is None or not until():
-        left = limit - time.monotonic()
-        if left <= 0:
+    while not until():
+        if time.monotonic() > limit:
             return False
-        QtCore.QTimer.singleShot(max(1, min(20, int(1000 * left))), loop.quit)
+        QtCore.QTimer.singleShot(20, loop.quit)
         loop.exec()
     return True
 
