@@ -21,7 +21,7 @@ def writeCorner(sliceNode, mix: Mix, projected: bool = False) -> None:
     label, colour = mix.label[:LETTERS], COLOURS[mix.role]
     if sliceNode.GetLayoutLabel() != label:
         sliceNode.SetLayoutLabel(label)
-    if any(abs(a - b) > 1e-6 for a, b in zip(sliceNode.GetLayoutColor(), colour)):  # noqa: B905  Python 3.9
+    if any(abs(a - b) > 1e-6 for a, b in zip(sliceNode.GetLayoutColor(), colour, strict=True)):
         sliceNode.SetLayoutColor(*colour)
     _write(sliceNode.GetLayoutName(), _("{words}\nMIP").format(words=mix.corner) if projected else mix.corner, colour)
 

@@ -1,6 +1,5 @@
 """The table of numbers: per dose the noise, SUVmean and SUVmax of a region, total activity and guard; best estimate."""
 
-# ruff: noqa: B905  zip(strict=) needs Python 3.10, Slicer 5.8 has 3.9
 from __future__ import annotations
 
 import math
@@ -31,7 +30,7 @@ def measure(result: Result, region: Region, rows: list) -> Iterator[None]:
     mean, of the scan's total activity, the guard's correction; nan: unknown.
     """
     whole, factor = None, suvFactor(result.nodes[0]) or 1.0
-    for (_dose, node), label in zip(result.stops, result.labels()):
+    for (_dose, node), label in zip(result.stops, result.labels(), strict=True):
         voxels = voxelsOf(node)
         values = region.values(voxels).astype(np.float64)
         yield
@@ -51,7 +50,7 @@ def measure(result: Result, region: Region, rows: list) -> Iterator[None]:
 def formatRow(row: list) -> list[str]:
     """A row as it is read: one decimal for per cents, two for uptake, a dash for what is unknown."""
     digits = (1, 2, 2, 1, 1, 2, 2)
-    return [row[0]] + [_number(value, count) for value, count in zip(row[1:], digits)]
+    return [row[0]] + [_number(value, count) for value, count in zip(row[1:], digits, strict=False)]
 
 
 def withEstimate(head: list[str], rows: list[list], estimate: Estimate, factor: float) -> tuple[list, list]:

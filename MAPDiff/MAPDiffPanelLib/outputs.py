@@ -11,7 +11,7 @@ import vtk
 from vtk.util import numpy_support
 
 from MAPDiffLib.job import dose_title
-from MAPDiffPanelLib.scan import ScanFacts
+from MAPDiffPanelLib.scan import ScanFacts, valueRange
 from MAPDiffPanelLib.units import SUV_FACTS, setUnits
 from MAPDiffPanelLib.volumefile import VolumeFileError, readNrrd
 
@@ -99,7 +99,7 @@ class LoadedVolume:
         else:
             display.SetAutoWindowLevel(False)
             display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
-            low, high = self.image.GetScalarRange()
+            low, high = valueRange(numpy_support.vtk_to_numpy(self.image.GetPointData().GetScalars()))
             display.SetWindowLevel(high - low, (low + high) / 2)
         return scene.AddNode(display)
 

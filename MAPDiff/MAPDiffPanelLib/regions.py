@@ -3,7 +3,6 @@
 What looks at a whole volume is a generator that returns its result and yields between pieces of work.
 """
 
-# ruff: noqa: B905  zip(strict=) needs Python 3.10, Slicer 5.8 has 3.9
 from __future__ import annotations
 
 from collections.abc import Generator
@@ -62,17 +61,17 @@ def liverLike(voxels: np.ndarray, spacing_mm) -> Generator[None, None, Region]:
     block = np.unravel_index(int(np.argmin(unevenness)), blocks.shape)
     if not np.isfinite(unevenness[block]):
         raise RegionError(_("No even region was found in this volume. Draw an ROI."))
-    centre = [(index + 0.5) * step for index, step in zip(block, steps)]
+    centre = [(index + 0.5) * step for index, step in zip(block, steps, strict=True)]
     return sphere(voxels.shape, centre, spacing_mm, _("liver-like (automatic)"))
 
 
 def blockMeans(voxels: np.ndarray, steps) -> Generator[None, None, np.ndarray]:
     """Returns means over blocks of `steps` voxels [z, y, x]; what does not fill a block at the end is left out."""
-    counts = [max(1, size // step) for size, step in zip(voxels.shape, steps)]
-    steps = [min(step, size) for step, size in zip(steps, voxels.shape)]
-    cut = voxels[tuple(slice(0, count * step) for count, step in zip(counts, steps))]
+    counts = [max(1, size // step) for size, step in zip(voxels.shape, steps, strict=True)]
+    steps = [min(step, size) for step, size in zip(steps, voxels.shape, strict=True)]
+    cut = voxels[tuple(slice(0, count * step) for count, step in zip(counts, steps, strict=True))]
     means = np.empty(counts, np.float32)
-    shape = [part for count, step in zip([1, *counts[1:]], steps) for part in (count, step)]
+    shape = [part for count, step in zip([1, *counts[1:]], steps, strict=True) for part in (count, step)]
     for layer in range(counts[0]):
         slab = cut[layer * steps[0] : (layer + 1) * steps[0]]
         means[layer] = slab.reshape(shape).mean(axis=(1, 3, 5), dtype=np.float32)[0]
@@ -98,9 +97,9 @@ def neighbourhood(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def sphere(shape, centre, spacing_mm, name: str) -> Region:
     """A sphere around `centre` (voxel edges counted from 0, z y x), cut at the volume's rim."""
     edges = list(reversed(spacing_mm))
-    low = [max(0, int((c * e - RADIUS_MM) / e)) for c, e in zip(centre, edges)]
-    high = [min(size, int((c * e + RADIUS_MM) / e) + 1) for c, e, size in zip(centre, edges, shape)]
-    axes = [(np.arange(a, b) + 0.5 - c) * e for a, b, c, e in zip(low, high, centre, edges)]
+    low = [max(0, int((c * e - RADIUS_MM) / e)) for c, e in zip(centre, edges, strict=True)]
+    high = [min(size, int((c * e + RADIUS_MM) / e) + 1) for c, e, size in zip(centre, edges, shape, strict=True)]
+    axes = [(np.arange(a, b) + 0.5 - c) * e for a, b, c, e in zip(low, high, centre, edges, strict=True)]
     distance = axes[0][:, None, None] ** 2 + axes[1][None, :, None] ** 2 + axes[2][None, None, :] ** 2
     return _region(name, low, high, distance <= RADIUS_MM**2)
 
@@ -116,9 +115,9 @@ def insideRoi(roiNode, volumeNode) -> Generator[None, None, Region]:
     half = np.array(roiNode.GetSize()) / 2 + 1e-9
     worldToObject = np.linalg.inv(_matrix(roiNode.GetObjectToWorldMatrix()))
     low, high = yield from _boxAround(volumeNode, worldToObject, half)
-    if any(a >= b for a, b in zip(low, high)):
+    if any(a >= b for a, b in zip(low, high, strict=True)):
         raise RegionError(_("The ROI lies outside this volume. Move it onto the body."))
-    mask = np.empty([b - a for a, b in zip(low, high)], bool)
+    mask = np.empty([b - a for a, b in zip(low, high, strict=True)], bool)
     for layer in range(low[0], high[0]):
         ijk = _indices(range(layer, layer + 1), range(low[1], high[1]), range(low[2], high[2]))
         inside = np.abs(_moved(worldToObject, worldOf(volumeNode, ijk))) <= half
@@ -134,7 +133,7 @@ def _boxAround(volumeNode, worldToObject: np.ndarray, half: np.ndarray) -> Gener
     """
     steps = [max(1, size // COARSE) for size in reversed(volumeNode.GetImageData().GetDimensions())]
     sizes = list(reversed(volumeNode.GetImageData().GetDimensions()))
-    axes = [sorted({*range(0, size, step), size - 1}) for size, step in zip(sizes, steps)]
+    axes = [sorted({*range(0, size, step), size - 1}) for size, step in zip(sizes, steps, strict=True)]
     world = []
     for layer in axes[0]:
         world.append(_moved(worldToObject, worldOf(volumeNode, _indices([layer], axes[1], axes[2]))))
@@ -191,7 +190,7 @@ def insideSegment(segmentationNode, segmentID: str, volumeNode) -> Generator[Non
     yield
     bounds = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))[[0, -1]] for axis in range(3)]
     low, high = [int(first) for first, _last in bounds], [int(last) + 1 for _first, last in bounds]
-    return _region(name, low, high, mask[tuple(slice(a, b) for a, b in zip(low, high))])
+    return _region(name, low, high, mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))])
 
 
 def _matrix(matrix) -> np.ndarray:
@@ -201,4 +200,4 @@ def _matrix(matrix) -> np.ndarray:
 def _region(name: str, low, high, mask: np.ndarray) -> Region:
     if not mask.any():
         raise RegionError(_("The region {name} holds no voxel of this volume.").format(name=name))
-    return Region(name, tuple(slice(a, b) for a, b in zip(low, high)), mask)
+    return Region(name, tuple(slice(a, b) for a, b in zip(low, high, strict=True)), mask)

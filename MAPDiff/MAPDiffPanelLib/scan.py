@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import vtk
 from slicer.i18n import tr as _
 from vtk.util import numpy_support
@@ -12,7 +13,7 @@ from MAPDiffPanelLib.units import codeOf, isSuv, suvFactor, suvFacts, unitsOf
 HOUNSFIELD = ("[hnsf'U]", "HU")
 # A CT is deeply negative wherever there is air; in PET only a few voxels of noise come near the lowest one.
 DEEP, DEEP_IN_CT, CT_DEPTH = 0.4, 0.1, 0.1  # of the lowest value; share of the voxels; lowest over highest value
-SAMPLED = 48  # voxels along each axis that are looked at for air: a whole body in one go would be felt
+SAMPLED = 48  # voxels along each axis that are looked at: a whole body in one go, at every choice, would be felt
 
 
 def checkScan(volumeNode) -> None:
@@ -32,25 +33,36 @@ def checkScan(volumeNode) -> None:
         )
     if min(image.GetDimensions()) < 2:
         raise InputError(_("This is a single slice. The whole 3-D volume is needed."))
-    low, high = image.GetScalarRange()
-    if not low < high:
+    voxels = voxelsOf(volumeNode)
+    sample = voxels[tuple(slice(None, None, max(1, size // SAMPLED)) for size in voxels.shape)]
+    if isConstant(sample) and isConstant(voxels):
         raise InputError(_("Every voxel of this volume has the same value: there is no image to restore."))
-    if codeOf(volumeNode) in HOUNSFIELD or looksLikeCt(voxelsOf(volumeNode), low, high):
+    if codeOf(volumeNode) in HOUNSFIELD or looksLikeCt(sample):
+        low = valueRange(sample)[0]
         raise InputError(_("This looks like a CT (values down to {low:g}). Choose the PET volume.").format(low=low))
 
 
-def looksLikeCt(voxels, low: float, high: float) -> bool:
+def looksLikeCt(sample: np.ndarray) -> bool:
     """Whether many voxels lie far below zero, as air does in a CT; in any unit.
 
     PET dips below zero by its noise alone.
     """
-    if -low <= CT_DEPTH * high:
-        return False
-    sample = voxels[tuple(slice(None, None, max(1, size // SAMPLED)) for size in voxels.shape)]
-    return float((sample < DEEP * low).mean()) > DEEP_IN_CT
+    low, high = valueRange(sample)
+    return -low > CT_DEPTH * high and float((sample < DEEP * low).mean()) > DEEP_IN_CT
 
 
-def voxelsOf(volumeNode):
+def isConstant(voxels: np.ndarray) -> bool:
+    """Whether no two voxels differ; nan is not looked at."""
+    low, high = valueRange(voxels)
+    return not low < high
+
+
+def valueRange(voxels: np.ndarray) -> tuple[float, float]:
+    """Lowest and highest value beside nan. VTK's own takes thirty times as long."""
+    return float(np.fmin.reduce(voxels, axis=None)), float(np.fmax.reduce(voxels, axis=None))
+
+
+def voxelsOf(volumeNode) -> np.ndarray:
     """The voxels [z, y, x], a view without a copy."""
     image = volumeNode.GetImageData()
     x, y, z = image.GetDimensions()

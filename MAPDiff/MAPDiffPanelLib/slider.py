@@ -4,7 +4,6 @@ Stops are the scan and each dose, in equal steps. Between two stops the weight o
 which makes the position itself the weight.
 """
 
-# ruff: noqa: B905  zip(strict=) needs Python 3.10, Slicer 5.8 has 3.9
 from __future__ import annotations
 
 import math
@@ -110,7 +109,7 @@ def _differenceMix(result: Result, mix: Mix) -> Mix:
 def positionOf(result: Result, dose: float) -> float:
     """The position of a dose of the result, or between its neighbours."""
     doses = [stop for stop, _node in result.stops]
-    for index, (low, high) in enumerate(zip(doses, doses[1:])):
+    for index, (low, high) in enumerate(zip(doses, doses[1:], strict=False)):
         if dose <= high:
             dose = max(dose, low)
             return index + (1 / low - 1 / dose) / (1 / low - 1 / high)

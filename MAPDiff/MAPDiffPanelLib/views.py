@@ -4,7 +4,6 @@ Only MRML is touched: Slicer's layout manager makes the views when their nodes a
 node changes. What must wait for a view's size waits for the next turn of the event loop.
 """
 
-# ruff: noqa: B905  zip(strict=) needs Python 3.10, Slicer 5.8 has 3.9
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -245,7 +244,9 @@ class ComparisonViews:
         if not projected:
             return volumes
         made = [None if node is None else self.projections.of(node) for node in volumes]
-        return None if any(node is not None and each is None for node, each in zip(volumes, made)) else made
+        return (
+            None if any(node is not None and each is None for node, each in zip(volumes, made, strict=True)) else made
+        )
 
     def _projectionsChanged(self) -> None:
         self._onProjected()

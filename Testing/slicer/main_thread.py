@@ -38,17 +38,15 @@ def main() -> None:
 def measured(application, size: int):
     """(what is done, seconds of its longest slot, that slot's name), one after the other."""
     from Testing import tiny
-    from Testing.slicer.panel import make_volume
 
     with tempfile.TemporaryDirectory() as folder:
         tiny.tiny_bundle(Path(folder) / "tiny")
         os.environ["MAPDIFF_BUNDLES"] = folder
         panel = application.open_module("MAPDiff/MAPDiff.py")
-        scan = make_volume(application.scene, whole_body(size), "whole body")
-        scan.SetSpacing(4, 4, 4)
+        voxels = whole_body(size)
+        yield longest(application, "a scan that comes", lambda: _load(panel, application.scene, voxels))
         parameters = panel._parameterNode
-        parameters.inputVolume, parameters.inputDose, parameters.samples = scan, "1/20", 2
-        parameters.bundle = "tiny"
+        parameters.inputDose, parameters.samples, parameters.bundle = "1/20", 2, "tiny"
         yield _first_word(panel)
         yield longest(application, "a run, from the press to the last number", lambda: _run(panel))
         yield longest(application, "slider from end to end", lambda: _scrub(panel))
@@ -59,6 +57,8 @@ def measured(application, size: int):
         panel.ui.regionSelector.setCurrentNode(roi)
         yield longest(application, "numbers and best estimate in an ROI", lambda: _numbers(panel))
         yield longest(application, "an ROI moved during a best estimate", lambda: _move(panel, roi))
+        segmentation = _segmentation(application.scene, parameters.inputVolume, voxels > 1)
+        yield longest(application, "numbers and best estimate in a segment", lambda: _measure_in(panel, segmentation))
         yield from switches(application, panel)
 
 
@@ -123,10 +123,34 @@ def whole_body(size: int) -> np.ndarray:
     return (body * noise + 0.001).astype(np.float32)
 
 
+def _load(panel, scene, voxels) -> None:
+    from Testing.slicer.panel import make_volume
+
+    make_volume(scene, voxels, "whole body").SetSpacing(4, 4, 4)
+    standin.pump(lambda: panel._parameterNode.inputVolume is not None and not panel.scan.waiting, 60 * MINUTES)
+
+
+def _segmentation(scene, scan, mask):
+    """One segment on the scan's own grid."""
+    import slicer
+
+    segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "segmentation")
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(scan)
+    segmentID = segmentation.GetSegmentation().AddEmptySegment("warm", "warm")
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), segmentation, segmentID, scan)
+    return segmentation
+
+
+def _measure_in(panel, node) -> None:
+    panel.ui.regionSelector.setCurrentNode(node)
+    standin.pump(lambda: not panel.results.measurements.busy, 60 * MINUTES)
+
+
 def _first_word(panel) -> tuple[str, float, str]:
     began = time.perf_counter()
     panel.ui.denoiseButton.click()
-    standin.pump(lambda: panel.ui.statusLabel.text.startswith("Starting"), 60 * MINUTES)
+    own = panel.ui.statusLabel.text
+    standin.pump(lambda: panel.ui.statusLabel.text != own, 60 * MINUTES)
     seconds = time.perf_counter() - began
     panel.ui.denoiseButton.click()
     standin.pump(lambda: not panel.run.busy, 60 * MINUTES)
