@@ -40,8 +40,10 @@ def test_a_worker_that_does_not_listen_is_ended_with_its_children(panel, applica
     assert leftovers(application) == []
 
 
-# A few on every run, all twenty with `make test-long`.
-@pytest.mark.parametrize("number", [n if n < 4 else pytest.param(n, marks=pytest.mark.long) for n in range(20)])
+# On every run one at a word, one before the first dose and one later; all twenty with `make test-long`.
+@pytest.mark.parametrize(
+    "number", [n if n in (0, 1, 3) else pytest.param(n, marks=pytest.mark.long) for n in range(20)]
+)
 def test_a_worker_killed_at_any_moment_leaves_whole_doses_and_one_message(panel, application, number):
     """A third of the moments lie before the first progress, at a word of the worker's, the others at a random
     fraction of it. The run is long after its first progress, so that a fast machine is not done before the kill.

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from Testing.slicer import standin
-from Testing.slicer.panel import MODULE, make_result, make_scan, make_volume, open_panel, press, scan_voxels
+from Testing.slicer.panel import (
+    MODULE,
+    body_voxels,
+    make_result,
+    make_scan,
+    make_volume,
+    open_panel,
+    press,
+    scan_voxels,
+)
 
 PROJECT = Path(__file__).parents[2]
 pytest_plugins = ["Testing.slicer.fixtures"]
@@ -52,6 +61,19 @@ def test_a_low_dose_whose_noise_is_negative_is_no_ct_in_any_unit(panel, applicat
         ct = ((body > 0) * (40.0 - air) + air + noise / 50) * unit
         panel._parameterNode.inputVolume = make_volume(application.scene, ct.astype(np.float32))
         assert "looks like a CT" in panel.ui.scanLabel.text and not panel.ui.denoiseButton.enabled
+
+
+def test_a_whole_body_is_judged_by_a_sample_and_what_differs_elsewhere_alone_is_found(panel, application, monkeypatch):
+    from MAPDiffPanelLib import scan
+
+    looked, plain = [], scan.valueRange
+    monkeypatch.setattr(scan, "valueRange", lambda voxels: looked.append(voxels.size) or plain(voxels))
+    panel._parameterNode.inputVolume = make_volume(application.scene, body_voxels(), "whole body")
+    assert panel.ui.denoiseButton.enabled and 0 < max(looked) < (2 * scan.SAMPLED) ** 3
+    nearly = np.zeros([2 * scan.SAMPLED] * 3, np.float32)
+    nearly[1, 1, 1] = 1
+    panel._parameterNode.inputVolume = make_volume(application.scene, nearly, "one hot voxel")
+    assert panel.ui.denoiseButton.enabled
 
 
 def test_doses_that_are_none_are_refused_before_the_press(panel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from functools import cache
 from pathlib import Path
 
 from PySide6 import QtCore, QtUiTools, QtWidgets
@@ -16,6 +17,7 @@ LAYOUT_PROPERTIES = {"leftMargin", "topMargin", "rightMargin", "bottomMargin", "
 HAS_ONLY_DESIGNER = {"Line", "Spacer"}
 
 
+@cache
 def custom_classes() -> dict[str, type]:
     """The ctk and qMRML widgets of the stand-in by name."""
     found = vars(ctk_widgets) | vars(mrml_widgets)
