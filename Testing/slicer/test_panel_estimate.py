@@ -100,13 +100,13 @@ def test_the_estimate_of_an_roi_is_the_librarys_with_its_interval_and_a_warning_
 def test_the_estimate_is_by_what_the_results_bundle_says_of_its_errors(measured):
     import json
 
-    from MAPDiffLib.model.fidelity import Fidelity
+    from MAPDiffLib.model.fidelity import Fidelity, parse_fidelity
 
     panel, roi, _place = measured
     wide = Fidelity(tails=5.0)
     for node in panel.results.result.doses.values():
         node.SetAttribute("MAPDiff.Fidelity", json.dumps(asdict(wide)))
-    assert panel.results.result.fidelity == asdict(wide)
+    assert parse_fidelity(panel.results.result.fidelity) == wide
     panel.ui.regionSelector.setCurrentNode(roi)
     usual, wanted = estimate_of(panel), estimate_of(panel, wide)
     assert wanted.high - wanted.low > usual.high - usual.low
