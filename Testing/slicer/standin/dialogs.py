@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from PySide6 import QtWidgets
 
-from .facade import instance_functions, static_functions, wrap
+from .facade import static_functions, wrap
+from .members import instance_functions
 
 
 class Shown(NamedTuple):

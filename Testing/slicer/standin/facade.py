@@ -20,7 +20,6 @@ from .values import unwrap_plain, wrap_plain
 
 _facades: dict[type, type] = {}  # PySide6 class -> facade class
 static_functions: dict[tuple[str, str], object] = {}  # what to call instead of PySide6's
-instance_functions: dict[tuple[str, str], object] = {}  # the same for an object, given first
 
 
 class FacadeClass(type):
@@ -116,6 +115,20 @@ class Instance(metaclass=FacadeClass):
             raise AttributeError(f"Property '{name}' of {self._name} object is not writable")
         else:
             write_property(raw, self._name, member, unwrap(value))
+
+    # For members.py; static, so that a connection does not keep the object.
+
+    @staticmethod
+    def _wrap(value):
+        return wrap(value)
+
+    @staticmethod
+    def _unwrap(value):
+        return unwrap(value)
+
+    @staticmethod
+    def _call(function, name, arguments):
+        return call(function, name, arguments)
 
     def __bool__(self):
         return shiboken6.isValid(self._raw)

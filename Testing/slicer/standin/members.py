@@ -20,6 +20,8 @@ FIRST_DECLARED = {
     "currentNodeChanged": "vtkMRMLNode*", "buttonClicked": "QAbstractButton*", "layoutChanged": "int",
 }  # fmt: skip
 
+instance_functions: dict[tuple[str, str], object] = {}  # what to call instead of PySide6's for an object, given first
+
 
 class Member(NamedTuple):
     """`type` is a writable property's C++ type ('' when read only)."""
@@ -119,8 +121,6 @@ class Slot:
             raise NotImplementedError(f"the stand-in has no {owner._name}.{name}; the real one has")
 
     def __call__(self, *arguments):
-        from .facade import call, instance_functions
-
         raw = self._owner._raw
         special = next(
             (
@@ -131,7 +131,8 @@ class Slot:
             ),
             None,
         )
-        return call(partial(special, raw) if special else getattr(raw, self._name), self._name, arguments)
+        function = partial(special, raw) if special else getattr(raw, self._name)
+        return self._owner._call(function, self._name, arguments)
 
     def __eq__(self, other):
         return isinstance(other, Slot) and (self._owner, self._name) == (other._owner, other._name)
@@ -150,8 +151,6 @@ def builtin(name):
 
 def _connect(self, signature, target, slot=None):
     """connect('clicked()', function) or connect('clicked()', object, 'slot()'); PythonQt only warns of bad names."""
-    from .facade import wrap
-
     signal = Signal.parse(signature)
     table = table_of(self._name)
     if table is not None and signal not in table.signals:
@@ -160,7 +159,7 @@ def _connect(self, signature, target, slot=None):
         target = getattr(target, Signal.parse(slot).name)
     if not callable(target):
         raise ValueError(f"{target!r} is not callable")
-    receive = receiver(target, len(signal.types), wrap)
+    receive = receiver(target, len(signal.types), self._wrap)
     raw_signal(self._raw, signal).connect(receive)
     self._raw.__dict__.setdefault("_receivers", []).append((signal, target, receive))
     return True
@@ -184,11 +183,9 @@ def _class_of(kind):
 
 
 def _find_children(self, kind, name=""):
-    from .facade import wrap
-
     found = self._raw.findChildren(QtCore.QObject)
     return tuple(
-        wrap(child) for child in found if inherits(child, _class_of(kind)) and name in ("", child.objectName())
+        self._wrap(child) for child in found if inherits(child, _class_of(kind)) and name in ("", child.objectName())
     )
 
 
@@ -206,21 +203,15 @@ def _class_name(self):
 
 
 def _property(self, name):
-    from .facade import wrap
-
-    return wrap(self._raw.property(name))
+    return self._wrap(self._raw.property(name))
 
 
 def _set_property(self, name, value):
-    from .facade import unwrap
-
-    return self._raw.setProperty(name, unwrap(value))
+    return self._raw.setProperty(name, self._unwrap(value))
 
 
 def _children(self):
-    from .facade import wrap
-
-    return tuple(wrap(child) for child in self._raw.children() if not child.objectName().startswith("qt_"))
+    return tuple(self._wrap(child) for child in self._raw.children() if not child.objectName().startswith("qt_"))
 
 
 BUILTINS = {

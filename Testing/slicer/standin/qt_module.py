@@ -8,7 +8,8 @@ from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets
 
 from . import ctk_widgets, dialogs, ui_file  # noqa: F401  (dialogs registers its functions)
 from .enums import find_enum
-from .facade import facade_class, instance_functions, static_functions, wrap
+from .facade import facade_class, static_functions, wrap
+from .members import instance_functions
 from .slots import receiver
 
 # In PySide6, not in Slicer's qt: no panel may use these.

@@ -17,7 +17,7 @@ from PySide6 import QtCore, QtWidgets  # noqa: E402
 
 from Testing.waiting import PATIENCE_S  # noqa: E402
 
-from . import dicom, mrml_widgets, scripted, small_modules  # noqa: E402
+from . import dicom, mrml_widgets, parameters, scripted, small_modules, validators  # noqa: E402
 from .application import Application  # noqa: E402
 from .dialogs import dialogs  # noqa: E402
 from .facade import facade_class, unwrap, wrap  # noqa: E402
@@ -98,8 +98,6 @@ class StandIn:
         for name, kind in vars(mrml_widgets).items():
             if name.startswith("qMRML"):
                 setattr(slicer, name, facade_class(kind))
-        from . import connectors, parameters, serializers, validators
-
         wrapper = types.ModuleType("slicer.parameterNodeWrapper")
         for part in (validators, parameters):
             vars(wrapper).update({name: value for name, value in vars(part).items() if not name.startswith("_")})
@@ -107,7 +105,6 @@ class StandIn:
         for name in scripted.__all__:
             setattr(module, name, getattr(scripted, name))
         module.__all__ = list(scripted.__all__)
-        assert connectors and serializers
         placed = {
             "qt": QtModule("qt"),
             "ctk": CtkModule("ctk"),
