@@ -67,7 +67,6 @@ class Application(SignalSource):
 
     SIGNALS = ("aboutToQuit()", "startupCompleted()", "lastWindowClosed()")
     applicationName = "Slicer"
-    applicationVersion = "5.12.3"
     majorVersion, minorVersion = 5, 12
     os = {"win32": "win", "darwin": "macosx"}.get(sys.platform, "linux")
 
@@ -118,7 +117,7 @@ class Application(SignalSource):
     def userSettings(self):
         return wrap(self._settings)
 
-    settings = revisionUserSettings = userSettings
+    settings = userSettings
 
     def startupEnvironment(self):
         return wrap(QtCore.QProcessEnvironment.systemEnvironment())

@@ -72,7 +72,6 @@ class ctkDoubleSlider(QtWidgets.QWidget):
         self._slider.setOrientation(orientation)
 
     value = Property(float, lambda self: self._value, _set)
-    sliderPosition = Property(float, lambda self: self._value, _set)
     minimum = Property(
         float, lambda self: self._minimum, lambda self, value: self._limits(value, max(value, self._maximum))
     )
@@ -96,7 +95,6 @@ class ctkSliderWidget(QtWidgets.QWidget):
     """A slider with a spin box."""
 
     valueChanged = Signal(float)
-    valueIsChanging = Signal(float)
     decimalsChanged = Signal(int)
     tracking = stored(bool, "tracking", True)
     popupSlider = stored(bool, "popupSlider", False)
@@ -153,9 +151,6 @@ class ctkSliderWidget(QtWidgets.QWidget):
         self._box.setDecimals(decimals)
         self.decimalsChanged.emit(decimals)
 
-    def setSpinBoxVisible(self, visible):
-        self._box.setVisible(visible)
-
     value = Property(float, lambda self: self._value, _set)
     minimum = Property(float, lambda self: self._slider.minimum, lambda self, value: self._limit("minimum", value))
     maximum = Property(float, lambda self: self._slider.maximum, lambda self, value: self._limit("maximum", value))
@@ -174,6 +169,3 @@ class ctkSliderWidget(QtWidgets.QWidget):
     decimals = Property(int, lambda self: self._box.decimals(), lambda self, value: self.setDecimals(value))
     prefix = Property(str, lambda self: self._box.prefix(), lambda self, value: self._box.setPrefix(value))
     suffix = Property(str, lambda self: self._box.suffix(), lambda self, value: self._box.setSuffix(value))
-    spinBoxVisible = Property(
-        bool, lambda self: not self._box.isHidden(), lambda self, value: self._box.setVisible(value)
-    )

@@ -16,9 +16,6 @@ class ctkMessageBox(QtWidgets.QMessageBox):
     dontShowAgainSettingsKey = stored(str, "dontShowAgainSettingsKey", "")
     dontShowAgain = stored(bool, "dontShowAgain", False)
 
-    def setDontShowAgain(self, value):
-        self.dontShowAgain = value
-
 
 class ctkCollapsibleButton(QtWidgets.QAbstractButton):
     """A header that folds what is below it."""

@@ -8,8 +8,6 @@ from pathlib import Path
 class DicomDatabase:
     """ctkDICOMDatabase of imported folders; "" for an instance that is not in it, as the real one has it."""
 
-    isOpen = True
-
     def __init__(self):
         self._files: dict[str, str] = {}
 

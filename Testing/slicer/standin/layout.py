@@ -46,9 +46,6 @@ class qMRMLLayoutManager(QtCore.QObject):
     def mrmlScene(self):
         return self._scene
 
-    def layoutLogic(self):
-        return self._layout_logic
-
     def mrmlSliceLogics(self):
         return self._logics
 
@@ -72,9 +69,6 @@ class qMRMLLayoutManager(QtCore.QObject):
         pass
 
     def resumeRender(self):
-        pass
-
-    def setRenderPaused(self, paused):
         pass
 
     def setLayout(self, layout):

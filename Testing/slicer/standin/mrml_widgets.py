@@ -46,7 +46,6 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     currentNodeRenamed = Signal(str)
     nodeActivated = Signal(object)
     nodeAdded = Signal(object)
-    nodeAddedByUser = Signal(object)
     nodeAboutToBeEdited = Signal(object)
     nodeAboutToBeRemoved = Signal(object)
 
@@ -67,7 +66,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._scene, self._node_id, self._attributes = None, "", {}
+        self._scene, self._node_id = None, ""
         self._events = SceneEvents()
         self._combo = QtWidgets.QComboBox()
         self._combo.setMinimumContentsLength(12)
@@ -104,27 +103,13 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             return False
         if node.GetHideFromEditors() and not self.showHidden or node.GetID() in self._filter.hiddenNodeIDs:
             return False
-        for (kind, name), value in self._attributes.items():
-            if node.IsA(kind) and (node.GetAttribute(name) is None or value not in (None, node.GetAttribute(name))):
-                return False
         return True
-
-    def addAttribute(self, kind, name, value=None):
-        self._attributes[kind, name] = None if value is None else str(value)
-        self._rebuild()
-
-    def removeAttribute(self, kind, name):
-        self._attributes.pop((kind, name), None)
-        self._rebuild()
 
     # what is selected
 
     def currentNode(self):
         node = self._scene.GetNodeByID(self._node_id) if self._scene and self._node_id else None
         return node if node is not None and self._accepts(node) else None
-
-    def currentNodeId(self):
-        return self._node_id
 
     def setCurrentNode(self, node):
         self.setCurrentNodeID(node if isinstance(node, str) else node.GetID() if node is not None else "")
@@ -140,32 +125,11 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             self.currentNodeChanged[bool].emit(node is not None)
             self.currentNodeIDChanged.emit(node_id)
 
-    def setCurrentNodeIndex(self, index):
-        nodes = self.nodes()
-        self.setCurrentNode(nodes[index] if 0 <= index < len(nodes) else None)
-
     def sortFilterProxyModel(self):
         return self._filter
 
     def nodeCount(self):
         return len(self.nodes())
-
-    def nodeFromIndex(self, index):
-        nodes = self.nodes()
-        return nodes[index] if 0 <= index < len(nodes) else None
-
-    def addNode(self, kind=None):
-        node = self._scene.AddNewNodeByClass(kind or self.nodeTypes[0], self.baseName)
-        for (_, name), value in self._attributes.items():
-            node.SetAttribute(name, value or "")
-        if self.selectNodeUponCreation:
-            self.setCurrentNode(node)
-        self.nodeAddedByUser.emit(node)
-        return node
-
-    def removeCurrentNode(self):
-        if self.currentNode() is not None:
-            self._scene.RemoveNode(self.currentNode())
 
     # following the scene
 

@@ -86,12 +86,6 @@ class Wrapper:
     def default(self, name):
         return Default(self._parameter(name).default)
 
-    def dataType(self, name):
-        return self._parameter(name).hint
-
-    def isCached(self, name):
-        return self._parameter(name).serializer.cached
-
     def connectGui(self, gui):
         """Every widget (of a widget, or of what childWidgetVariables gives) that names a parameter of this node."""
         import qt

@@ -25,9 +25,6 @@ class ScriptedLoadableModule:
     def resourcePath(self, filename):
         return os.path.join(os.path.dirname(self.parent.path), "Resources", filename)
 
-    def getDefaultModuleDocumentationLink(self, docPage=None):
-        return ""
-
     def runTest(self, msec=100, **kwargs):
         case = getattr(importlib.import_module(self.__module__), self.moduleName + "Test")()
         case.messageDelay = msec

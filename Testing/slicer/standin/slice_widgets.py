@@ -46,7 +46,7 @@ class qMRMLSliceView(QtWidgets.QWidget):
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._logic, self._background = None, QtGui.QColor(0, 0, 0)
+        self._logic = None
         self._renderWindow = None
         self.setMinimumSize(40, 40)
 
@@ -70,9 +70,6 @@ class qMRMLSliceView(QtWidgets.QWidget):
     def forceRender(self):
         self.update()
 
-    def setBackgroundColor(self, color):
-        self._background = color
-
     def resizeEvent(self, event):
         """The slice node has the new size one turn of the event loop after a change of layout."""
         super().resizeEvent(event)
@@ -85,7 +82,7 @@ class qMRMLSliceView(QtWidgets.QWidget):
 
     def paintEvent(self, event):
         painter = QtGui.QPainter(self)
-        painter.fillRect(self.rect(), self._background)
+        painter.fillRect(self.rect(), QtCore.Qt.GlobalColor.black)
         if self._logic and self._logic.GetSliceCompositeNode().GetBackgroundVolumeID():
             picture = slice_picture(self._logic)
             kind = QtGui.QImage.Format.Format_RGBA8888
@@ -108,8 +105,6 @@ class qMRMLSliceView(QtWidgets.QWidget):
         painter.setPen(QtGui.QColor.fromRgbF(*look.GetColor()))
         painter.drawText(place, flags, actor.GetInput())
 
-    backgroundColor = Property(QtGui.QColor, lambda self: self._background, setBackgroundColor)
-
 
 class qMRMLSliceControllerWidget(QtWidgets.QWidget):
     """The bar above a slice view: its name in its colour. The view is never narrower than it, nor it than its name."""
@@ -130,17 +125,8 @@ class qMRMLSliceControllerWidget(QtWidgets.QWidget):
             self.setMinimumWidth(BAR + self.fontMetrics().horizontalAdvance(node.GetLayoutLabel() or ""))
             self.update()
 
-    def setSliceLink(self, linked):
-        self._logic.GetSliceCompositeNode().SetLinkedControl(int(linked))
-
-    def setSliceVisible(self, visible):
-        self._logic.GetSliceNode().SetSliceVisible(int(visible))
-
     def fitSliceToBackground(self):
         self._logic.FitSliceToBackground()
-
-    def setSliceOffsetValue(self, offset):
-        self._logic.SetSliceOffset(offset)
 
     def paintEvent(self, event):
         node = self._logic.GetSliceNode()
@@ -183,34 +169,20 @@ class qMRMLSliceWidget(QtWidgets.QWidget):
     def mrmlSliceNode(self):
         return self._logic.GetSliceNode()
 
-    mrmlAbstractViewNode = mrmlSliceNode
-
     def mrmlSliceCompositeNode(self):
         return self._logic.GetSliceCompositeNode()
 
     def sliceView(self):
         return self._view
 
-    viewWidget = sliceView
-
     def sliceController(self):
         return self._bar
-
-    controllerWidget = sliceController
 
     def fitSliceToBackground(self):
         self._logic.FitSliceToBackground()
 
-    def imageDataConnection(self):
-        return self._logic.GetImageDataConnection()
-
-    def setSliceOrientation(self, orientation):
-        self.mrmlSliceNode().SetOrientation(orientation)
-
     def setViewLabel(self, label):
         self.mrmlSliceNode().SetLayoutLabel(label)
 
-    sliceOrientation = Property(str, lambda self: self.mrmlSliceNode().GetOrientation(), setSliceOrientation)
     sliceViewName = Property(str, lambda self: self.mrmlSliceNode().GetLayoutName())
-    sliceViewLabel = Property(str, lambda self: self.mrmlSliceNode().GetLayoutLabel(), setViewLabel)
     viewLabel = Property(str, lambda self: self.mrmlSliceNode().GetLayoutLabel(), setViewLabel)

@@ -12,8 +12,6 @@ from . import ctk_widgets, mrml_widgets
 from .facade import wrap
 from .tables import Signal, table_of
 
-LAYOUT_PROPERTIES = {"leftMargin", "topMargin", "rightMargin", "bottomMargin", "margin", "spacing", "horizontalSpacing",
-                     "verticalSpacing", "layoutStretch"}  # fmt: skip
 HAS_ONLY_DESIGNER = {"Line", "Spacer"}
 
 
