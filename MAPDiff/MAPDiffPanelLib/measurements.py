@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 from slicer.i18n import tr as _
@@ -14,7 +14,7 @@ from MAPDiffPanelLib.results import Result
 from MAPDiffPanelLib.scan import voxelsOf
 from MAPDiffPanelLib.units import suvFactor
 
-PARTS = 8  # of a volume, for the sum over all voxels
+PARTS = 8  # of a volume, and of a region
 
 
 def columns(isSuv: bool) -> list[str]:
@@ -32,19 +32,29 @@ def measure(result: Result, region: Region, rows: list) -> Iterator[None]:
     whole, factor = None, suvFactor(result.nodes[0]) or 1.0
     for (_dose, node), label in zip(result.stops, result.labels(), strict=True):
         voxels = voxelsOf(node)
-        values = region.values(voxels).astype(np.float64)
-        yield
+        mean, deviation, highest = yield from _inside(voxels, region)
         total = 0.0
         for part in np.array_split(voxels, PARTS):
             total += float(part.sum(dtype=np.float64))
             yield
         whole = whole or total
-        mean = float(values.mean())
         drift = result.figuresOf(node).get("guard_drift")
         guard = math.nan if drift is None else -100 * float(drift)
-        noise = 100 * float(values.std()) / mean if mean else math.nan
+        noise = 100 * deviation / mean if mean else math.nan
         activity = 100 * total / whole if whole else math.nan
-        rows.append([label, noise, factor * mean, factor * float(values.max()), activity, guard])
+        rows.append([label, noise, factor * mean, factor * highest, activity, guard])
+
+
+def _inside(voxels: np.ndarray, region: Region) -> Generator[None, None, tuple[float, float, float]]:
+    """Returns the mean, the standard deviation and the highest value in a region, which may be the whole volume."""
+    count, total, squares, highest = 0, 0.0, 0.0, -math.inf
+    for part in region.parts(PARTS):
+        values = part.values(voxels).astype(np.float64)
+        count, total, squares = count + values.size, total + float(values.sum()), squares + float(values @ values)
+        highest = float(values.max(initial=highest))
+        yield
+    mean = total / count
+    return mean, math.sqrt(max(0.0, squares / count - mean * mean)), highest
 
 
 def formatRow(row: list) -> list[str]:

@@ -37,6 +37,15 @@ class Region:
         """The voxels inside, one after the other."""
         return voxels[self.slices][self.mask]
 
+    def parts(self, count: int) -> list[Region]:
+        """The same in pieces of whole layers, `count` at most."""
+        start, layers = self.slices[0].start, len(self.mask)
+        edges = np.linspace(0, layers, min(count, layers) + 1).astype(int)
+        return [
+            Region(self.name, (slice(start + a, start + b), *self.slices[1:]), self.mask[a:b])
+            for a, b in zip(edges[:-1], edges[1:], strict=True)
+        ]
+
 
 class RegionError(ValueError):
     """A sentence for the user: why there is nothing to measure."""

@@ -244,9 +244,8 @@ class ComparisonViews:
         if not projected:
             return volumes
         made = [None if node is None else self.projections.of(node) for node in volumes]
-        return (
-            None if any(node is not None and each is None for node, each in zip(volumes, made, strict=True)) else made
-        )
+        waiting = any(node is not None and each is None for node, each in zip(volumes, made, strict=True))
+        return None if waiting else made
 
     def _projectionsChanged(self) -> None:
         self._onProjected()

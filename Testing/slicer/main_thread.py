@@ -57,6 +57,7 @@ def measured(application, size: int):
         panel.ui.regionSelector.setCurrentNode(roi)
         yield longest(application, "numbers and best estimate in an ROI", lambda: _numbers(panel))
         yield longest(application, "an ROI moved during a best estimate", lambda: _move(panel, roi))
+        yield longest(application, "numbers in an ROI around the scan", lambda: _around(panel, roi, 8.0 * size))
         segmentation = _segmentation(application.scene, parameters.inputVolume, voxels > 1)
         yield longest(application, "numbers and best estimate in a segment", lambda: _measure_in(panel, segmentation))
         yield from switches(application, panel)
@@ -178,6 +179,12 @@ def _move(panel, roi) -> None:
     standin.pump(lambda: panel.results.measurements._asker.processID, 60 * MINUTES)
     roi.SetSize(50, 50, 50)
     standin.pump(lambda: not panel.results.measurements.busy, 60 * MINUTES)
+
+
+def _around(panel, roi, edge: float) -> None:
+    roi.SetSize(edge, edge, edge)
+    panel.results.measurements.measure()
+    standin.pump(lambda: not panel.results.measurements.tasks.busy, 60 * MINUTES)
 
 
 def _options() -> argparse.Namespace:

@@ -179,7 +179,7 @@ def test_numbers_are_found_in_small_pieces(panel, application):
     panel.results.refresh()
     section, rows = panel.results.measurements, []
     layers = 256 // 16  # of 16 mm blocks, of voxels of 1 mm
-    each = measurements.PARTS + 1  # of three volumes: their parts, and the region
+    each = 2 * measurements.PARTS  # of three volumes: their parts, and the region's
     assert pieces_of(regions.liverLike(body_voxels(), scan.GetSpacing())) == layers
     region = finished(section._region())
     assert pieces_of(measurements.measure(panel.results.result, region, rows)) == 3 * each
@@ -187,6 +187,10 @@ def test_numbers_are_found_in_small_pieces(panel, application):
     roi = application.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "all")
     roi.SetSize(1000, 1000, 1000)
     assert pieces_of(regions.insideRoi(roi, scan)) > 256, "a layer at a time"
+    voxels = body_voxels().astype(np.float64)
+    whole = regions.Region("all", tuple(map(slice, (0, 0, 0), voxels.shape)), np.ones(voxels.shape, bool))
+    assert pieces_of(measurements.measure(panel.results.result, whole, rows)) == 3 * each
+    assert rows[3][1:4] == pytest.approx([100 * voxels.std() / voxels.mean(), voxels.mean(), voxels.max()])
 
 
 def highest(panel, row=0):
