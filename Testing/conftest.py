@@ -1,9 +1,11 @@
 """For every test: a tiny model, and what is drawn at random is drawn alike on every machine, however long it takes."""
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("any machine", deadline=None, derandomize=True, database=None)
+settings.register_profile(
+    "any machine", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("any machine")
 
 

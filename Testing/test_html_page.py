@@ -16,7 +16,7 @@ from MAPDiffLib.report import html_page
 from MAPDiffLib.report.html_page import write_html
 from MAPDiffLib.scan.volume import Volume, read_volume, write_volume
 from Testing import tiny
-from Testing.waiting import wait_until
+from Testing.waiting import PATIENCE_S, wait_until
 
 HOT_Z, HOT_X = 16, 8  # of the tiny scan's ball, in its own axes: to the patient's left and head
 
@@ -175,7 +175,7 @@ def browser():
         pytest.skip(f"not installed: a browser ({', '.join(names)})")
     switches = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
     with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=program, args=switches)
+        opened = running.chromium.launch(executable_path=program, args=switches, timeout=1000 * PATIENCE_S)
         yield opened
         opened.close()
 
@@ -186,11 +186,12 @@ class Opened:
     def __init__(self, browser, path):
         self.said, self.asked = [], []
         self.page = browser.new_page(viewport={"width": 1280, "height": 1150})
+        self.page.set_default_timeout(1000 * PATIENCE_S)
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(path.as_uri())
-        self.page.wait_for_selector("body[data-ready]", state="attached", timeout=60_000)
+        self.page.wait_for_selector("body[data-ready]", state="attached")
 
     def first_picture_ms(self):
         return int(self.page.evaluate("document.body.dataset.firstPictureMs"))
@@ -206,7 +207,7 @@ class Opened:
 
     def settle(self):
         """Waits until what was asked for is drawn and on the screen."""
-        self.page.wait_for_selector("body:not([data-drawing])", state="attached", timeout=60_000)
+        self.page.wait_for_selector("body:not([data-drawing])", state="attached")
         self.page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
 
     def pictures(self):

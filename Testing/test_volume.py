@@ -12,6 +12,7 @@ import SimpleITK as sitk
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.scan.volume import Volume, check_volume, read_volume, write_volume
+from Testing.waiting import PATIENCE_S
 
 COS, SIN = float(np.cos(0.3)), float(np.sin(0.3))
 OBLIQUE = (COS, -SIN, 0.0, SIN, COS, 0.0, 0.0, 0.0, 1.0)
@@ -344,5 +345,5 @@ def test_two_threads_read_write_and_refuse_files_at_once(tmp_path):
     write_volume(volume(), tmp_path / "scan.nrrd")
     (tmp_path / "bad.nrrd").write_bytes(b"NRRD0004\nnothing\n\n")
     command = [sys.executable, "-c", IN_TWO_THREADS, str(tmp_path)]
-    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stdout) == (0, "4000 4000\n"), done.stderr
