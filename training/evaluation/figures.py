@@ -31,6 +31,7 @@ def _by_dose(means: dict, records: list[dict]):
     figure, axes = panels(2, len(means), (5.2 * len(means), 7), sharex=True)
     for column, (scanner, doses) in enumerate(means.items()):
         methods = dict.fromkeys(name for figures in doses.values() for name in figures if name != REAL)
+        every = [parse_dose(dose) for dose in doses]
         for row, (key, label) in enumerate((("nmae", "NMAE"), ("psnr", "PSNR in dB, peak SUV 20"))):
             axis = axes[row, column]
             for method in methods:
@@ -40,6 +41,7 @@ def _by_dose(means: dict, records: list[dict]):
                 style = {"linewidth": 2.5, "zorder": 3} if method.startswith(OURS) else {"linewidth": 1}
                 axis.errorbar([p[0] for p in points], middle, spread, marker="o", capsize=2, label=method, **style)
             axis.set(xscale="log", ylabel=label, title=scanner if row == 0 else "")
+            axis.set_xlim(min(every) / 1.2, max(every) * 1.2)  # also where there is one dose
             axis.grid(alpha=0.3)
         axes[1, column].set_xlabel("dose of the input")
     axes[0, -1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
