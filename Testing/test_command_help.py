@@ -184,4 +184,5 @@ def test_a_wheel_holds_the_library_alone_and_runs_outside_the_checkout(tmp_path)
     code = (PROJECT / "README.md").read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
     done = run_outside(site, f"{code}\nimport MAPDiffLib; print(MAPDiffLib.__file__)")
     assert done.returncode == 0 and (site / "dose-1.000.nii.gz").exists(), done.stderr
+    assert (site / "uncertainty.nii.gz").exists()
     assert done.stdout.strip() == str(site / "MAPDiffLib" / "__init__.py")

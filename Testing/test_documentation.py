@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +17,6 @@ from MAPDiffLib import __version__
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.jobs.command_line import every_parser
 from MAPDiffLib.model.bundle import BUILT_IN
-from Testing import tiny
 from training.baselines.config import BaselineConfig
 from training.commands.changes import parse_changes
 from training.config import TrainConfig
@@ -310,19 +306,6 @@ def test_every_file_that_a_page_names_is_there():
         for path in re.findall(r"`((?:scan|model|restoration|jobs|training)/[\w/]+)(?:\.py)?`", text_of(page)):
             at = PROJECT / path if path.startswith("training/") else PROJECT / "MAPDiffLib" / path
             assert at.is_dir() or at.with_suffix(".py").exists(), f"{page.name}: {path}"
-
-
-def test_the_python_of_the_readme_restores_a_scan(tmp_path):
-    code = text_of(README).partition("```python\n")[2].partition("```")[0]
-    tiny.tiny_bundle(tmp_path / "bundles" / "tiny")
-    tiny.tiny_scan(tmp_path / "scan.nii.gz")
-    done = subprocess.run(
-        [sys.executable, "-c", code.replace('"mapdiff-base"', '"tiny"')],
-        cwd=tmp_path, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(PROJECT), "MAPDIFF_BUNDLES": str(tmp_path / "bundles")},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "dose-1.000.nii.gz").exists() and (tmp_path / "uncertainty.nii.gz").exists()
 
 
 def test_tables_of_several_input_doses_are_one_by_ascending_dose():

@@ -34,7 +34,7 @@ ONE_PASS = replace(ANCHORED, mode="regression", path_share=TrainConfig.path_shar
 def made(tmp_path_factory):
     """(cases, calibration.json, folder for runs)"""
     folder = tmp_path_factory.mktemp("made")
-    cases = [tiny_case(folder / "cases" / f"case-{seed}", seed) for seed in range(3)]
+    cases = [tiny_case(folder / "cases" / f"case-{seed}", seed) for seed in range(2)]
     calibration = folder / "calibration.json"
     curve = {"doses": [0.01, 0.1, 1.0], "noise": [0.3, 0.1, 0.03], "scatter": 0.1}
     calibration.write_text(json.dumps({"dose_estimate": curve}))

@@ -77,10 +77,10 @@ def test_a_cpu_computes_in_float32_unless_asked_otherwise():
 def test_any_number_of_threads_gives_the_same_answer(bundle, reference):
     before = torch.get_num_threads()
     try:
-        for threads in (1, 2, 4):
+        for threads in (1, 4):
             torch.set_num_threads(threads)
             found = restored(scan(), bundle)
-            assert all(found[dose] == pytest.approx(reference[dose], rel=1e-4, abs=1e-4) for dose in reference)
+            assert all(np.allclose(found[dose], reference[dose], rtol=1e-4, atol=1e-4) for dose in reference)
     finally:
         torch.set_num_threads(before)
 
@@ -98,12 +98,12 @@ def test_one_voxel_thick_is_refused():
         check_volume(scan((2, 40, 40)).with_voxels(scan((2, 40, 40)).voxels[:1]), "scan")
 
 
-@pytest.mark.parametrize("factor", [1e-30, 1e-12, 1e12, 1e30])
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
 def test_huge_and_tiny_units_give_the_same_image(bundle, reference, factor):
     volume = scan()
     found = restored(volume.with_voxels(volume.voxels * np.float32(factor)), bundle)
     for dose, image in found.items():
-        assert image / factor == pytest.approx(reference[dose], rel=2e-3, abs=2e-3), dose
+        assert np.allclose(image / factor, reference[dose], rtol=2e-3, atol=2e-3), dose
 
 
 def test_without_a_given_dose_huge_and_tiny_units_are_taken_for_the_same_dose(bundle):

@@ -91,45 +91,44 @@ def memory_mb(script: str, *arguments: object) -> list[float]:
     return [float(word) for word in done.stdout.split()]
 
 
-CACHE_TWICE = """
+CACHE_OF_MANY = """
 import pathlib, sys
 from training.cases import cache
 case = pathlib.Path(sys.argv[1])
 print(status('VmRSS'))
-for doses in (2, 20):
-    cache.ALL_DOSES = (1.0,) * doses
-    cache._write_cache(case)
-    print(status('VmHWM'), (case / cache.DOSES_CACHE).stat().st_size / 2**20)
+cache.ALL_DOSES = (1.0,) * int(sys.argv[2])
+cache._write_cache(case)
+print(status('VmHWM'), (case / cache.DOSES_CACHE).stat().st_size / 2**20)
 """
 
 
 @needs_proc
-def test_making_a_cache_takes_the_memory_of_few_volumes_whatever_the_number_of_doses(tmp_path):
+def test_making_a_cache_takes_the_memory_of_few_volumes_whatever_the_number_of_doses(tmp_path, doses=12):
     voxels = np.zeros((160, 160, 160), np.float32)
     voxels[40:-40, 40:-40, 40:-40] = 1.0  # an eighth of the volume, as a body is
     write_volume(Volume(voxels, (1.65, 1.65, 1.65), units="SUVbw"), tmp_path / dose_file(1.0))
     volume = voxels.nbytes / 2**20
-    before, two, small, twenty, large = memory_mb(CACHE_TWICE, tmp_path)
-    assert large == pytest.approx(10 * small, rel=0.01)
-    assert twenty - before < 13 * volume, (before, two, twenty)  # one dose is worked on in ten; all would be thirty
+    before, peak, written = memory_mb(CACHE_OF_MANY, tmp_path, doses)
+    assert written > doses * 2 * 80**3 / 2**20  # half floats
+    assert peak - before < 13 * volume, (before, peak)  # one dose is worked on in ten; all would be twenty-two
 
 
 TRAIN_FROM_MANY = """
 import pathlib, resource, sys
 from training.cases.patches import PatchSource
-resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 cases = sorted(pathlib.Path(sys.argv[1]).iterdir())
 before = status('RssAnon')
 source = PatchSource(cases, 16, {0.05: 1.0}, seed=0)
 for iteration in range(2):
-    source.batch(iteration, range(50))
+    source.batch(iteration, range(20))
 print(len(cases), sum('hot_voxels' in vars(case) or 'body_voxels' in vars(case) for case in source.cases),
       status('VmSize'), status('RssAnon') - before)
 """
 
 
 @needs_proc
-@pytest.mark.parametrize("subjects", [200, pytest.param(1447, marks=pytest.mark.long)])
+@pytest.mark.parametrize("subjects", [80, pytest.param(1447, marks=pytest.mark.long)])
 def test_training_from_every_subject_of_udpet_takes_neither_their_memory_nor_their_number_of_open_files(
     tmp_path, subjects
 ):
@@ -152,7 +151,7 @@ def test_training_from_every_subject_of_udpet_takes_neither_their_memory_nor_the
                 np.lib.format.write_array_header_1_0(file, header)
                 file.truncate(file.tell() + np.dtype(dtype).itemsize * int(np.prod(shape)))
     cases, used, mapped_mb, anonymous_mb = memory_mb(TRAIN_FROM_MANY, tmp_path / "cases")
-    assert cases == subjects and used > 60
+    assert cases == subjects and used > 25
     assert mapped_mb > 1700 * subjects and anonymous_mb < 100, (mapped_mb, anonymous_mb)
 
 

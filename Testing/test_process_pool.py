@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from Testing.waiting import PATIENCE_S, wait_until
 from training.process_pool import THREADS, process_pool
@@ -50,6 +49,7 @@ def test_processes_end_with_the_program(tmp_path, end):
 
 
 def test_processes_share_the_cores_and_the_program_keeps_its_own(monkeypatch):
+    torch = pytest.importorskip("torch")  # here: the other tests' processes do without
     for name in THREADS:
         monkeypatch.delenv(name, raising=False)
     before = dict(os.environ)

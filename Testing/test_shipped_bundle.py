@@ -42,10 +42,9 @@ def final(volume, bundle, options):
     return last.volume.voxels
 
 
-@pytest.mark.parametrize("tile", [64, 96])
-def test_tiles_agree_with_the_whole_volume_to_a_thousandth_of_the_body_mean(small, bundle, whole, tile):
+def test_tiles_agree_with_the_whole_volume_to_a_thousandth_of_the_body_mean(small, bundle, whole):
     body = body_mask(small.voxels, small.spacing_mm)
-    tiled = final(small, bundle, replace(ONE, tile=tile))
+    tiled = final(small, bundle, replace(ONE, tile=64))
     assert np.abs(tiled - whole).max() < 1e-3 * small.voxels[body].mean()
 
 
@@ -56,9 +55,9 @@ def test_a_thousand_times_the_input_gives_a_thousand_times_the_output(small, bun
 
 @pytest.fixture(scope="module")
 def full_case(tmp_path_factory):
-    """A whole-body case at the voxel size the bundle was trained for."""
+    """A case at the voxel size the bundle was trained for."""
     folder = tmp_path_factory.mktemp("cases")
-    make_case(folder, "test", 8, CaseOptions(doses=(1.0, 0.5, 0.25, 0.1, 0.05)))
+    make_case(folder, "test", 8, CaseOptions("short", (1.0, 0.5, 0.25, 0.1, 0.05)))
     return case_folder(folder, "test", 8)
 
 
@@ -107,15 +106,15 @@ def test_a_scan_of_another_scanner_needs_no_label_and_beats_every_gaussian(tmp_p
     assert not [event for event in heard if "Judge with care" in event.get("message", "")]
 
 
-def test_twelve_scans_of_other_scanners_and_other_counts_are_restored_by_default_options(bundle):
+def test_six_scans_of_other_scanners_and_other_counts_are_restored_without_a_told_dose(bundle):
     """None is refused, whatever dose its noise looks like; small bodies of large voxels, all truly of 1/20 dose."""
-    groups = [("external", 1.0, "external")] * 4 + [("internal", 0.25, "test")] * 4 + [("internal", 4.0, "test")] * 4
+    groups = [("external", 1.0, "external")] * 2 + [("internal", 0.25, "test")] * 2 + [("internal", 4.0, "test")] * 2
     looked_like_full = 0
     for number, (family, counts, split) in enumerate(groups):
         options = CaseOptions("tiny", (1.0, 0.05), family=family, counts=counts)
-        volumes, facts = simulate_case(split_seed(split, 60 + number % 4), options)
+        volumes, facts = simulate_case(split_seed(split, 60 + number % 2), options)
         scan = Volume(volumes["dose-0.050"], tuple(facts["spacing_mm"]), units="SUVbw")
-        restoration = restore(scan, bundle)
+        restoration = restore(scan, bundle, RestoreOptions(samples=1))
         doses = [dose.dose for dose in restoration]
         assert doses[-1] == 1.0 and restoration.report["input"]["dose_assumed"], (family, counts)
         looked_like_full += restoration.report["input"]["dose_estimated"]["dose"] > 0.5

@@ -272,9 +272,10 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(cases, tmp_path):
         assert torch.allclose(resumed[name], value, atol=1e-6), name
 
 
-@pytest.mark.parametrize("config", [pytest.param(TINY, marks=pytest.mark.long), PATH], ids=lambda config: config.mode)
-def test_two_processes_under_torchrun_train_what_one_process_does(cases, tmp_path, config):
-    config = replace(config, error="squares")  # the sign of an absolute error enlarges the last bits of sums
+@pytest.mark.long
+def test_two_processes_under_torchrun_train_what_one_process_does(cases, tmp_path):
+    """With noised states; down the path: test_training_kill."""
+    config = replace(TINY, error="squares")  # the sign of an absolute error enlarges the last bits of sums
     alone = averaged_weights(train(config, cases, tmp_path / "alone"))
     (tmp_path / "tiny.json").write_text(config.to_json())
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training"]

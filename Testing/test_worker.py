@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
@@ -87,18 +86,12 @@ def test_a_job_ends_with_code_0_and_each_dose_is_announced_when_it_is_whole(star
     assert (report["bundle"]["name"], report["job"]["input"]) == ("tiny", scan)
 
 
-@pytest.mark.parametrize("how", ["cancel", "end of input", "SIGTERM"])
-def test_cancelling_ends_the_worker_with_code_3(start, scan, bundle, tmp_path, how):
+def test_cancelling_ends_the_worker_with_code_3(start, scan, bundle, tmp_path):
     waits = WaitingJob("progress", tmp_path)
     process = start(input=scan, bundle=bundle, input_dose=0.05, environment=waits.environment)
     read_until(process, "progress")
-    if how == "cancel":
-        process.stdin.write(b"hello\ncancel\r\n")
-        process.stdin.flush()
-    elif how == "end of input":
-        process.stdin.close()
-    else:
-        process.send_signal(signal.SIGTERM)
+    process.stdin.write(b"hello\ncancel\r\n")
+    process.stdin.flush()
     messages, code, log = finish(process)
     assert (code, messages[-1]) == (3, {"type": "done", "status": "cancelled"}), log
     assert left_in(tmp_path / "out") == []
@@ -124,26 +117,12 @@ def test_doses_written_before_a_cancel_stay_and_there_is_no_report(start, scan, 
     assert read_volume(dose["file"]).voxels.shape == (24, 20, 20)
 
 
-def test_a_worker_whose_reader_has_gone_ends_quietly_with_code_3(start, scan, bundle, tmp_path):
-    waits = WaitingJob("progress", tmp_path)
-    process = start(input=scan, bundle=bundle, input_dose=0.05, environment=waits.environment)
-    read_until(process, "progress")
-    process.stdout.close()
-    waits.let_go()
-    process.wait(PATIENCE_S)
-    assert (process.returncode, left_in(tmp_path / "out")) == (3, [])
-    assert b"Traceback" not in process.stderr.read()
-
-
 @pytest.mark.parametrize(
     "content, seen",
     [
         ({"input": "none.nrrd"}, "does not exist"),
         ({"input": "scan", "dozes": [1]}, "unknown keys"),
-        ({"input": "scan", "doses": [2]}, "fraction of full dose"),
-        ({"input": "scan", "bundle": "nobody"}, "no bundle is called 'nobody'"),
         ({"input": "scan", "output": "job.json"}, "is a file"),
-        ({"input": "job.json"}, "job.json"),
         ({"input": "scan", "doses": [0.1], "input_dose": 0.5}, "higher doses"),
     ],
 )
