@@ -20,6 +20,7 @@ from MAPDiffLib import job as jobModule
 
 LOG_LIMIT = 20_000  # characters of standard error kept for an error's details
 PATIENCE_MS = 1800  # between asking the worker to stop and ending it
+PS_S = 10  # for a look at all processes: a moment, but on a computer that is swamped
 
 
 class WorkerProcess:
@@ -139,7 +140,7 @@ def endTree(pid: int) -> None:
 def descendants(pid: int) -> list[int]:
     """Children, their children and so on, deepest last; POSIX only."""
     try:
-        table = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, timeout=2).stdout
+        table = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, timeout=PS_S).stdout
     except (OSError, subprocess.SubprocessError):
         return []
     pairs = [tuple(map(int, line.split())) for line in table.splitlines() if len(line.split()) == 2]
