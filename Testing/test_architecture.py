@@ -86,7 +86,8 @@ def module_of(path):
     return ".".join(path.relative_to(PROJECT).with_suffix("").parts)
 
 
-MODULES = {module_of(path): path for folder in ("MAPDiffLib", "training", "bench") for path in sources(folder)}
+FOLDERS = ("MAPDiffLib", "training", "bench", "Testing/slicer/standin")
+MODULES = {module_of(path): path for folder in FOLDERS for path in sources(folder)}
 
 
 def ours(path):
