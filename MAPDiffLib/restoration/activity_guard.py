@@ -21,6 +21,7 @@ WIDTH_MM = 60.0  # FWHM: at 1/100 dose the input's own noise at this width stays
 LIMIT = 0.10  # the guard corrects drift; a ratio beyond this is a lesion's edge or a fault and is held here
 TOLERANCE = 0.01  # promised agreement of the mean activity in the body
 SPREAD_MM = 4.0  # FWHM of the soft edge of a place, and of what is put back in it
+SURE = 1.75  # of evidence beyond a threshold: what is put back grows from nothing to all of it on the way there
 PLACE_SHARE, PLACE_MM = 0.5, 12.0  # a place: connected to its peak by at least this share of its z, no further away
 
 
@@ -67,8 +68,8 @@ def guard_activity(
 def put_back(
     consistency: Consistency, peaks: Sequence[Peak], threshold: float | None
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    """The restored image with what the scan holds more, where the evidence of a peak is beyond the threshold (None:
-    nowhere), at the same mean; and what a GuardReport says of it."""
+    """The restored image with what the scan holds more where the evidence of a peak is beyond the threshold (None:
+    nowhere), by how far it is, at the same mean; and what a GuardReport says of it."""
     if threshold is None:
         return consistency.restored, {}
     missing, places = significant_loss(consistency, peaks, threshold)
@@ -81,19 +82,21 @@ def significant_loss(consistency: Consistency, peaks: Sequence[Peak], threshold:
     """(the activity [z, y, x] that the restored image lacks where the evidence is beyond the threshold, the number of
     these places).
 
+    Little evidence brings back a small share: where noise alone was at work, all of it would look like a lesion.
     Upwards only: what a network removes looks like noise, what it makes up does not.
     """
     chosen = [peak for peak in peaks if peak.z > 0 and peak.evidence > threshold]
     scan, restored, body, spacing_mm = consistency.scan, consistency.restored, consistency.body, consistency.spacing_mm
-    lost = _places(consistency.z(restored).cpu().numpy(), chosen, spacing_mm)
+    shares = [min(1.0, (peak.evidence - threshold) / SURE) for peak in chosen]
+    lost = _places(consistency.z(restored).cpu().numpy(), chosen, shares, spacing_mm)
     residual = gaussian_mean((scan - restored) * body, SPREAD_MM, spacing_mm).clamp_(min=0)
-    return residual * gaussian_mean(lost.to(scan), SPREAD_MM, spacing_mm) * body, len(chosen)
+    return residual * gaussian_mean(lost.to(scan.device), SPREAD_MM, spacing_mm) * body, len(chosen)
 
 
-def _places(z: np.ndarray, peaks: Sequence[Peak], spacing_mm: Sequence[float]) -> torch.Tensor:
-    """The voxels that belong to the peaks, bool [z, y, x]."""
-    marked, steps = np.zeros(z.shape, bool), spacing_mm[::-1]
-    for peak in peaks:
+def _places(z: np.ndarray, peaks: Sequence[Peak], shares: Sequence[float], spacing_mm: Sequence[float]) -> torch.Tensor:
+    """The largest share of a peak that a voxel belongs to, float32 [z, y, x]."""
+    marked, steps = np.zeros(z.shape, np.float32), spacing_mm[::-1]
+    for peak, share in zip(peaks, shares, strict=True):
         box = tuple(
             slice(max(0, i - int(PLACE_MM / s)), min(n, i + int(PLACE_MM / s) + 1))
             for i, s, n in zip(peak.index, steps, z.shape, strict=True)
@@ -101,7 +104,7 @@ def _places(z: np.ndarray, peaks: Sequence[Peak], spacing_mm: Sequence[float]) -
         away = sum(((g - i) * s) ** 2 for g, i, s in zip(np.ogrid[box], peak.index, steps, strict=True))
         connected, _ = ndimage.label((z[box] > PLACE_SHARE * peak.z) & (away <= PLACE_MM**2))
         own = connected[tuple(i - part.start for i, part in zip(peak.index, box, strict=True))]
-        marked[box] |= connected == own
+        marked[box] = np.maximum(marked[box], share * (connected == own))
     return torch.from_numpy(marked)
 
 

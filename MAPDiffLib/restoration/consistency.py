@@ -21,6 +21,7 @@ from MAPDiffLib.scan.volume import Volume
 WIDTH_MM = 12.0  # FWHM of the means: about a lesion that a reader must not lose
 FLOOR = 0.05  # of the body's mean: added to both means, so that cold places do not divide by nothing
 APART_MM = 20.0  # between two places in a list
+MOST_PLACES = 6  # in a list: nobody looks at more
 LEAST_Z, NEAR_MM = 2.0, 6.0  # of a peak; it is the furthest from zero within so far along each axis
 AROUND_MM = 20.0  # of a peak, the surroundings that it stands out of
 BELIEVED = 3.0  # deviations of standing out that count
@@ -60,7 +61,8 @@ class Consistency:
 
     def _log_ratio(self, image: torch.Tensor) -> torch.Tensor:
         """By the root of how much of each mean lies in the body: fewer voxels are noisier."""
-        return (self._scan_mean / self._mean(image)).log_().mul_(self._weight.sqrt())
+        mean = self._restored_mean if image is self.restored else self._mean(image)
+        return (self._scan_mean / mean).log_().mul_(self._weight.sqrt())
 
     def _mean(self, image: torch.Tensor) -> torch.Tensor:
         means = gaussian_mean(image * self.body, WIDTH_MM, self.spacing_mm).div_(self._weight)
@@ -82,7 +84,7 @@ class Consistency:
     def _stands_out(self, indices: np.ndarray) -> np.ndarray:
         """By how much the restored image itself is hotter at voxels [n, 3] than the hottest AROUND_MM away, in units of
         the noise; [n]."""
-        log_means = self._mean(self.restored).log_().cpu().numpy()
+        log_means = self._restored_mean.log().cpu().numpy()
         steps = DIRECTIONS * (AROUND_MM / np.array(self.spacing_mm[::-1]))
         points = (indices[:, None] + steps).reshape(-1, 3).T
         around = ndimage.map_coordinates(log_means, points, order=1, mode="nearest").reshape(len(indices), len(steps))
@@ -102,13 +104,17 @@ class Consistency:
         return self._mean(self.scan)
 
     @cached_property
+    def _restored_mean(self) -> torch.Tensor:
+        return self._mean(self.restored)
+
+    @cached_property
     def _own_ratio(self) -> torch.Tensor:
         return self._log_ratio(self.restored)
 
     @cached_property
     def _deviation(self) -> torch.Tensor:
         """Of the log-ratio with the restored image given here."""
-        return noise_deviation(self._own_ratio, self._mean(self.restored) / self._level, self.body, self.spacing_mm)
+        return noise_deviation(self._own_ratio, self._restored_mean / self._level, self.body, self.spacing_mm)
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,7 @@ class Place:
 
 
 def places_to_check(
-    scan: Volume, restored: Volume, z: Volume, peaks: Iterable[Peak], threshold: float, most: int = 20
+    scan: Volume, restored: Volume, z: Volume, peaks: Iterable[Peak], threshold: float, most: int = MOST_PLACES
 ) -> list[Place]:
     """The peaks whose evidence is beyond the threshold, the strongest first, at least APART_MM from each other, at most
     `most`."""

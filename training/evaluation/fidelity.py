@@ -31,6 +31,7 @@ from MAPDiffLib.scan.volume import Volume
 from training.cases.case_file import read_dose
 from training.evaluation.case import TestCase
 from training.scores.contrast import recovered
+from training.scores.free_response import free_response
 from training.scores.hotspots import hottest_nearby, spots_over
 from training.scores.organ_noise import even_part, roughness, spectrum, variation
 
@@ -144,6 +145,7 @@ def figures(restored: RestoredCase, fidelity: Fidelity) -> dict:
         "relative_noise": quantifier.relative_noise,
         "lesions": _lesions(restored, quantifier, images),
         "guard": {name: restored.guard_figures(threshold) for name, threshold in thresholds(fidelity).items()},
+        "found": _found(case, images),
         "places": _places(restored, estimate),
         "scans": _drawn(restored, estimate, fidelity),
     }
@@ -174,6 +176,17 @@ def _lesions(restored: RestoredCase, quantifier: Quantifier, images: Mapping[str
             }
         )
     return rows
+
+
+def _found(case: TestCase, images: Mapping[str, np.ndarray]) -> dict[str, dict] | None:
+    """What a fixed detector finds in each image; None where nobody can know what is false."""
+    if case.noise_free is None:
+        return None
+    masks, spacing_mm = [lesion.mask for lesion in case.lesions], case.full.spacing_mm
+    return {
+        name: asdict(free_response(image, case.noise_free, masks, case.body, spacing_mm))
+        for name, image in images.items()
+    }
 
 
 def _finite(value: float) -> float | None:

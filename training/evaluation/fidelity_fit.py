@@ -15,8 +15,8 @@ from MAPDiffLib.restoration.quantify import best_estimate
 from training.evaluation.fidelity import RestoredCases, figures
 from training.evaluation.fidelity_table import MOST_IDLE, SIZES_MM, idle_places, in_class, rms
 
-EVIDENCES = tuple(np.arange(4.25, 7.01, 0.25).tolist())
-MOST_ERROR, MOST_HOT_SPOTS = {"normal": 0.01, "strong": 0.02}, {"normal": 1.0, "strong": 3.0}
+EVIDENCES = tuple(np.arange(3.5, 7.01, 0.25).tolist())
+MOST_ERROR, MOST_HOT_SPOTS = {"normal": 0.01, "strong": 0.02}, {"normal": 0.5, "strong": 1.0}
 PLACES = tuple(np.arange(3.5, 12.01, 0.05).round(2).tolist())
 BIASES = tuple(np.arange(0.1, 0.61, 0.02).round(2).tolist())
 TAILS = tuple(np.arange(0.8, 2.51, 0.05).round(2).tolist())

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from MAPDiffLib.model.fidelity import Fidelity
+from MAPDiffLib.restoration.consistency import MOST_PLACES
 from training.scores.contrast import CLASSES, class_of
+from training.scores.free_response import FreeResponse, sensitivity
 from training.scores.organ_noise import BANDS_PER_MM
 
 SIZES_MM = ((0.0, 8.0), (8.0, 10.0), (10.0, 13.0), (13.0, 17.0), (17.0, np.inf))
@@ -73,6 +75,10 @@ def _guard(records: Sequence[dict]) -> Iterator[Row]:
         more = float(np.mean(known))
         asked = "guard: false hot spots a volume over the real full dose's, <= 1"
         yield Row(asked, f"{more:+.1f}", f"{len(known)} cases", more <= 1)
+    if lesions and (known := [record["found"] for record in records if record["found"]]):
+        shares = {name: sensitivity([FreeResponse(**found[name]) for found in known]) for name in known[0]}
+        asked = "guard: lesions found at one false positive a volume: off, normal, strong"
+        yield Row(asked, ", ".join(f"{share:.2f}" for share in shares.values()), f"{len(known)} cases")
 
 
 def _estimates(records: Sequence[dict]) -> Iterator[Row]:
@@ -98,7 +104,7 @@ def idle_places(records: Sequence[dict], threshold: float) -> float:
     idle = 0
     for record in records:
         network = [lesion["recovered"]["off"] for lesion in record["lesions"]]
-        for place in record["places"]:
+        for place in record["places"][:MOST_PLACES]:
             at = place["lesion"]
             empty = at is None or (network[at] is not None and network[at] >= INTACT)
             idle += place["evidence"] > threshold and empty
@@ -115,7 +121,7 @@ def _places(records: Sequence[dict], threshold: float) -> Iterator[Row]:
     )
     lost = listed = left = 0
     for record in records:
-        at = {place["lesion"] for place in record["places"] if place["evidence"] > threshold}
+        at = {place["lesion"] for place in record["places"][:MOST_PLACES] if place["evidence"] > threshold}
         for number, lesion in enumerate(record["lesions"]):
             seen = lesion["snr"] is not None and lesion["snr"] >= SEEN_SNR and lesion["recovered"]["off"] is not None
             if seen and lesion["recovered"]["off"] < LOST:
