@@ -77,10 +77,10 @@ def lesion(value=None, off=0.5, normal=None, **facts):
 
 
 def case_of(lesions, places=(), relative_noise=0.2):
-    guard = {name: {"nmae": 0.1, "more_hot_spots": 0} for name in ("off", "normal", "strong")}
+    guard = {name: {"nmae": 0.1, "more_hot_spots": 0, "found": None} for name in ("off", "normal", "strong")}
     return {
         "case": "one", "scanner": "internal", "relative_noise": relative_noise, "lesions": list(lesions),
-        "guard": guard, "places": list(places), "scans": {}, "found": None,
+        "guard": guard, "places": list(places), "scans": {},
     }  # fmt: skip
 
 

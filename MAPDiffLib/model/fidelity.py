@@ -28,8 +28,8 @@ class Fidelity:
     DRAWN_PER_MM and in units of what was taken away.
     """
 
-    guard_normal: float = 4.75
-    guard_strong: float = 4.25
+    guard_normal: float = 4.25
+    guard_strong: float = 3.75
     place: float = 5.7
     noise_factor: float = 1.08
     noise_power: float = 0.19

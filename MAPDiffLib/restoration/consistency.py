@@ -21,7 +21,7 @@ from MAPDiffLib.scan.volume import Volume
 WIDTH_MM = 12.0  # FWHM of the means: about a lesion that a reader must not lose
 FLOOR = 0.05  # of the body's mean: added to both means, so that cold places do not divide by nothing
 APART_MM = 20.0  # between two places in a list
-MOST_PLACES = 6  # in a list: nobody looks at more
+MOST_PLACES = 4  # in a list: at more nobody looks, and the first of them are the likeliest
 LEAST_Z, NEAR_MM = 2.0, 6.0  # of a peak; it is the furthest from zero within so far along each axis
 AROUND_MM = 20.0  # of a peak, the surroundings that it stands out of
 BELIEVED = 3.0  # deviations of standing out that count

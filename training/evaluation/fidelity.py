@@ -85,12 +85,15 @@ class RestoredCase:
         return at_dose(self.scan.voxels, self.guarded(threshold), self.input_dose, 1.0)
 
     def guard_figures(self, threshold: float | None) -> dict:
-        """The guarded full dose's error, and how many false hot spots it has more than the real one (None: no truth
-        known)."""
-        image, more = self.full(threshold), None
-        if self.case.truth is not None:
+        """The guarded full dose's error, how many false hot spots it has more than the real one, and what a fixed
+        detector finds in it (free_response.py); None where the truth is not known."""
+        case, image, more, found = self.case, self.full(threshold), None, None
+        if case.truth is not None:
             more = self._hot_spots(image) - self._real_hot_spots
-        return {"nmae": nmae(image, self.case.full.voxels, self.case.body), "more_hot_spots": more}
+        if case.noise_free is not None:
+            masks = [lesion.mask for lesion in case.lesions]
+            found = asdict(free_response(image, case.noise_free, masks, case.body, self.scan.spacing_mm))
+        return {"nmae": nmae(image, case.full.voxels, case.body), "more_hot_spots": more, "found": found}
 
     def _hot_spots(self, image: np.ndarray) -> int:
         return spots_over(image, self._hottest, self.case.body, self.scan.spacing_mm)
@@ -145,7 +148,6 @@ def figures(restored: RestoredCase, fidelity: Fidelity) -> dict:
         "relative_noise": quantifier.relative_noise,
         "lesions": _lesions(restored, quantifier, images),
         "guard": {name: restored.guard_figures(threshold) for name, threshold in thresholds(fidelity).items()},
-        "found": _found(case, images),
         "places": _places(restored, estimate),
         "scans": _drawn(restored, estimate, fidelity),
     }
@@ -176,17 +178,6 @@ def _lesions(restored: RestoredCase, quantifier: Quantifier, images: Mapping[str
             }
         )
     return rows
-
-
-def _found(case: TestCase, images: Mapping[str, np.ndarray]) -> dict[str, dict] | None:
-    """What a fixed detector finds in each image; None where nobody can know what is false."""
-    if case.noise_free is None:
-        return None
-    masks, spacing_mm = [lesion.mask for lesion in case.lesions], case.full.spacing_mm
-    return {
-        name: asdict(free_response(image, case.noise_free, masks, case.body, spacing_mm))
-        for name, image in images.items()
-    }
 
 
 def _finite(value: float) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -13,10 +13,9 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.model.fidelity import BOUNDS, DRAWN_PER_MM, Fidelity
 from MAPDiffLib.restoration.quantify import best_estimate
 from training.evaluation.fidelity import RestoredCases, figures
-from training.evaluation.fidelity_table import MOST_IDLE, SIZES_MM, idle_places, in_class, rms
+from training.evaluation.fidelity_table import MOST_IDLE, SIZES_MM, found_share, idle_places, in_class, rms
 
-EVIDENCES = tuple(np.arange(3.5, 7.01, 0.25).tolist())
-MOST_ERROR, MOST_HOT_SPOTS = {"normal": 0.01, "strong": 0.02}, {"normal": 0.5, "strong": 1.0}
+EVIDENCES = tuple(np.arange(3.5, 6.51, 0.25).tolist())
 PLACES = tuple(np.arange(3.5, 12.01, 0.05).round(2).tolist())
 BIASES = tuple(np.arange(0.1, 0.61, 0.02).round(2).tolist())
 TAILS = tuple(np.arange(0.8, 2.51, 0.05).round(2).tolist())
@@ -25,6 +24,30 @@ WORSE = 1.05  # than the better of scan and restored image, in no class of size
 COVERAGE = 0.9
 PLAIN = Fidelity(drawn_gain=(1.0,) * len(DRAWN_PER_MM), drawn_kept=(0.0,) * len(DRAWN_PER_MM))
 LEAST_LESIONS = 20  # on fewer nothing is fitted
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a guard may cost at most: in NMAE, in false hot spots a volume over the real full dose's, and in the share
+    of lesions that a detector finds at one false positive a volume."""
+
+    error: float
+    hot_spots: float
+    found: float
+
+    def keeps(self, off: Mapping[str, float], row: Mapping[str, float]) -> bool:
+        """Whether the figures of a guard are within it, beside those without one."""
+        dear = row["nmae"] / off["nmae"] > 1 + self.error or row["more_hot_spots"] > self.hot_spots
+        return not dear and row["found"] >= off["found"] - self.found
+
+    def __str__(self) -> str:
+        return (
+            f"at most {self.error:.0%} more error, {self.hot_spots:g} more hot spots a volume than the real full dose"
+            f" and {self.found:g} of the lesions found fewer"
+        )
+
+
+MOST = {"normal": Price(0.01, 1.0, 0.06), "strong": Price(0.02, 1.0, 0.14)}
 
 
 @dataclass(frozen=True)
@@ -54,24 +77,28 @@ def fit_fidelity(cases: RestoredCases) -> tuple[Fidelity, list[Choice]]:
 
 
 def _guards(cases: RestoredCases) -> Iterator[Choice]:
-    """The least evidence that keeps what is promised of errors and false hot spots."""
-    errors, spots = np.zeros((len(EVIDENCES), len(cases))), np.full((len(EVIDENCES), len(cases)), np.nan)
-    for number, restored in enumerate(cases):
-        off = restored.guard_figures(None)["nmae"]
-        for step, evidence in enumerate(EVIDENCES):
-            row = restored.guard_figures(evidence)
-            errors[step, number] = row["nmae"] / off - 1
-            spots[step, number] = np.nan if row["more_hot_spots"] is None else row["more_hot_spots"]
-    error = errors.mean(axis=1)
-    more = np.nanmean(spots, axis=1) if np.isfinite(spots).any() else np.zeros(len(EVIDENCES))
-    for strength, most in MOST_ERROR.items():
-        fine = (error <= most) & (more <= MOST_HOT_SPOTS[strength])
-        least = int(np.argmax(fine)) if fine.any() else len(EVIDENCES) - 1
+    """The least evidence that keeps what is promised of errors, false hot spots and lesions found."""
+    rows = [[case.guard_figures(evidence) for evidence in (None, *EVIDENCES)] for case in cases]
+    off, *guarded = (_guard_means(column) for column in zip(*rows, strict=True))
+    for strength, most in MOST.items():
+        kept = [most.keeps(off, row) for row in guarded]
+        least = kept.index(True) if any(kept) else len(kept) - 1
+        error, spots, found = (guarded[least][name] for name in ("nmae", "more_hot_spots", "found"))
         yield Choice(
             {f"guard_{strength}": EVIDENCES[least]},
-            f"the least evidence with at most {most:.0%} more error and {MOST_HOT_SPOTS[strength]:g} more hot spots a"
-            f" volume than the real full dose: {error[least]:+.2%}, {more[least]:+.1f}",
+            f"the least evidence with {most}:"
+            f" {error / off['nmae'] - 1:+.2%}, {spots:+.1f}, {found - off['found']:+.2f}",
         )
+
+
+def _guard_means(rows: Sequence[dict]) -> dict[str, float]:
+    """Over cases; hot spots and lesions found are 0 where no case's truth is known."""
+    spots = [row["more_hot_spots"] for row in rows if row["more_hot_spots"] is not None]
+    return {
+        "nmae": float(np.mean([row["nmae"] for row in rows])),
+        "more_hot_spots": float(np.mean(spots)) if spots else 0.0,
+        "found": found_share(rows) or 0.0,
+    }
 
 
 def _place(records: Sequence[dict], fidelity: Fidelity) -> Choice:

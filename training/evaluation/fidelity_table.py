@@ -75,10 +75,15 @@ def _guard(records: Sequence[dict]) -> Iterator[Row]:
         more = float(np.mean(known))
         asked = "guard: false hot spots a volume over the real full dose's, <= 1"
         yield Row(asked, f"{more:+.1f}", f"{len(known)} cases", more <= 1)
-    if lesions and (known := [record["found"] for record in records if record["found"]]):
-        shares = {name: sensitivity([FreeResponse(**found[name]) for found in known]) for name in known[0]}
+    found = {name: found_share([record["guard"][name] for record in records]) for name in records[0]["guard"]}
+    if None not in found.values():
         asked = "guard: lesions found at one false positive a volume: off, normal, strong"
-        yield Row(asked, ", ".join(f"{share:.2f}" for share in shares.values()), f"{len(known)} cases")
+        yield Row(asked, ", ".join(f"{share:.2f}" for share in found.values()), f"{len(records)} cases")
+
+
+def found_share(guard_figures: Sequence[dict]) -> float | None:
+    """Of all lesions, at one false positive a volume, over the cases whose truth is known; None without a lesion."""
+    return sensitivity([FreeResponse(**row["found"]) for row in guard_figures if row["found"]])
 
 
 def _estimates(records: Sequence[dict]) -> Iterator[Row]:
