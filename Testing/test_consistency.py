@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from MAPDiffLib.restoration.activity_guard import guard_activity, put_back, significant_loss
+from MAPDiffLib.restoration.activity_guard import SURE, guard_activity, put_back, significant_loss
 from MAPDiffLib.restoration.consistency import BELIEVED, LEAST_Z, Consistency, Peak, places_to_check, position_mm
 from MAPDiffLib.restoration.local_noise import activity_power, gaussian_mean, noise_deviation
 from MAPDiffLib.scan.volume import Volume
@@ -158,6 +158,23 @@ def test_the_guard_never_takes_activity_away_at_a_place_and_a_higher_threshold_p
     low, high = (significant_loss(consistency, consistency.peaks(), threshold)[0] for threshold in (2.5, 3.5))
     assert low.min() >= 0 and high.min() >= 0
     assert low.sum() > high.sum()
+
+
+def test_what_is_put_back_grows_with_the_evidence_beyond_the_threshold_up_to_all_of_it():
+    body = body_of()
+    scan = truth_of(body, lesion=12.0) * (1 + 0.15 * correlated_noise(body.shape))
+    consistency = Consistency(*tensors(scan, truth_of(body), body), SPACING)
+    peak = max(consistency.peaks(), key=lambda peak: peak.evidence)
+
+    def put_back_beyond(evidence):
+        missing, places = significant_loss(consistency, [peak], peak.evidence - evidence)
+        assert places == 1
+        return float(missing.sum())
+
+    whole = put_back_beyond(SURE)
+    assert put_back_beyond(SURE + 1) == pytest.approx(whole)
+    for share in (0.02, 0.5):
+        assert put_back_beyond(share * SURE) == pytest.approx(share * whole, rel=1e-4)
 
 
 def test_the_power_of_activity_in_noise_is_read_off_the_scan():

@@ -172,6 +172,15 @@ def test_the_command_writes_what_it_fits_into_the_bundle_and_judges_by_it(folder
     assert json.loads((folder / "out.json").read_text())["fidelity"]["place"] == fitted.place
 
 
+def test_a_guard_may_cost_error_hot_spots_and_lesions_found_only_so_much():
+    price = fidelity_fit.Price(error=0.01, hot_spots=1.0, found=0.05)
+    off = {"nmae": 0.1, "more_hot_spots": -2.0, "found": 0.5}
+    fine = {"nmae": 0.1009, "more_hot_spots": 1.0, "found": 0.451}
+    assert price.keeps(off, off) and price.keeps(off, fine)
+    for dear in ({"nmae": 0.1011}, {"more_hot_spots": 1.1}, {"found": 0.44}):
+        assert not price.keeps(off, fine | dear)
+
+
 def test_too_few_lesions_are_refused(restored):
     with pytest.raises(InputError, match="fewer than 20"):
         fidelity_fit.fit_fidelity(restored)
