@@ -24,7 +24,7 @@ def tiny(tmp_path_factory):
 def test_what_runs_in_this_process_is_measured_and_written(tiny, tmp_path, monkeypatch, capsys):
     scan, bundle = tiny
     monkeypatch.setitem(run.SCANS, "small", lambda: scan)
-    parts = ["arrays", "profile", "roofline", "dtype-and-layout", "unet"]
+    parts = ["arrays", "profile", "fidelity", "roofline", "dtype-and-layout", "unet"]
     settings = ["--repeats", "1", "--edge", "32", "--bundle", str(bundle), "--output", str(tmp_path)]
     assert main(["bench", "--parts", *parts, *settings]) == 0
     measured = json.loads((tmp_path / "speed.json").read_text())["small"]
@@ -42,6 +42,12 @@ def test_our_network_is_run_as_others_would_run_it(make, tiny):
         pytest.importorskip("monai")
     scan, bundle = tiny
     make(scan, load_bundle(bundle), choose_compute("cpu", "auto")).run()
+
+
+def test_what_numbers_add_is_set_beside_the_rest_of_a_restoration():
+    found = results(6.0)
+    found["small"]["fidelity"] = {"means": {"seconds": 10.5}, "means and scans": {"seconds": 11.0}, "local": 0.5}
+    assert any("drawn scans over the rest | 0.1 | at most 0.15 | met" in row for row in report.bars(found))
 
 
 def results(seconds):

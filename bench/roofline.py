@@ -16,6 +16,7 @@ from MAPDiffLib.job import RestoreOptions
 from MAPDiffLib.model.bundle import Bundle
 from MAPDiffLib.model.network import DenoisingUNet
 from MAPDiffLib.restoration import facts, restore, sampling, tiles
+from MAPDiffLib.restoration.consistency import Consistency
 from MAPDiffLib.restoration.device import Compute
 from MAPDiffLib.scan.volume import Volume
 
@@ -29,6 +30,7 @@ STAGES = {
     "noise": [(sampling, "draw_noise")],
     "doses": [(restore, "at_dose")],
     "guard": [(restore, "guard_activity")],
+    "local guard and places": [(Consistency, "peaks"), (Consistency, "z"), (restore, "put_back")],
     "figures": [(restore, "_figures")],
 }
 CONVOLUTIONS = (nn.Conv3d, nn.ConvTranspose3d)

@@ -9,6 +9,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -174,6 +175,21 @@ def _profile(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
     return profile(scan, bundle, chosen)
 
 
+def _fidelity(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
+    """What the local guard, the places to check and drawn scans add to a restoration to means."""
+
+    def timed(chosen: RestoreOptions) -> dict:
+        def run() -> None:
+            for _ in restore(Volume(scan.voxels, scan.spacing_mm, units=scan.units), bundle, chosen):
+                pass
+
+        return summary(repeated(run, options.repeats, options.budget, options.device))
+
+    means = RestoreOptions(input_dose=DOSE, device=options.device)
+    found = {"means": timed(means), "means and scans": timed(replace(means, doses_as="both"))}
+    return {**found, "local": profile(scan, bundle, means)["local guard and places"]}
+
+
 def _growth(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
     points = growth(scan, options.bundle, options.work, options.device, max(1, options.repeats // 2))
     return {"points": points, "body_exponent": exponent(points["body voxels"])}
@@ -190,6 +206,7 @@ def _worker(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
 PARTS: dict[str, Callable] = {
     "arrays": _arrays,
     "profile": _profile,
+    "fidelity": _fidelity,
     "roofline": _roofline,
     "dtype-and-layout": _dtype_and_layout,
     "unet": _unet,

@@ -21,7 +21,18 @@ GROUP = "evaluation"
 INPUT_DOSES = "1/100,1/50,1/20,1/10,1/4"
 # As bench has them, whose import takes torch's.
 SCANS = ("small", "quadra")
-PARTS = ("arrays", "profile", "roofline", "dtype-and-layout", "unet", "baselines", "end-to-end", "worker", "growth")
+PARTS = (
+    "arrays",
+    "profile",
+    "fidelity",
+    "roofline",
+    "dtype-and-layout",
+    "unet",
+    "baselines",
+    "end-to-end",
+    "worker",
+    "growth",
+)
 
 
 def add_commands(command_line: CommandLine) -> None:
