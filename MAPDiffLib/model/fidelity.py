@@ -30,14 +30,14 @@ class Fidelity:
 
     guard_normal: float = 4.25
     guard_strong: float = 3.75
-    place: float = 5.7
-    noise_factor: float = 1.08
-    noise_power: float = 0.19
-    bias: float = 0.28
-    tails: float = 1.6
+    place: float = 6.15
+    noise_factor: float = 1.117
+    noise_power: float = 0.182
+    bias: float = 0.26
+    tails: float = 1.45
     least_error: float = 0.015
-    drawn_gain: tuple[float, ...] = (0.801, 1.3354, 1.2964, 1.22)
-    drawn_kept: tuple[float, ...] = (0.0419, 0.0055, 0.0048, 0.0038)
+    drawn_gain: tuple[float, ...] = (0.7913, 1.3112, 1.2883, 1.2186)
+    drawn_kept: tuple[float, ...] = (0.0406, 0.0028, 0.0038, 0.0033)
 
     def guard(self, strength: str) -> float | None:
         """The evidence from which a guard of this strength (job.GUARDS) puts activity back; None for "off"."""

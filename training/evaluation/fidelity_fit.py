@@ -102,7 +102,7 @@ def _guard_means(rows: Sequence[dict]) -> dict[str, float]:
 
 
 def _place(records: Sequence[dict], fidelity: Fidelity) -> Choice:
-    idle = {evidence: idle_places(records, evidence) for evidence in PLACES}
+    idle = {evidence: idle_places(records, evidence, most=None) for evidence in PLACES}
     least = next((evidence for evidence in PLACES if idle[evidence] <= MOST_IDLE), PLACES[-1])
     reason = f"the least evidence with at most {MOST_IDLE:g} places a scan where nothing was lost: {idle[least]:.1f}"
     return Choice({"place": least}, reason)

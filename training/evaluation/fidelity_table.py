@@ -104,12 +104,12 @@ def _estimates(records: Sequence[dict]) -> Iterator[Row]:
         )
 
 
-def idle_places(records: Sequence[dict], threshold: float) -> float:
-    """Places a scan at no lesion, or at one that the network left intact."""
+def idle_places(records: Sequence[dict], threshold: float, most: int | None = MOST_PLACES) -> float:
+    """Places a scan at no lesion, or at one that the network left intact, in lists of at most `most` (None: whole)."""
     idle = 0
     for record in records:
         network = [lesion["recovered"]["off"] for lesion in record["lesions"]]
-        for place in record["places"][:MOST_PLACES]:
+        for place in record["places"][:most]:
             at = place["lesion"]
             empty = at is None or (network[at] is not None and network[at] >= INTACT)
             idle += place["evidence"] > threshold and empty
