@@ -7,6 +7,7 @@ the voxels as float32.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -114,6 +115,7 @@ class Reader:
 
 
 READER = Reader()
+atexit.register(READER._end)  # it would end by itself, but Python would warn of a child that nobody waited for
 
 
 def serve() -> None:
