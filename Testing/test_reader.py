@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -112,3 +114,9 @@ def test_restore_says_the_crash_of_a_reader_and_ends_with_code_2(tmp_path, bundl
     log = capsys.readouterr().err
     assert "the reader crashed on this file" in log and "Traceback" not in log
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_program_that_leaves_its_reader_running_ends_without_a_warning():
+    program = "from MAPDiffLib.jobs.reader import READER; READER.begin()"
+    done = subprocess.run([sys.executable, "-W", "always", "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
