@@ -59,14 +59,15 @@ def _errors(axis, doses: dict) -> None:
     axis.set_yticks(ERRORS, [f"{error:g}" for error in ERRORS])
     ours = best(doses.get(SHOWN_DOSE, {}), OURS)
     if ours and len(doses) > 1:
-        _worth(axis, doses, ours["nmae"]["mean"], min(map(parse_dose, doses)))
+        _worth(axis, doses, ours["nmae"]["mean"])
 
 
-def _worth(axis, doses: dict, error: float, left: float) -> None:
+def _worth(axis, doses: dict, error: float) -> None:
     """A line from what is restored of SHOWN_DOSE to the real scan with as much error."""
     axis.axhline(error, color="tab:red", linewidth=0.8, linestyle=":")
     text = f"restored from {SHOWN_DOSE}: as near\nas a real scan of {worth(doses, error)}"
-    axis.annotate(text, (left, error), (0, -5), textcoords="offset points", fontsize=8, color="tab:red", va="top")
+    # Errors fall with the dose: the corner is free.
+    axis.text(0.97, 0.96, text, transform=axis.transAxes, fontsize=8, color="tab:red", ha="right", va="top")
 
 
 def _worths(axis, doses: dict) -> None:
