@@ -103,14 +103,14 @@ def _end_to_end(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> di
 
 def _arrays(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
     """All doses from array to arrays in this process, the body still to be found; on a GPU with its peak memory."""
-    found = {"all memory": _one_setting(scan, bundle, options, None)}
+    chosen = RestoreOptions(input_dose=DOSE, device=options.device)
+    found = {"all memory": _one_setting(scan, bundle, options, chosen)}
     if options.device.startswith("cuda"):
-        found["4 GB"] = _one_setting(scan, bundle, options, 4.0)
+        found["4 GB"] = _one_setting(scan, bundle, options, replace(chosen, gpu_memory_gb=4.0))
     return found
 
 
-def _one_setting(scan: Volume, bundle: Bundle, options: argparse.Namespace, limit_gb: float | None) -> dict:
-    chosen = RestoreOptions(input_dose=DOSE, device=options.device, gpu_memory_gb=limit_gb)
+def _one_setting(scan: Volume, bundle: Bundle, options: argparse.Namespace, chosen: RestoreOptions) -> dict:
     reports, messages = [], []
 
     def run() -> None:
@@ -177,16 +177,9 @@ def _profile(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
 
 def _fidelity(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
     """What the local guard, the places to check and drawn scans add to a restoration to means."""
-
-    def timed(chosen: RestoreOptions) -> dict:
-        def run() -> None:
-            for _ in restore(Volume(scan.voxels, scan.spacing_mm, units=scan.units), bundle, chosen):
-                pass
-
-        return summary(repeated(run, options.repeats, options.budget, options.device))
-
     means = RestoreOptions(input_dose=DOSE, device=options.device)
-    found = {"means": timed(means), "means and scans": timed(replace(means, doses_as="both"))}
+    kinds = {"means": means, "means and scans": replace(means, doses_as="both")}
+    found = {name: _one_setting(scan, bundle, options, chosen) for name, chosen in kinds.items()}
     return {**found, "local": profile(scan, bundle, means)["local guard and places"]}
 
 

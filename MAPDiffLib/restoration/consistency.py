@@ -56,12 +56,11 @@ class Consistency:
 
     def z(self, image: torch.Tensor) -> torch.Tensor:
         """z of the scan against `image`, zero outside the body."""
-        ratio = self._own_ratio if image is self.restored else self._log_ratio(image)
+        ratio = self._own_ratio if image is self.restored else self._log_ratio(self._mean(image))
         return (ratio / self._deviation).mul_(self.body)
 
-    def _log_ratio(self, image: torch.Tensor) -> torch.Tensor:
+    def _log_ratio(self, mean: torch.Tensor) -> torch.Tensor:
         """By the root of how much of each mean lies in the body: fewer voxels are noisier."""
-        mean = self._restored_mean if image is self.restored else self._mean(image)
         return (self._scan_mean / mean).log_().mul_(self._weight.sqrt())
 
     def _mean(self, image: torch.Tensor) -> torch.Tensor:
@@ -109,7 +108,7 @@ class Consistency:
 
     @cached_property
     def _own_ratio(self) -> torch.Tensor:
-        return self._log_ratio(self.restored)
+        return self._log_ratio(self._restored_mean)
 
     @cached_property
     def _deviation(self) -> torch.Tensor:

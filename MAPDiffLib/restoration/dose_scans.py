@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from math import prod
 
@@ -74,14 +75,17 @@ class NoiseTexture:
 
     def _radial(self, values: Sequence[float]) -> torch.Tensor:
         """Values at DRAWN_PER_MM as a function of frequency on the grid of the spectrum."""
+        line = torch.full_like(self._frequencies, values[0])
+        for (low, at_low), (high, at_high) in pairwise(zip(DRAWN_PER_MM, values, strict=True)):
+            line += ((self._frequencies - low) / (high - low)).clamp_(0, 1).mul_(at_high - at_low)
+        return line.clamp_(min=0)
+
+    @cached_property
+    def _frequencies(self) -> torch.Tensor:
+        """Per mm, on the grid of the spectrum: alike for every draw."""
         z, y = (torch.fft.fftfreq(n, s) for n, s in zip(self.shape[:2], self.spacing_mm[:0:-1], strict=True))
         x = torch.fft.rfftfreq(self.shape[2], self.spacing_mm[0])
-        squares = (z[:, None, None] ** 2 + y[:, None] ** 2) + x**2
-        frequencies = squares.to(self.spectrum.device).sqrt_()
-        line = torch.full_like(frequencies, values[0])
-        for (low, at_low), (high, at_high) in pairwise(zip(DRAWN_PER_MM, values, strict=True)):
-            line += ((frequencies - low) / (high - low)).clamp_(0, 1).mul_(at_high - at_low)
-        return line.clamp_(min=0)
+        return ((z[:, None, None] ** 2 + y[:, None] ** 2) + x**2).to(self.spectrum.device).sqrt_()
 
     def variances(self, input_dose: float, lower: float, dose: float) -> list[float]:
         """Of the draw between two doses at each of DRAWN_PER_MM, in units of the scan's own.
