@@ -97,6 +97,7 @@ def check_all_is_whole(folder):
         ("Loading", []),
         ("progress", []),
         ("dose 0.1", WHOLE[1:2]),
+        ("dose 0.5", WHOLE[1:4]),
     ],
 )
 def test_killed_between_two_steps(start, tmp_path, words, left, check_a_second_run_works):
@@ -302,9 +303,10 @@ def test_a_clock_that_jumps_changes_nothing(start, tmp_path):
     assert all(0 <= seconds < 3600 for seconds in report["seconds"].values())
 
 
-def test_a_home_that_cannot_be_written_does_not_matter(start):
+@pytest.mark.parametrize("home", ["/proc", "/nonexistent/home"])
+def test_a_home_that_cannot_be_written_does_not_matter(start, home):
     nothing = {name: "" for name in ("XDG_CACHE_HOME", "MAPDIFF_BUNDLES", "MPLCONFIGDIR")}
-    code, last = finish(start(environment={"HOME": "/proc", **nothing}))
+    code, last = finish(start(environment={"HOME": home, **nothing}))
     assert (code, last["type"]) == (0, "done"), last
 
 

@@ -75,6 +75,7 @@ def kill_while_reading(scan: Path, find_reader, number: int) -> None:
     ("number", "error", "words"),
     [
         (signal.SIGSEGV, InputError, "crashed on this file"),
+        (signal.SIGABRT, InputError, "crashed on this file"),
         (signal.SIGKILL, MemoryError, "memory ran out"),
         (signal.SIGTERM, OSError, "ended by signal 15"),
     ],

@@ -42,9 +42,10 @@ def final(volume, bundle, options):
     return last.volume.voxels
 
 
-def test_tiles_agree_with_the_whole_volume_to_a_thousandth_of_the_body_mean(small, bundle, whole):
+@pytest.mark.parametrize("tile", [64, 96])
+def test_tiles_agree_with_the_whole_volume_to_a_thousandth_of_the_body_mean(small, bundle, whole, tile):
     body = body_mask(small.voxels, small.spacing_mm)
-    tiled = final(small, bundle, replace(ONE, tile=64))
+    tiled = final(small, bundle, replace(ONE, tile=tile))
     assert np.abs(tiled - whole).max() < 1e-3 * small.voxels[body].mean()
 
 
@@ -106,15 +107,15 @@ def test_a_scan_of_another_scanner_needs_no_label_and_beats_every_gaussian(tmp_p
     assert not [event for event in heard if "Judge with care" in event.get("message", "")]
 
 
-def test_six_scans_of_other_scanners_and_other_counts_are_restored_without_a_told_dose(bundle):
+def test_twelve_scans_of_other_scanners_and_other_counts_are_restored_by_default_options(bundle):
     """None is refused, whatever dose its noise looks like; small bodies of large voxels, all truly of 1/20 dose."""
-    groups = [("external", 1.0, "external")] * 2 + [("internal", 0.25, "test")] * 2 + [("internal", 4.0, "test")] * 2
+    groups = [("external", 1.0, "external")] * 4 + [("internal", 0.25, "test")] * 4 + [("internal", 4.0, "test")] * 4
     looked_like_full = 0
     for number, (family, counts, split) in enumerate(groups):
         options = CaseOptions("tiny", (1.0, 0.05), family=family, counts=counts)
-        volumes, facts = simulate_case(split_seed(split, 60 + number % 2), options)
+        volumes, facts = simulate_case(split_seed(split, 60 + number % 4), options)
         scan = Volume(volumes["dose-0.050"], tuple(facts["spacing_mm"]), units="SUVbw")
-        restoration = restore(scan, bundle, RestoreOptions(samples=1))
+        restoration = restore(scan, bundle)
         doses = [dose.dose for dose in restoration]
         assert doses[-1] == 1.0 and restoration.report["input"]["dose_assumed"], (family, counts)
         looked_like_full += restoration.report["input"]["dose_estimated"]["dose"] > 0.5

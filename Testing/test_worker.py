@@ -122,7 +122,10 @@ def test_doses_written_before_a_cancel_stay_and_there_is_no_report(start, scan, 
     [
         ({"input": "none.nrrd"}, "does not exist"),
         ({"input": "scan", "dozes": [1]}, "unknown keys"),
+        ({"input": "scan", "doses": [2]}, "fraction of full dose"),
+        ({"input": "scan", "bundle": "nobody"}, "no bundle is called 'nobody'"),
         ({"input": "scan", "output": "job.json"}, "is a file"),
+        ({"input": "job.json"}, "job.json"),
         ({"input": "scan", "doses": [0.1], "input_dose": 0.5}, "higher doses"),
     ],
 )
