@@ -75,7 +75,10 @@ def test_weights_in_whole_numbers_load_as_the_network_rounded(tmp_path):
     "spoil, seen",
     [
         (lambda t: t.pop("stem.weight.step"), "lacks 1 tensors.*'stem.weight.step'"),
-        (lambda t: t.update({"stem.weight.step": torch.ones(32)}), r"stem.weight.step has shape \[32\]"),
+        (
+            lambda t: t.update({"stem.weight.step": torch.ones(32)}),
+            r"stem.weight.step has shape \[32\]; its network needs \[\d+, 1, 1, 1, 1\]",
+        ),
         (lambda t: t.update({"stem.weight.step": torch.tensor(torch.inf)}), "stem.weight holds numbers.*not finite"),
         (lambda t: t.update({"stem.weight.step": torch.tensor(1, dtype=torch.int8)}), "lacks.*stem.weight.step.step"),
         (lambda t: t.update({"stem.weight": t["stem.weight"].float()}), "its network lacks.*'stem.weight.step'"),

@@ -21,7 +21,7 @@ from training.run_folder import CHECKPOINT
 from training.train import averaged_weights
 
 NETWORK = [f"network.widths={list(CONFIG.widths)}", f"network.blocks={CONFIG.blocks}", "network.embedding=8"]
-SETTINGS = ["batch=2", "patch=16", "precision=32-true", "rounded=false", "checkpoint_every=2", *NETWORK]
+SETTINGS = ["batch=2", "patch=16", "precision=32-true", "checkpoint_every=2", *NETWORK]
 
 
 @pytest.fixture(scope="module")

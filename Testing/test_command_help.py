@@ -85,11 +85,9 @@ def test_what_help_says_of_the_simulator_and_the_bench_is_what_they_have():
 
 
 def test_a_setting_is_typed_without_quotes():
-    typed = ["precision=bf16-mixed", "batch=8", "taus=[95,52,28,0]", "rounded=true", "learning_rate=1e-3"]
+    typed = ["precision=bf16-mixed", "batch=8", "taus=[95,52,28,0]", "learning_rate=1e-3"]
     changes = parse_changes(TrainConfig, typed)
-    assert changes == {
-        "precision": "bf16-mixed", "batch": 8, "taus": [95, 52, 28, 0], "rounded": True, "learning_rate": 1e-3,
-    }  # fmt: skip
+    assert changes == {"precision": "bf16-mixed", "batch": 8, "taus": [95, 52, 28, 0], "learning_rate": 1e-3}
     assert parse_changes(TrainConfig, ["precision=32", 'error="squares"']) == {"precision": "32", "error": "squares"}
     assert parse_changes(BaselineConfig, ["width=12"]) == {"width": 12}
     nested = parse_changes(TrainConfig, ['variety={"between":1}', "variety.zoomed=0", "network.widths=[4,8]"])
@@ -101,7 +99,6 @@ def test_a_setting_is_typed_without_quotes():
     [
         ("batch=many", "a whole number is needed"),
         ("batch=2.5", "a whole number is needed"),
-        ("rounded=1", "true or false is needed"),
         ("patch=true", "a whole number is needed"),
         ("taus=95", "a list as"),
         ("precision", "NAME=VALUE is needed"),

@@ -16,7 +16,6 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.model.bundle import load_bundle
 from MAPDiffLib.model.diffusion import Diffusion, deterministic_sampler
 from MAPDiffLib.model.network import DenoisingUNet, NetworkConfig
-from MAPDiffLib.model.quantisation import rounded
 from MAPDiffLib.scan.volume import Volume, write_volume
 from Testing.tiny import tiny_bundle
 from Testing.waiting import PATIENCE_S, WaitingCall, wait_until
@@ -58,27 +57,6 @@ def cases(tmp_path_factory):
             write_volume(volume, case / dose_file(dose))
         (case / "case.json").write_text(json.dumps({"spacing_mm": [4.0, 4.0, 4.0]}))
     return find_cases(folder)
-
-
-def test_training_on_rounded_weights_keeps_the_exact_ones_and_sees_what_the_bundle_will_hold(cases):
-    """Its losses and gradients are those of a network whose weights were rounded beforehand."""
-    config = replace(TINY, rounded=True, learning_rate=0.0)
-    batch = PatchSource(cases, config.patch, config.input_doses, config.seed).batch(0, [0, 1])
-    found = []
-    for each, beforehand in ((config, False), (replace(config, rounded=False), True)):
-        fabric, network, model, optimizer = begin(each)
-        state = {name: value + 0.02 * torch.sin(torch.arange(value.numel())).view_as(value)
-                 for name, value in network.state_dict().items()}  # fmt: skip
-        if beforehand:
-            state = {name: rounded(value) if value.ndim > 1 else value for name, value in state.items()}
-        network.load_state_dict(state)
-        losses = update(fabric, model, optimizer, each, batch, 0, [0, 1])
-        assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
-        found.append((losses[0].total, [weight.grad for weight in network.parameters()]))
-    (loss, gradients), (loss_beforehand, gradients_beforehand) = found
-    assert torch.equal(loss, loss_beforehand)
-    assert all(torch.equal(a, b) for a, b in zip(gradients, gradients_beforehand, strict=True))
-    assert any(gradient.abs().max() > 0 for gradient in gradients)
 
 
 def loss_inputs(t):
@@ -374,7 +352,7 @@ def test_missing_cases_are_named_with_what_to_do(tmp_path):
 
 def test_only_the_named_parts_are_trained_and_the_rest_stays_to_the_bit(cases, tmp_path):
     started = averaged_weights(train(TINY, cases, tmp_path / "first"))
-    config = replace(TINY, trained=("stem", "encoder.0"), rounded=True, learning_rate=0.1)
+    config = replace(TINY, trained=("stem", "encoder.0"), learning_rate=0.1)
     ended = averaged_weights(train(config, cases, tmp_path / "second", [tmp_path / "first"]))
     for name, tensor in started.items():
         assert torch.equal(tensor, ended[name]) != name.startswith(("stem", "encoder.0")), name

@@ -58,7 +58,6 @@ class TrainConfig:
     learning_rate: float = 1e-3
     warmup: int = 100
     ema_decay: float = 0.998
-    rounded: bool = False  # losses and gradients are those of the weights as a bundle rounds them
     gradient_clip: float = 1.0
     precision: str = "auto"  # bf16-mixed on a GPU, else 32-true; or a precision that Lightning Fabric knows
     checkpoint_every: int = 100

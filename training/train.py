@@ -10,8 +10,8 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,6 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.files import written_whole
 from MAPDiffLib.model.bundle import load_bundle
 from MAPDiffLib.model.network import DenoisingUNet
-from MAPDiffLib.model.quantisation import is_rounded, rounded
 from training.cases.loader import batches
 from training.cases.patches import Batch, PatchSource
 from training.config import TrainConfig
@@ -110,7 +109,7 @@ def begin(config: TrainConfig, output: Path | None = None, start_from: Sequence[
         fabric.barrier()
     network.to(fabric.device)
     trained = [weight for weight in network.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=1e-4, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=1e-4, betas=(0.9, 0.99), fused=True)
     return fabric, network, *fabric.setup(network, optimizer)
 
 
@@ -130,28 +129,10 @@ def update(fabric, model, optimizer, config: TrainConfig, batch: Batch, iteratio
     for group in optimizer.param_groups:
         group["lr"] = rate(config, iteration)
     optimizer.zero_grad(set_to_none=True)
-    with rounded_weights(model) if config.rounded else nullcontext():
-        losses = step(fabric, model, config, batch, iteration, items)
+    losses = step(fabric, model, config, batch, iteration, items)
     fabric.clip_gradients(model, optimizer, max_norm=config.gradient_clip)
     optimizer.step()
     return losses
-
-
-@contextmanager
-def rounded_weights(model: torch.nn.Module) -> Iterator[None]:
-    """The weights as a bundle will hold them, and afterwards as they were: steps too small for a rounded weight add up.
-
-    The gradient at the rounded weights is taken for that at the exact ones (straight through, arXiv 1308.3432).
-    """
-    trained = (weight for weight in model.parameters() if weight.requires_grad and is_rounded(weight))
-    kept = [(weight, weight.detach().clone()) for weight in trained]
-    with torch.no_grad():
-        for weight, exact in kept:
-            weight.copy_(rounded(exact))
-    yield
-    with torch.no_grad():
-        for weight, exact in kept:
-            weight.copy_(exact)
 
 
 def load_run(folder: Path) -> tuple[DenoisingUNet, TrainConfig]:

@@ -177,7 +177,7 @@ def _expected_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
 
 def _check_header(seen: Mapping, expected: Mapping, path: Path) -> None:
     """Names, shapes and dtypes as the network of bundle.json has them: its size then is the file's."""
-    expected = {**expected, **{name + STEP: () for name, (dtype, _) in seen.items() if dtype == "I8"}}
+    expected = {**expected, **_expected_steps(seen)}
     if missing := sorted(set(expected) - set(seen)):
         raise BundleError(f"{path} lacks {len(missing)} tensors of its network, the first is {missing[0]!r}")
     if unexpected := sorted(set(seen) - set(expected)):
@@ -190,6 +190,13 @@ def _check_header(seen: Mapping, expected: Mapping, path: Path) -> None:
     size = sum(STORED_AS[dtype] * math.prod(shape) for dtype, shape in seen.values())
     if size > WEIGHTS_LIMIT_BYTES:
         raise BundleError(f"{path} announces {size} bytes of weights; at most {WEIGHTS_LIMIT_BYTES} are read")
+
+
+def _expected_steps(seen: Mapping) -> dict[str, tuple[int, ...]]:
+    """Whole numbers have a step in each row, or one in all."""
+    whole = {name: shape for name, (dtype, shape) in seen.items() if dtype == "I8"}
+    steps = {name + STEP: shape[:1] + (1,) * (len(shape) - 1) for name, shape in whole.items()}
+    return {name: () if seen.get(name, ("", None))[1] == () else shape for name, shape in steps.items()}
 
 
 def _tensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:

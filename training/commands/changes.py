@@ -9,10 +9,7 @@ from collections.abc import Sequence
 from MAPDiffLib.errors import InputError
 from training.settings import default_values, merged
 
-KINDS = {
-    bool: "true or false", int: "a whole number", float: "a number", str: "a word", tuple: "a list as [1,2]",
-    dict: "an object as {...}",
-}  # fmt: skip
+KINDS = {int: "a whole number", float: "a number", str: "a word", tuple: "a list as [1,2]", dict: "an object as {...}"}
 
 
 def parse_changes(config: type, texts: Sequence[str]) -> dict:
@@ -51,7 +48,6 @@ def _value(text: str, value: str, default: object) -> object:
     if kind is str:
         return parsed if isinstance(parsed, str) else value
     fits = {float: (int, float), tuple: (list,)}.get(kind, (kind,))
-    unlike = isinstance(parsed, bool) and kind is not bool
-    if kind in KINDS and (unlike or not isinstance(parsed, fits)):
+    if kind in KINDS and (isinstance(parsed, bool) or not isinstance(parsed, fits)):
         raise InputError(f"--set {text}: {KINDS[kind]} is needed")
     return parsed
