@@ -205,6 +205,9 @@ def test_a_real_subjects_masks_count_before_the_phantoms(case, cube):
     assert np.array_equal(lesion.mask, cube)
     with pytest.raises(InputError, match="shape"):
         organ_regions(case, (9, 8, 8))
+    (case / "organs.nii.gz").write_bytes(b"no image")
+    with pytest.raises(InputError, match="organs.nii.gz could not be read"):
+        organ_regions(case, SHAPE)
 
 
 def record(case, dose, method="input"):

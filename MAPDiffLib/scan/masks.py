@@ -49,11 +49,7 @@ def _labelled(path: Path) -> Iterator[tuple[str, sitk.Image]]:
     """Each label of an image; of a Slicer segmentation each segment, by its name, in its layer."""
     if not path.name.lower().endswith(READABLE):
         raise InputError(f"{path} cannot be read as a mask: use {', '.join(READABLE)} or a DICOM SEG file.")
-    with alone_with_itk():
-        try:
-            image = sitk.ReadImage(str(path))
-        except RuntimeError as error:
-            raise InputError(f"{path} could not be read ({reason(error)}): copy or export it again.") from None
+    image = read_label_image(path)
     if image.GetDimension() != 3:
         raise InputError(f"{path} is {image.GetDimension()}-D: a 3-D mask is needed.")
     count = image.GetNumberOfComponentsPerPixel()
@@ -68,6 +64,15 @@ def _labelled(path: Path) -> Iterator[tuple[str, sitk.Image]]:
     if len(labels) > MOST_REGIONS or not np.array_equal(labels, np.rint(labels)):
         raise InputError(f"{path} holds {len(labels)} different values: whole labels, one a region, are needed.")
     yield from ((f"{label:g}", sitk.Equal(image, float(label))) for label in labels if label != 0)
+
+
+def read_label_image(path: Path) -> sitk.Image:
+    """Whatever labels a file holds. InputError for one that cannot be read."""
+    with alone_with_itk():
+        try:
+            return sitk.ReadImage(str(path))
+        except RuntimeError as error:
+            raise InputError(f"{path} could not be read ({reason(error)}): copy or export it again.") from None
 
 
 def _slicer_segments(image: sitk.Image) -> Iterator[tuple[str, int, float]]:

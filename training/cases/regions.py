@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.scan.masks import read_label_image
 from training.cases.case_file import CASE_FILE, read_facts
 from training.simulate.tissues import Tissue
 
@@ -128,7 +129,7 @@ def _diameter_mm(mask: np.ndarray, spacing_mm: Sequence[float]) -> float:
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     if not path.is_file():
         return None
-    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    labels = sitk.GetArrayFromImage(read_label_image(path))
     if labels.shape != tuple(shape):
         raise InputError(f"{path} has the shape {labels.shape}; that of the scan, {tuple(shape)}, is needed.")
     return labels

@@ -13,7 +13,8 @@ from scipy import ndimage
 from MAPDiffLib.files import written_whole
 from MAPDiffLib.restoration.noise import Noise, measure_noise
 from MAPDiffLib.scan.geometry import bounding_box
-from MAPDiffLib.scan.volume import body_mask
+from MAPDiffLib.scan.masks import read_label_image
+from MAPDiffLib.scan.volume import body_mask, read_volume
 from training.simulate.noise_spread import PARTS, REAL_SCANS, draw_spread, measured, spread_table
 from training.simulate.tissues import Tissue
 
@@ -107,14 +108,15 @@ def case_figures(folder: Path | str, every_mm: float = 320.0) -> dict:
     """
     folder = Path(folder)
     facts = json.loads((folder / "case.json").read_text(encoding="ascii"))
-    truth, full = _read(folder / "truth.nii.gz"), _read(folder / "dose-1.000.nii.gz")
-    body, liver = body_mask(full, facts["spacing_mm"]), inner_liver(_read(folder / "labels.nii.gz"))
+    truth, full = read_volume(folder / "truth.nii.gz").voxels, read_volume(folder / "dose-1.000.nii.gz").voxels
+    labels = sitk.GetArrayFromImage(read_label_image(folder / "labels.nii.gz"))
+    body, liver = body_mask(full, facts["spacing_mm"]), inner_liver(labels)
     figures = {"suv": [float(full[body].mean()), *map(float, np.quantile(full[body], (0.5, 0.9, 0.99)))], "doses": {}}
     figures["truth_noise"] = noise_metric(truth, body, facts["spacing_mm"], every_mm)
     figures["correlation_mm"] = [float("nan")] * 2
     lowered = [dose for dose in facts["doses"] if dose < 1]
     for dose in sorted(facts["doses"], reverse=True):
-        suv = _read(folder / f"dose-{dose:.3f}.nii.gz")
+        suv = read_volume(folder / f"dose-{dose:.3f}.nii.gz").voxels
         told = measure_noise(suv, body, facts["spacing_mm"])
         figures["doses"][dose] = {
             "noise": noise_metric(suv, body, facts["spacing_mm"], every_mm),
@@ -153,10 +155,6 @@ def scanners_matched(figures: dict) -> dict[str, list[float]]:
 
 def _within(value: float, limits: tuple[float, float]) -> bool:
     return limits[0] <= value <= limits[1]
-
-
-def _read(path: Path) -> np.ndarray:
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
 
 
 def table(figures: dict) -> str:
