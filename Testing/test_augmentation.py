@@ -91,6 +91,16 @@ def test_a_patch_is_told_the_noise_that_the_whole_scan_has_behind_its_filter_on_
     assert told.shape == (12, 3) and len(told[:, 0].unique()) > 2
 
 
+def test_a_level_is_misread_by_as_much_as_is_said_and_all_else_stays(case):
+    right, wrong = (
+        PatchSource([case], 16, {0.05: 1.0}, seed=1, variety=replace(AS_THEY_ARE, misread=misread)).batch(0, range(200))
+        for misread in (0.0, 0.3)
+    )
+    off = (wrong.noise[:, 0] / right.noise[:, 0]).log()
+    assert abs(off.mean()) < 0.07 and 0.25 < off.std() < 0.35
+    assert torch.equal(right.noise[:, 1:], wrong.noise[:, 1:]) and torch.equal(right.scan, wrong.scan)
+
+
 def test_the_target_is_the_noise_free_image_where_a_case_has_one(case, tmp_path):
     with_one = tiny.tiny_case(tmp_path / "case")
     truth = read_volume(with_one / "truth.nii.gz")

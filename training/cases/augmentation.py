@@ -25,16 +25,19 @@ FILTERS_MM = ((0.0, 0.0), (4.0, 4.0), (6.0, 6.0), (8.0, 8.0), (0.0, 5.0), (5.0, 
 
 @dataclass(frozen=True)
 class Variety:
-    """Shares of the patches. InputError for one outside [0, 1].
+    """Shares of the patches, and how far what is told may be off. InputError for one outside [0, 1].
 
     zoomed: on finer or coarser voxels. A point spread and its noise are smooth on the scale of a voxel.
     between: of a dose between two input doses.
     filtered: through a further post-filter. It is linear and comes last in a reconstruction: a wider one is one more.
+    misread: standard deviation of the logarithm of the level told over that measured. One number says less of a scan
+    whose noise differs more from place to place than training's: a network that doubts it looks at the patch too.
     """
 
     zoomed: float = 0.25
     between: float = 0.5
     filtered: float = 0.5
+    misread: float = 0.0
 
     def __post_init__(self):
         for name, share in vars(self).items():
@@ -51,6 +54,10 @@ class Variety:
         if not higher or rng.random() >= self.between:
             return dose
         return math.exp(rng.uniform(math.log(dose), math.log(min(higher))))
+
+    def told(self, rng: np.random.Generator, level: float) -> float:
+        """What is told of a measured level."""
+        return level * math.exp(self.misread * rng.standard_normal()) if self.misread else level
 
     def filter(self, rng: np.random.Generator) -> int:
         """The number of a post-filter in FILTERS_MM; 0 is none."""

@@ -138,6 +138,7 @@ class PatchSource:
         flips = [axis for axis in (1, 2, 3) if rng.random() < 0.5]
         level, axial, plane = case.noise(filtered, dose).in_voxels(case.spacing_mm)
         zoom = self.patch / (window[0][1] - window[0][0])
+        level = self.variety.told(rng, level)
         scale = float(parts[0] @ case.body_means) / BODY_MEAN_SUV
         return _Draw(number, dose, parts, window, flips, filtered, scale, (level, axial * zoom, plane * zoom))
 
