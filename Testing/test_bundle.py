@@ -71,6 +71,12 @@ def test_weights_in_whole_numbers_load_as_the_network_rounded(tmp_path):
         assert torch.equal(tensor, rounded(exact) if exact.ndim > 1 else exact.half().float())
 
 
+def test_whole_numbers_with_one_step_in_all_rows_load_too(folder):
+    packed = pack(tiny.tiny_weights())
+    set_weights(folder, save(packed | {"stem.weight.step": torch.tensor(0.5)}))
+    assert torch.equal(load_bundle(folder).network.stem.weight, packed["stem.weight"] / 2)
+
+
 @pytest.mark.parametrize(
     "spoil, seen",
     [

@@ -194,9 +194,9 @@ def _check_header(seen: Mapping, expected: Mapping, path: Path) -> None:
 
 def _expected_steps(seen: Mapping) -> dict[str, tuple[int, ...]]:
     """Whole numbers have a step in each row, or one in all."""
-    whole = {name: shape for name, (dtype, shape) in seen.items() if dtype == "I8"}
-    steps = {name + STEP: shape[:1] + (1,) * (len(shape) - 1) for name, shape in whole.items()}
-    return {name: () if seen.get(name, ("", None))[1] == () else shape for name, shape in steps.items()}
+    rows = {name + STEP: shape[:1] + (1,) * (len(shape) - 1) for name, (dtype, shape) in seen.items() if dtype == "I8"}
+    one_in_all = {name: () for name in rows if name in seen and seen[name][1] == ()}
+    return rows | one_in_all
 
 
 def _tensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:

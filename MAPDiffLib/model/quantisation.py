@@ -1,7 +1,7 @@
 """A network's weights as a bundle keeps them: matrices and kernels in one byte a number, the rest in half precision.
 
-A quarter of the size of float32, which a user downloads and a repository keeps for every model. Each row (what makes
-one output) has a step of its own, so that one large number makes no others coarse.
+A quarter of the size of float32, which a user downloads and a repository keeps for every model. Each row (of a
+tensor's first axis) has a step of its own, so that one large number makes no others coarse.
 """
 
 from __future__ import annotations

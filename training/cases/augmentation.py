@@ -57,7 +57,7 @@ class Variety:
 
     def told(self, rng: np.random.Generator, level: float) -> float:
         """What is told of a measured level."""
-        return level * math.exp(self.misread * rng.standard_normal()) if self.misread else level
+        return level * math.exp(self.misread * rng.standard_normal())
 
     def filter(self, rng: np.random.Generator) -> int:
         """The number of a post-filter in FILTERS_MM; 0 is none."""
@@ -107,7 +107,7 @@ def resampled(image: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
 
 
 def _along(image: torch.Tensor, axis: int, matrix: np.ndarray) -> torch.Tensor:
-    """An axis of an image times a matrix [new length, length]: on every device many times faster than a convolution."""
+    """An axis of an image times a matrix [new length, length]: faster on a CPU than a convolution of one channel."""
     return torch.tensordot(torch.from_numpy(matrix).to(image), image, dims=([1], [axis])).movedim(0, axis)
 
 
