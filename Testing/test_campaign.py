@@ -15,7 +15,8 @@ from MAPDiffLib.model.quantisation import rounded
 from Testing.tiny import CONFIG, tiny_bundle
 from training import campaign
 from training.__main__ import main
-from training.campaign import CASES, EARLY, LATE, Campaign, Clock, run_campaign
+from training.campaign import CASE_NAMES, CASES, EARLY, LATE, Campaign, Clock, run_campaign
+from training.cases.cache import FACTS_CACHE
 from training.config import TrainConfig, load_config
 from training.run_folder import CHECKPOINT
 from training.train import averaged_weights
@@ -49,7 +50,10 @@ def iteration(run):
 def test_a_rehearsal_simulates_trains_twice_and_writes_a_bundle_of_the_averaged_weights(rehearsed, start):
     config = load_config("campaign")
     assert iteration(rehearsed / LATE) == config.iterations // 500 and iteration(rehearsed / EARLY) > 0
-    assert sorted(case.name for case in (rehearsed / CASES / "train").iterdir()) == ["case-01095", "case-01096"]
+    cases = rehearsed / CASES / "train"
+    assert sorted(case.name for case in cases.iterdir()) == ["case-01095", "case-01096"]
+    assert all((case / FACTS_CACHE).exists() for case in cases.iterdir())  # early ended first and waited for the other
+    assert "case-01095" in (rehearsed / LATE / CASE_NAMES).read_text()
     bundle = load_bundle(rehearsed / "late-bundle")
     trained = averaged_weights(rehearsed / LATE / CHECKPOINT)
     for name, value in bundle.network.state_dict().items():
@@ -120,7 +124,7 @@ def test_a_run_goes_on_with_the_cases_that_it_began_with(small):
     added = plan.output / CASES / "train" / "case-09999"
     shutil.copytree(plan.output / CASES / "train" / "case-01095", added)
     run_campaign(plan, Asked(math.inf))
-    names = [(plan.output / name / campaign.CASE_NAMES).read_text() for name in (EARLY, LATE)]
+    names = [(plan.output / name / CASE_NAMES).read_text() for name in (EARLY, LATE)]
     assert "case-09999" not in names[0] and "case-09999" in names[1]
 
 

@@ -1,8 +1,8 @@
 """A training against the clock, on a machine with nothing but the checkout: cases are simulated while it trains.
 
-Two runs of train.train, each an ordinary folder. `early` begins as soon as the first cases are there and lasts until
-all are, or half of the time is gone. `late` takes up what there is then, from early's averaged weights, with as many
-iterations as fit into the rest. Each keeps the names of its cases: the same command goes on where it was stopped.
+Two runs of train.train, each an ordinary folder. `early` begins as soon as the first cases are there. When all are, or
+half of the time is gone, `late` takes up what there is then, from early's averaged weights, with as many iterations as
+fit into the rest. Each keeps the names of its cases: the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -93,6 +93,8 @@ def run_campaign(campaign: Campaign, clock: Clock) -> Path | None:
             if clock.up():
                 return _bundle(campaign)
             _stage(campaign, EARLY, campaign.config, [campaign.start_from], _early_stop(simulation, pace, clock))
+            while simulation.going_on() and clock.share_left() >= ENOUGH_LEFT:  # early had its iterations before
+                time.sleep(LOOK_S)
     if not clock.up():
         most = pace.fitting(SAFE * clock.left())
         seed = campaign.config.seed + 1  # other patches than early's
