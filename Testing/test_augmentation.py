@@ -19,6 +19,7 @@ from training.cases.augmentation import (
     COARSEST_ZOOM,
     FILTERS_MM,
     FINEST_ZOOM,
+    LOUDEST,
     Variety,
     filter_sigmas,
     nested_shares,
@@ -99,6 +100,31 @@ def test_a_level_is_misread_by_as_much_as_is_said_and_all_else_stays(case):
     off = (wrong.noise[:, 0] / right.noise[:, 0]).log()
     assert abs(off.mean()) < 0.07 and 0.25 < off.std() < 0.35
     assert torch.equal(right.noise[:, 1:], wrong.noise[:, 1:]) and torch.equal(right.scan, wrong.scan)
+
+
+def test_noise_behind_a_filter_is_louder_by_what_is_told_and_the_target_stays(case, tmp_path):
+    with_one = tiny.tiny_case(tmp_path / "case")
+    write_volume(read_volume(with_one / "truth.nii.gz"), with_one / NOISE_FREE_FILE)
+    plain, loud = (
+        PatchSource([with_one], 16, {0.05: 1.0}, seed=1, variety=replace(AS_THEY_ARE, filtered=0.8, louder=louder))
+        for louder in (0.0, 1.0)
+    )
+    seen = set()
+    for i in range(20):
+        was, now = (source._draw(np.random.default_rng([1, 0, i])) for source in (plain, loud))
+        gain = now.noise[0] / was.noise[0]
+        seen.add(round(gain, 3))
+        assert gain == pytest.approx(now.gain) and was.gain == 1.0 and 1.0 <= gain <= LOUDEST
+        assert (gain > 1.0) == (now.filter > 0)
+        here, there = plain.batch(0, [i]), loud.batch(0, [i])
+        noises = [Intensity(was.scale).to_physical(b.scan) - Intensity(was.scale).to_physical(b.ladder[:, -1:])
+                  for b in (here, there)]  # fmt: skip
+        torch.testing.assert_close(noises[1], gain * noises[0], rtol=1e-3, atol=1e-3)
+        assert torch.equal(here.ladder[:, -1], there.ladder[:, -1])
+    assert len(seen) > 5
+    # A full-dose target has noise of its own: as part of the scan's it could be learnt.
+    without = PatchSource([case], 16, {0.05: 1.0}, seed=1, variety=replace(AS_THEY_ARE, filtered=1.0, louder=1.0))
+    assert without._draw(np.random.default_rng([1, 0, 0])).gain == 1.0
 
 
 def test_the_target_is_the_noise_free_image_where_a_case_has_one(case, tmp_path):

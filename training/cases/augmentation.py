@@ -19,6 +19,7 @@ from MAPDiffLib.scan.geometry import FWHM_PER_SIGMA
 from training.simulate.scanner import discrete_gaussian
 
 FINEST_ZOOM, COARSEST_ZOOM = 2.4, 0.8  # 4 mm voxels to 1.7 mm; 4.4 mm voxels to 5.5 mm
+LOUDEST = 3.0  # times the noise that a post-filter has left: about what the widest of them takes away
 # Widths of the further post-filters, (axial, in plane); the noise behind each is measured on the whole case.
 FILTERS_MM = ((0.0, 0.0), (4.0, 4.0), (6.0, 6.0), (8.0, 8.0), (0.0, 5.0), (5.0, 0.0), (4.0, 7.0))
 
@@ -30,6 +31,7 @@ class Variety:
     zoomed: on finer or coarser voxels. A point spread and its noise are smooth on the scale of a voxel.
     between: of a dose between two input doses.
     filtered: through a further post-filter. It is linear and comes last in a reconstruction: a wider one is one more.
+    louder: of those, with more noise than the filter has left: else wide noise would always be faint.
     misread: standard deviation of the logarithm of the level told over that measured. One number says less of a scan
     whose noise differs more from place to place than training's: a network that doubts it looks at the patch too.
     """
@@ -37,6 +39,7 @@ class Variety:
     zoomed: float = 0.25
     between: float = 0.5
     filtered: float = 0.5
+    louder: float = 0.0
     misread: float = 0.0
 
     def __post_init__(self):
@@ -54,6 +57,10 @@ class Variety:
         if not higher or rng.random() >= self.between:
             return dose
         return math.exp(rng.uniform(math.log(dose), math.log(min(higher))))
+
+    def gain(self, rng: np.random.Generator, filtered: int) -> float:
+        """What the noise behind a post-filter is multiplied by."""
+        return LOUDEST ** rng.random() if filtered and rng.random() < self.louder else 1.0
 
     def told(self, rng: np.random.Generator, level: float) -> float:
         """What is told of a measured level."""

@@ -61,8 +61,8 @@ class Batch:
 @dataclass(frozen=True)
 class _Draw:
     """One patch: its case, input dose, what its scan and its target are of the cached images [2, images], window
-    ((start, stop) per axis), mirrored axes, which of FILTERS_MM, what counts as SUV 1, its noise as the network is
-    told it."""
+    ((start, stop) per axis), mirrored axes, which of FILTERS_MM, how much louder the noise behind it, what counts as
+    SUV 1, its noise as the network is told it."""
 
     case: int
     dose: float
@@ -70,6 +70,7 @@ class _Draw:
     window: list[tuple[int, int]]
     flips: list[int]
     filter: int
+    gain: float
     scale: float
     noise: tuple[float, float, float]
 
@@ -118,8 +119,9 @@ class PatchSource:
             self._fit(masks, draw, where[k])
         shares = torch.tensor([[_share(draw.dose, anchor) for anchor in ANCHOR_DOSES] for draw in draws])
         shares = shares[:, :, None, None, None].to(suv)
-        scan, target = suv[:, :1], suv[:, 1:]
-        scale = torch.tensor([draw.scale for draw in draws])[:, None, None, None, None].to(self.device)
+        target = suv[:, 1:]
+        scan = torch.lerp(target, suv[:, :1], _column([draw.gain for draw in draws]).to(self.device))
+        scale = _column([draw.scale for draw in draws]).to(self.device)
         values = Intensity(scale).to_network(torch.cat([scan, shares * scan + (1 - shares) * target], dim=1))
         # Of the scan and of where lesions are, never of the target's values: weights that knew those would bias them.
         weight = (1 + scan.clamp(min=0)).clamp(max=WEIGHT_LIMIT)
@@ -138,9 +140,11 @@ class PatchSource:
         flips = [axis for axis in (1, 2, 3) if rng.random() < 0.5]
         level, axial, plane = case.noise(filtered, dose).in_voxels(case.spacing_mm)
         zoom = self.patch / (window[0][1] - window[0][0])
-        level = self.variety.told(rng, level)
+        # The target of a case that has no noise-free image has noise: as part of the scan's the network would learn it.
+        gain = self.variety.gain(rng, filtered) if len(case.doses) > len(ALL_DOSES) else 1.0
+        level = self.variety.told(rng, gain * level)
         scale = float(parts[0] @ case.body_means) / BODY_MEAN_SUV
-        return _Draw(number, dose, parts, window, flips, filtered, scale, (level, axial * zoom, plane * zoom))
+        return _Draw(number, dose, parts, window, flips, filtered, gain, scale, (level, axial * zoom, plane * zoom))
 
     def _window(self, case: CachedCase, rng: np.random.Generator, edge: int) -> list[tuple[int, int]]:
         """(start, stop) per axis around a lesion or a random body voxel, pushed inside the volume where it fits."""
@@ -178,6 +182,11 @@ class PatchSource:
         if block.shape[1] != self.patch:
             block = torch.stack([resampled(image, (self.patch,) * 3) for image in block])
         out.copy_(block.flip(draw.flips))
+
+
+def _column(values: Sequence[float]) -> torch.Tensor:
+    """[b] -> [b, 1, 1, 1, 1]"""
+    return torch.tensor(values)[:, None, None, None, None]
 
 
 def _share(dose: float, anchor: float) -> float:
