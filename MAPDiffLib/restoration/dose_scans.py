@@ -13,14 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from math import prod
+from math import pi, prod
 
 import torch
 from scipy.fft import next_fast_len
 
 from MAPDiffLib.model.fidelity import DRAWN_PER_MM, Fidelity
 from MAPDiffLib.restoration.local_noise import CLIP, noise_deviation, smooth_activity
-from MAPDiffLib.restoration.sampling import draw_noise
+from MAPDiffLib.restoration.sampling import seed_of
 
 FIRST_NUMBER = 100  # of the noise: the sampler's come before
 
@@ -68,9 +68,13 @@ class NoiseTexture:
     def draw(self, variances: Sequence[float], seed: int, number: int) -> torch.Tensor:
         """Noise [z, y, x] with this spectrum, its variance multiplied by one of `variances` at each of DRAWN_PER_MM;
         drawn on the CPU, the same on every device."""
-        white = torch.fft.rfftn(draw_noise(self.shape, seed, number).to(self.spectrum.device))
         moduli = self._radial(variances).sqrt_().mul_(self.spectrum)
-        noise = torch.fft.irfftn(white.div_(white.abs().clamp_(min=1e-12)).mul_(moduli), s=self.shape)
+        # Frequencies that are their own conjugates along x keep a phase's real part alone: on average half the power.
+        moduli[..., 0] *= 2**0.5
+        if self.shape[2] % 2 == 0:
+            moduli[..., -1] *= 2**0.5
+        phases = draw_phases(moduli.shape, seed, number).to(moduli.device)
+        noise = torch.fft.irfftn(torch.polar(moduli, phases), s=self.shape)
         return noise[tuple(slice(0, n) for n in self.relative.shape)]
 
     def _radial(self, values: Sequence[float]) -> torch.Tensor:
@@ -99,6 +103,12 @@ class NoiseTexture:
 
         steps = [all_up_to(dose, *own) - all_up_to(lower, *own) for own in zip(self.gain, self.kept, strict=True)]
         return [max(0.0, step) / (dose - lower) ** 2 for step in steps]
+
+
+def draw_phases(shape: Sequence[int], seed: int, number: int) -> torch.Tensor:
+    """Phases in [0, 2 pi), float32, on the CPU: the same on every device."""
+    generator = torch.Generator().manual_seed(seed_of(seed, number))
+    return torch.rand(tuple(shape), generator=generator).mul_(2 * pi)
 
 
 def dose_scans(

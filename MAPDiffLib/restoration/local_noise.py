@@ -22,6 +22,7 @@ CLIPPED_VARIANCE = 0.9751  # of a unit Gaussian held within CLIP
 MAD = 1.4826  # standard deviation of a Gaussian in its median absolute deviations
 SMOOTH_MM, COLD = 12.0, 0.05  # activity that noise depends on: means this wide, no less than this share of the body's
 LEAST_VOXELS = 500  # of one activity, for its noise to count in the power
+ENOUGH_VOXELS = 200_000  # of a body, for medians: of more, every second, third, ... is taken
 STEPS = 12  # of activity, between its 1st and its last thousandth
 
 
@@ -32,15 +33,20 @@ def gaussian_mean(image: torch.Tensor, fwhm_mm: float, spacing_mm: Sequence[floa
     """
     sigma = sigma_voxels(fwhm_mm, spacing_mm)
     factors = [max(1, int(s / 2)) for s in sigma]
+    if max(factors) == 1:
+        return _filtered(image, sigma)
     missing = [-n % f for n, f in zip(image.shape, factors, strict=True)]
     padded = functional.pad(image, [part for n in reversed(missing) for part in (0, n)])
     blocks = [part for n, f in zip(padded.shape, factors, strict=True) for part in (n // f, f)]
-    coarse = padded.reshape(blocks).mean(dim=(1, 3, 5)).cpu().numpy()
-    coarse = ndimage.gaussian_filter(coarse, [s / f for s, f in zip(sigma, factors, strict=True)], mode="constant")
-    fine = torch.from_numpy(coarse).to(image.device)
-    if max(factors) > 1:  # sampled at the fine voxels' centres, held at the ends
-        fine = functional.interpolate(fine[None, None], size=tuple(padded.shape), mode="trilinear")[0, 0]
+    coarse = _filtered(padded.reshape(blocks).mean(dim=(1, 3, 5)), [s / f for s, f in zip(sigma, factors, strict=True)])
+    # Sampled at the fine voxels' centres, held at the ends.
+    fine = functional.interpolate(coarse[None, None], size=tuple(padded.shape), mode="trilinear")[0, 0]
     return fine[tuple(slice(0, n) for n in image.shape)]
+
+
+def _filtered(image: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:
+    smooth = ndimage.gaussian_filter(image.cpu().numpy(), sigma, mode="constant")
+    return torch.from_numpy(smooth).to(image.device)
 
 
 def mean_in_body(image: torch.Tensor, body: torch.Tensor, fwhm_mm: float, spacing_mm: Sequence[float]) -> torch.Tensor:
@@ -63,9 +69,12 @@ def noise_deviation(
     activity: positive, what the values' noise is a power of. Robust: beyond three deviations of the whole body a value
     counts as three, so that a lesion is not taken for noise. Positive everywhere.
     """
-    powers = activity ** activity_power(values[body], activity[body])
+    some, thinned = _some_voxels(body)
+    few = activity.flatten()[some]
+    power = activity_power(values.flatten()[some], few, LEAST_VOXELS / thinned)
+    overall = MAD * float((values.flatten()[some] / few**power).abs().median()) if len(some) else 0.0
+    powers = activity**power
     scaled = values / powers
-    overall = MAD * float(scaled[body].abs().median()) if body.any() else 0.0
     held = CLIP * max(overall, 1e-6)
     squares = scaled.clamp_(-held, held).square_().mul_(body)
     weight = gaussian_mean(body.to(values.dtype), NOISE_MM, spacing_mm).clamp_(min=1e-3)
@@ -73,8 +82,16 @@ def noise_deviation(
     return local.clamp_(min=max(0.3 * overall, 1e-6)).mul_(powers)
 
 
-def activity_power(values: torch.Tensor, activity: torch.Tensor) -> float:
-    """p of values ~ activity^p times noise, from their spread at each activity; both [n]. 0 where it cannot be told."""
+def _some_voxels(body: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """(the numbers of evenly chosen voxels of the body, of how many each is one)."""
+    every = body.flatten().nonzero()[:, 0]
+    thinned = max(1, len(every) // ENOUGH_VOXELS)
+    return every[::thinned], thinned
+
+
+def activity_power(values: torch.Tensor, activity: torch.Tensor, least: float = LEAST_VOXELS) -> float:
+    """p of values ~ activity^p times noise, from their spread at each activity that `least` have; both [n]. 0 where it
+    cannot be told."""
     values, logs = np.asarray(values.cpu()), np.log(np.asarray(activity.cpu()))
     if not len(logs):
         return 0.0
@@ -83,7 +100,7 @@ def activity_power(values: torch.Tensor, activity: torch.Tensor) -> float:
     spreads = []
     for number in range(STEPS):
         chosen = step == number
-        if np.count_nonzero(chosen) >= LEAST_VOXELS and (spread := np.median(np.abs(values[chosen]))) > 0:
+        if np.count_nonzero(chosen) >= least and (spread := np.median(np.abs(values[chosen]))) > 0:
             spreads.append((logs[chosen].mean(), np.log(spread)))
     if len(spreads) < 2:
         return 0.0
