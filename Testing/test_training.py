@@ -24,9 +24,9 @@ from training.cases.case_file import ALL_DOSES, dose_file, find_cases
 from training.cases.loader import batches
 from training.cases.patches import PatchSource
 from training.config import CONFIGS, TrainConfig, load_config
-from training.loss import anchored_loss
+from training.loss import NO_ANCHOR, anchored_loss
 from training.run_folder import CHECKPOINT, LOG
-from training.train import averaged_weights, begin, draw_stops, draw_timesteps, train, update
+from training.train import averaged_weights, begin, draw_stops, draw_timesteps, patches_of, train, update
 
 ROOT = Path(__file__).parent.parent
 TINY = TrainConfig(
@@ -87,6 +87,21 @@ def test_anchors_that_are_left_out_do_not_supervise(t, supervised):
     assert (loss.anchor_weight.item() > 0) == supervised
     if not supervised:
         assert loss.total.item() == pytest.approx(loss.denoising.item())
+
+
+def test_without_the_anchor_term_full_dose_alone_is_enough_and_nothing_is_said_of_anchors(cases, tmp_path):
+    config, inputs = TrainConfig(anchor_lambda=0.0), loss_inputs(300)
+    alone = anchored_loss(**(inputs | {"ladder": inputs["ladder"][:, -1:]}), config=config)
+    assert alone.total.item() == anchored_loss(**inputs, config=config).total.item() == pytest.approx(0.5)
+    assert alone.anchor_index.tolist() == [NO_ANCHOR]
+    for lam, said in ((0.0, False), (1.0, True)):
+        run = tmp_path / f"{lam}"
+        train(replace(TINY, anchor_lambda=lam, batch=1, iterations=20), cases, run)
+        row = json.loads((run / LOG).read_text().splitlines()[-1])
+        assert row["denoising"] > 0 and any(name.startswith("anchor") for name in row) == said
+    sources = (patches_of(replace(config, patch=16, anchor_lambda=lam), cases, torch.device("cpu")) for lam in (0, 1))
+    short, whole = (source.batch(0, [0, 1]).ladder for source in sources)
+    assert short.shape[1] == 1 and torch.equal(short[:, 0], whole[:, -1])
 
 
 def test_the_weight_leaves_air_out_of_the_loss():

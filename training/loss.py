@@ -13,10 +13,13 @@ import torch
 from MAPDiffLib.restoration.doses import anchor_of, anchor_weight
 from training.config import TrainConfig
 
+NO_ANCHOR = -1
+
 
 @dataclass(frozen=True)
 class Loss:
-    """The two terms and lambda * w(t) of each item [b]; which anchor supervises it, int [b]; x0_hat [b, 1, z, y, x]."""
+    """The two terms and lambda * w(t) of each item [b]; which anchor supervises it, int [b], NO_ANCHOR without the
+    anchor term; x0_hat [b, 1, z, y, x]."""
 
     denoising: torch.Tensor
     anchor: torch.Tensor
@@ -44,7 +47,8 @@ def anchored_loss(
     weight: torch.Tensor,
     config: TrainConfig,
 ) -> Loss:
-    """output, x_t, noise [b, 1, z, y, x]; t int [b]; ladder [b, anchors, z, y, x], full dose last; weight like x_t.
+    """output, x_t, noise [b, 1, z, y, x]; t int [b]; ladder [b, anchors, z, y, x], full dose last and, where lambda is
+    0, alone if one likes; weight like x_t.
 
     `weight` is 1 in the body and small outside. The denoising term is in the units of the prediction type; the anchor
     term in those of x0, where eps-prediction's 1/alpha_bar would otherwise swamp it: x0_hat is clipped to [-20, 20].
@@ -53,6 +57,9 @@ def anchored_loss(
     x0 = ladder[:, -1:]
     denoising = weighted_mean(weight, _error(output - diffusion.target(x0, noise, t), config))
     x0_hat = diffusion.x0_from(output, x_t, t).clamp(-20, 20)
+    if not config.anchor_lambda:
+        nothing = torch.zeros_like(denoising)
+        return Loss(denoising, nothing, nothing, torch.full_like(nothing, NO_ANCHOR, dtype=torch.int64), x0_hat)
     anchor_index = anchor_of(t, config.anchors).to(output.device)
     target = ladder[torch.arange(len(t), device=output.device), anchor_index][:, None]
     supervises = torch.tensor([anchor.dose in config.anchored_doses for anchor in config.anchors], device=output.device)

@@ -23,10 +23,11 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.files import written_whole
 from MAPDiffLib.model.bundle import load_bundle
 from MAPDiffLib.model.network import DenoisingUNet
+from MAPDiffLib.restoration.doses import ANCHOR_DOSES
 from training.cases.loader import batches
 from training.cases.patches import Batch, PatchSource
 from training.config import TrainConfig
-from training.loss import Loss, anchored_loss
+from training.loss import NO_ANCHOR, Loss, anchored_loss
 from training.run_folder import CHECKPOINT, CONFIG, LOG, claim_folder
 from training.schedule import AveragedWeights, rate
 from training.widen import grown
@@ -78,8 +79,9 @@ def train(
 
 def patches_of(config: TrainConfig, cases: Sequence[Path], device: torch.device) -> PatchSource:
     """The patches that a training on these cases sees."""
+    anchors = ANCHOR_DOSES if config.anchor_lambda else (1.0,)  # without the term nobody looks at the others
     return PatchSource(
-        cases, config.patch, config.input_doses, config.seed, config.variety, device, config.lesion_weight
+        cases, config.patch, config.input_doses, config.seed, config.variety, device, config.lesion_weight, anchors
     )
 
 
@@ -272,8 +274,10 @@ class _Log:
             return
         rows, self.rows = self.rows, []
         denoising, anchor, index = torch.cat([row[0] for row in rows], dim=1).cpu()
-        means = {"denoising": denoising.mean().item(), "anchor": anchor.mean().item()}
-        means |= {f"anchor_{int(i)}": anchor[index == i].mean().item() for i in index.unique()}
+        means = {"denoising": denoising.mean().item()}
+        if (supervised := index != NO_ANCHOR).any():
+            means["anchor"] = anchor[supervised].mean().item()
+            means |= {f"anchor_{int(i)}": anchor[index == i].mean().item() for i in index[supervised].unique()}
         seconds, waited = (sum(row[k] for row in rows) / len(rows) for k in (2, 3))
         means |= {"rate": rows[-1][1], "seconds": seconds, "waiting_for_data": waited / seconds}
         for name, value in means.items():

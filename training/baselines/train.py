@@ -47,7 +47,7 @@ def train_baseline(
     state = _State(output / CHECKPOINT, learner, average.module)
     state.load(place)
     autocast = partial(torch.autocast, "cuda", torch.bfloat16) if on_gpu else nullcontext
-    source = PatchSource(cases, config.patch, config.input_doses, config.seed, config.variety, place)
+    source = PatchSource(cases, config.patch, config.input_doses, config.seed, config.variety, place, anchors=(1.0,))
     remaining = range(state.iteration, config.iterations)
     with closing(_Log(output, config, parameters(network), state.iteration)) as log:
         for batch in batches(source, range(config.batch), remaining, place, workers):

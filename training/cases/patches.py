@@ -91,9 +91,12 @@ class PatchSource:
         variety: Variety = AS_THEY_ARE,
         device: torch.device = CPU,
         lesion_weight: float = LESION_WEIGHT,
+        anchors: Sequence[float] = ANCHOR_DOSES,
     ):
+        """anchors: the doses of a batch's ladder, ascending, full dose last."""
         self.cases = open_caches(cases)
         self.patch, self.seed, self.variety, self.lesion_weight = patch, seed, variety, lesion_weight
+        self.anchors = tuple(anchors)
         self.device = device if device.type == "cuda" and self._fits(device) else CPU
         self.doses = [torch.from_numpy(case.doses).to(self.device) for case in self.cases]
         self.masks = [
@@ -117,7 +120,7 @@ class PatchSource:
             self._cut_images(draw, suv[k])
             masks = torch.cat([self._window_of(mask[None], draw) for mask in self.masks[draw.case]])
             self._fit(masks, draw, where[k])
-        shares = torch.tensor([[_share(draw.dose, anchor) for anchor in ANCHOR_DOSES] for draw in draws])
+        shares = torch.tensor([[_share(draw.dose, anchor) for anchor in self.anchors] for draw in draws])
         shares = shares[:, :, None, None, None].to(suv)
         target = suv[:, 1:]
         scan = torch.lerp(target, suv[:, :1], _column([draw.gain for draw in draws]).to(self.device))
