@@ -85,15 +85,20 @@ class RestoredCase:
         return at_dose(self.scan.voxels, self.guarded(threshold), self.input_dose, 1.0)
 
     def guard_figures(self, threshold: float | None) -> dict:
-        """The guarded full dose's error, how many false hot spots it has more than the real one, and what a fixed
-        detector finds in it (free_response.py); None where the truth is not known."""
-        case, image, more, found = self.case, self.full(threshold), None, None
+        """The guarded full dose's error, how many false hot spots it has more than the real one, and what a detector
+        finds in it; None where the truth is not known."""
+        case, image, more = self.case, self.full(threshold), None
         if case.truth is not None:
             more = self._hot_spots(image) - self._real_hot_spots
-        if case.noise_free is not None:
-            masks = [lesion.mask for lesion in case.lesions]
-            found = asdict(free_response(image, case.noise_free, masks, case.body, self.scan.spacing_mm))
-        return {"nmae": nmae(image, case.full.voxels, case.body), "more_hot_spots": more, "found": found}
+        return {"nmae": nmae(image, case.full.voxels, case.body), "more_hot_spots": more, "found": self.found(image)}
+
+    def found(self, image: np.ndarray) -> dict | None:
+        """What a fixed detector finds in an image (free_response.py); None where the truth is not known."""
+        case = self.case
+        if case.noise_free is None:
+            return None
+        masks = [lesion.mask for lesion in case.lesions]
+        return asdict(free_response(image, case.noise_free, masks, case.body, self.scan.spacing_mm))
 
     def _hot_spots(self, image: np.ndarray) -> int:
         return spots_over(image, self._hottest, self.case.body, self.scan.spacing_mm)
@@ -148,6 +153,7 @@ def figures(restored: RestoredCase, fidelity: Fidelity) -> dict:
         "relative_noise": quantifier.relative_noise,
         "lesions": _lesions(restored, quantifier, images),
         "guard": {name: restored.guard_figures(threshold) for name, threshold in thresholds(fidelity).items()},
+        "found": {"scan": restored.found(restored.scan.voxels), "real": restored.found(restored.case.full.voxels)},
         "places": _places(restored, estimate),
         "scans": _drawn(restored, estimate, fidelity),
     }

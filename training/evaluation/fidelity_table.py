@@ -10,7 +10,7 @@ import numpy as np
 from MAPDiffLib.model.fidelity import Fidelity
 from MAPDiffLib.restoration.consistency import MOST_PLACES
 from training.scores.contrast import CLASSES, class_of
-from training.scores.free_response import FreeResponse, sensitivity
+from training.scores.free_response import FreeResponse, sensitivity, threshold_at
 from training.scores.organ_noise import BANDS_PER_MM
 
 SIZES_MM = ((0.0, 8.0), (8.0, 10.0), (10.0, 13.0), (13.0, 17.0), (17.0, np.inf))
@@ -75,10 +75,27 @@ def _guard(records: Sequence[dict]) -> Iterator[Row]:
         more = float(np.mean(known))
         asked = "guard: false hot spots a volume over the real full dose's, <= 1"
         yield Row(asked, f"{more:+.1f}", f"{len(known)} cases", more <= 1)
-    found = {name: found_share([record["guard"][name] for record in records]) for name in records[0]["guard"]}
-    if None not in found.values():
-        asked = "guard: lesions found at one false positive a volume: off, normal, strong"
-        yield Row(asked, ", ".join(f"{share:.2f}" for share in found.values()), f"{len(records)} cases")
+    yield from _found(records)
+
+
+def _found(records: Sequence[dict]) -> Iterator[Row]:
+    """At one false positive a volume of the group: what is in a scan to be found, and what is left of it."""
+    records = [record for record in records if record["found"]["scan"]]
+    if not records:
+        return
+    images = {name: [record["found"][name] for record in records] for name in ("scan", "real")}
+    images |= {name: [record["guard"][name]["found"] for record in records] for name in records[0]["guard"]}
+    volumes = {name: [FreeResponse(**row) for row in rows] for name, rows in images.items()}
+    least = {name: threshold_at(each) for name, each in volumes.items()}
+    for low, high in (*CLASSES, (0.0, np.inf)):
+        chosen = [(k, number) for k, record in enumerate(records) for number, lesion in enumerate(record["lesions"])
+                  if not low or lesion["snr"] and low <= lesion["snr"] < high]  # fmt: skip
+        if chosen:
+            shares = [np.mean([volumes[name][k].lesions[number] > least[name] for k, number in chosen])
+                      for name in ("scan", "off", "normal", "strong", "real")]  # fmt: skip
+            name = f"SNR {class_of(low, ((low, high),))}" if low else "lesions"
+            asked = f"{name} found at one false hit: scan, off to strong, real"
+            yield Row(asked, ", ".join(f"{share:.2f}" for share in shares), f"{len(chosen)} lesions")
 
 
 def found_share(guard_figures: Sequence[dict]) -> float | None:

@@ -78,12 +78,14 @@ def sensitivity(volumes: Sequence[FreeResponse], false_positives: float = 1.0) -
     None where there is no lesion.
     """
     scores = np.array([score for volume in volumes for score in volume.lesions])
-    if not scores.size:
-        return None
+    return float((scores > threshold_at(volumes, false_positives)).mean()) if scores.size else None
+
+
+def threshold_at(volumes: Sequence[FreeResponse], false_positives: float = 1.0) -> float:
+    """The lowest score that at most so many false positives a volume exceed."""
     false = sorted((score for volume in volumes for score in volume.false), reverse=True)
     allowed = int(false_positives * len(volumes))
-    threshold = false[allowed] if allowed < len(false) else 0.0
-    return float((scores > threshold).mean())
+    return false[allowed] if allowed < len(false) else 0.0
 
 
 def _smooth(image: np.ndarray, sigma_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
