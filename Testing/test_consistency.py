@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from MAPDiffLib.restoration import local_noise
 from MAPDiffLib.restoration.activity_guard import SURE, guard_activity, put_back, significant_loss
 from MAPDiffLib.restoration.consistency import BELIEVED, LEAST_Z, Consistency, Peak, places_to_check, position_mm
 from MAPDiffLib.restoration.local_noise import activity_power, gaussian_mean, noise_deviation
@@ -186,8 +187,12 @@ def test_the_power_of_activity_in_noise_is_read_off_the_scan():
     assert activity_power(noise[:10], activity[:10]) == 0
 
 
-def test_the_deviation_of_noise_follows_depth_and_activity_and_no_lesion():
+@pytest.mark.parametrize("enough", [local_noise.ENOUGH_VOXELS, 5_000])
+def test_the_deviation_of_noise_follows_depth_and_activity_and_no_lesion(enough, monkeypatch):
+    """Also where medians are those of some voxels of a larger body."""
+    monkeypatch.setattr(local_noise, "ENOUGH_VOXELS", enough)
     body = body_of()
+    assert (body.sum() > 2 * enough) == (enough == 5_000)
     truth = truth_of(body, lesion=20.0)
     depth = np.linspace(0.1, 0.3, body.shape[0], dtype=np.float32)[:, None, None]
     expected = depth * truth_of(body) ** 0.7

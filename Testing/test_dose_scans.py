@@ -93,6 +93,19 @@ def test_the_noise_has_the_scans_spectrum_band_by_band():
     assert banded(image - truth) / own == pytest.approx(INPUT, rel=0.25)
 
 
+@pytest.mark.parametrize("length", [45, 46])
+def test_a_draw_has_the_power_that_is_asked_at_each_frequency_along_x(length):
+    """Also at none and at the highest: frequencies that are their own conjugates, the last of an even length alone."""
+    shape, drawn = (48, 40, length), []
+    spectrum = torch.ones(48, 40, length // 2 + 1)
+    texture = NoiseTexture(torch.ones(shape), spectrum, shape, SPACING, UNIT, (0.0,) * 4, 1.0)
+    for number in range(4):
+        drawn.append(np.abs(np.fft.rfftn(texture.draw(UNIT, 0, number).numpy())) ** 2)
+    along_x = np.mean(drawn, axis=(0, 1, 2))
+    assert along_x == pytest.approx(np.ones(len(along_x)), abs=0.06)
+    assert along_x[1:-1] == pytest.approx(np.ones(len(along_x) - 2), abs=1e-3)
+
+
 def test_each_band_has_its_own_gain_and_what_is_kept_of_it_is_not_drawn():
     scan, truth, body = scene()
     fidelity = Fidelity(drawn_gain=(0.88, 0.88, 2.0, 2.0), drawn_kept=(0.3 * 0.02, 0.3 * 0.02, 0.0, 0.0))

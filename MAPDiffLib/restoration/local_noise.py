@@ -23,6 +23,7 @@ MAD = 1.4826  # standard deviation of a Gaussian in its median absolute deviatio
 SMOOTH_MM, COLD = 12.0, 0.05  # activity that noise depends on: means this wide, no less than this share of the body's
 LEAST_VOXELS = 500  # of one activity, for its noise to count in the power
 ENOUGH_VOXELS = 200_000  # of a body, for medians: of more, every second, third, ... is taken
+FEWEST = 50  # of one activity that are left then
 STEPS = 12  # of activity, between its 1st and its last thousandth
 
 
@@ -71,7 +72,7 @@ def noise_deviation(
     """
     some, thinned = _some_voxels(body)
     few = activity.flatten()[some]
-    power = activity_power(values.flatten()[some], few, LEAST_VOXELS / thinned)
+    power = activity_power(values.flatten()[some], few, max(FEWEST, LEAST_VOXELS / thinned))
     overall = MAD * float((values.flatten()[some] / few**power).abs().median()) if len(some) else 0.0
     powers = activity**power
     scaled = values / powers
