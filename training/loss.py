@@ -47,8 +47,8 @@ def anchored_loss(
     weight: torch.Tensor,
     config: TrainConfig,
 ) -> Loss:
-    """output, x_t, noise [b, 1, z, y, x]; t int [b]; ladder [b, anchors, z, y, x], full dose last and, where lambda is
-    0, alone if one likes; weight like x_t.
+    """output, x_t, noise [b, 1, z, y, x]; t int [b]; ladder [b, anchors, z, y, x], full dose last, or full dose
+    alone where lambda is 0; weight like x_t.
 
     `weight` is 1 in the body and small outside. The denoising term is in the units of the prediction type; the anchor
     term in those of x0, where eps-prediction's 1/alpha_bar would otherwise swamp it: x0_hat is clipped to [-20, 20].

@@ -20,7 +20,7 @@ from scipy.fft import next_fast_len
 
 from MAPDiffLib.model.fidelity import DRAWN_PER_MM, Fidelity
 from MAPDiffLib.restoration.local_noise import CLIP, noise_deviation, smooth_activity
-from MAPDiffLib.restoration.sampling import seed_of
+from MAPDiffLib.restoration.sampling import generator_of
 
 FIRST_NUMBER = 100  # of the noise: the sampler's come before
 
@@ -107,8 +107,7 @@ class NoiseTexture:
 
 def draw_phases(shape: Sequence[int], seed: int, number: int) -> torch.Tensor:
     """Phases in [0, 2 pi), float32, on the CPU: the same on every device."""
-    generator = torch.Generator().manual_seed(seed_of(seed, number))
-    return torch.rand(tuple(shape), generator=generator).mul_(2 * pi)
+    return torch.rand(tuple(shape), generator=generator_of(seed, number)).mul_(2 * pi)
 
 
 def dose_scans(

@@ -71,9 +71,9 @@ def noise_deviation(
     counts as three, so that a lesion is not taken for noise. Positive everywhere.
     """
     some, thinned = _some_voxels(body)
-    few = activity.flatten()[some]
-    power = activity_power(values.flatten()[some], few, max(FEWEST, LEAST_VOXELS / thinned))
-    overall = MAD * float((values.flatten()[some] / few**power).abs().median()) if len(some) else 0.0
+    of_some, at = (image.flatten()[some] for image in (values, activity))
+    power = activity_power(of_some, at, max(FEWEST, LEAST_VOXELS / thinned))
+    overall = MAD * float((of_some / at**power).abs().median()) if len(some) else 0.0
     powers = activity**power
     scaled = values / powers
     held = CLIP * max(overall, 1e-6)

@@ -70,12 +70,12 @@ def mean_of_samples(
 
 def draw_noise(shape: Sequence[int], seed: int, number: int) -> torch.Tensor:
     """Unit Gaussian noise of sample `number`, float32, on the CPU: the same on every device and for every tiling."""
-    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed_of(seed, number)))
+    return torch.randn(tuple(shape), generator=generator_of(seed, number))
 
 
-def seed_of(seed: int, number: int) -> int:
-    """A generator's, for draw `number` of a restoration's seed."""
-    return (seed * 1009 + number) % 2**63
+def generator_of(seed: int, number: int) -> torch.Generator:
+    """On the CPU, for draw `number` of a restoration's seed."""
+    return torch.Generator().manual_seed((seed * 1009 + number) % 2**63)
 
 
 def _deviation(squares, mean, samples: int, scale: float) -> torch.Tensor | None:

@@ -13,7 +13,8 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.model.fidelity import BOUNDS, DRAWN_PER_MM, Fidelity
 from MAPDiffLib.restoration.quantify import best_estimate
 from training.evaluation.fidelity import RestoredCases, figures
-from training.evaluation.fidelity_table import MOST_IDLE, SIZES_MM, found_share, idle_places, in_class, rms
+from training.evaluation.fidelity_table import MOST_IDLE, SIZES_MM, idle_places, in_class, rms
+from training.scores.free_response import FreeResponse, sensitivity
 
 EVIDENCES = tuple(np.arange(3.5, 6.51, 0.25).tolist())
 PLACES = tuple(np.arange(3.5, 12.01, 0.05).round(2).tolist())
@@ -97,7 +98,7 @@ def _guard_means(rows: Sequence[dict]) -> dict[str, float]:
     return {
         "nmae": float(np.mean([row["nmae"] for row in rows])),
         "more_hot_spots": float(np.mean(spots)) if spots else 0.0,
-        "found": found_share(rows) or 0.0,
+        "found": sensitivity([FreeResponse(**row["found"]) for row in rows if row["found"]]) or 0.0,
     }
 
 

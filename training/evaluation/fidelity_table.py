@@ -10,7 +10,7 @@ import numpy as np
 from MAPDiffLib.model.fidelity import Fidelity
 from MAPDiffLib.restoration.consistency import MOST_PLACES
 from training.scores.contrast import CLASSES, class_of
-from training.scores.free_response import FreeResponse, sensitivity, threshold_at
+from training.scores.free_response import FreeResponse, threshold_at
 from training.scores.organ_noise import BANDS_PER_MM
 
 SIZES_MM = ((0.0, 8.0), (8.0, 10.0), (10.0, 13.0), (13.0, 17.0), (17.0, np.inf))
@@ -96,11 +96,6 @@ def _found(records: Sequence[dict]) -> Iterator[Row]:
             name = f"SNR {class_of(low, ((low, high),))}" if low else "lesions"
             asked = f"{name} found at one false hit: scan, off to strong, real"
             yield Row(asked, ", ".join(f"{share:.2f}" for share in shares), f"{len(chosen)} lesions")
-
-
-def found_share(guard_figures: Sequence[dict]) -> float | None:
-    """Of all lesions, at one false positive a volume, over the cases whose truth is known; None without a lesion."""
-    return sensitivity([FreeResponse(**row["found"]) for row in guard_figures if row["found"]])
 
 
 def _estimates(records: Sequence[dict]) -> Iterator[Row]:
