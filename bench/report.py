@@ -126,10 +126,9 @@ def _bars_of(size: str, found: dict, cpu: bool) -> list[tuple[str, float, float]
         inside = stages.get("convolutions", 0) + stages.get("rest of the network", 0)
         rows.append((f"{size}: outside the network, share", 1 - inside / sum(stages.values()), 0.15))
     if "fidelity" in found:
-        means, both = (found["fidelity"][name]["seconds"] for name in ("means", "means and scans"))
-        local = found["fidelity"]["local"]
-        added = local + both - means
-        rows.append((f"{size}: guard, places, drawn scans over the rest", added / (means - local), 0.15))
+        seconds, local, drawn = (found["fidelity"][name] for name in ("seconds", "local", "drawn"))
+        added = local + drawn
+        rows.append((f"{size}: guard, places, drawn scans over the rest", added / (seconds - added), 0.15))
     if "roofline" in found:
         rows.append(("network / its convolutions alone, time", 1 / found["roofline"]["share_of_convolutions"], 1 / 0.6))
     if "worker" in found:

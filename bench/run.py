@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,9 +23,10 @@ from bench.roofline import profile, roofline
 from bench.scans import DOSE, quadra_scan, small_scan
 from bench.timing import in_child, repeated, seconds_of, summary
 from bench.worker import cancelling, progress, start_up
-from MAPDiffLib.job import RestoreOptions
+from MAPDiffLib.job import RestoreOptions, dose_title
 from MAPDiffLib.model.bundle import Bundle, load_bundle
 from MAPDiffLib.restoration.device import choose_compute
+from MAPDiffLib.restoration.doses import ANCHOR_DOSES
 from MAPDiffLib.restoration.restore import restore
 from MAPDiffLib.scan.volume import Volume, write_volume
 
@@ -130,7 +132,7 @@ def _one_setting(scan: Volume, bundle: Bundle, options: argparse.Namespace, chos
         "all_seconds": taken,
         "tile_edges": reports[-1]["tile_edges"],
         "sampling": reports[-1]["sampling"],
-        "stages": reports[-1]["seconds"],
+        "stages": {name: statistics.median(each["seconds"][name] for each in reports) for name in reports[0]["seconds"]},
         "warnings": sorted({m["message"] for m in messages if m["type"] == "warning"}),
     }
     if cuda:
@@ -176,11 +178,13 @@ def _profile(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
 
 
 def _fidelity(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:
-    """What the local guard, the places to check and drawn scans add to a restoration to means."""
-    means = RestoreOptions(input_dose=DOSE, device=options.device)
-    kinds = {"means": means, "means and scans": replace(means, doses_as="both")}
-    found = {name: _one_setting(scan, bundle, options, chosen) for name, chosen in kinds.items()}
-    return {**found, "local": profile(scan, bundle, means)["local guard and places"]}
+    """What the local guard, the places to check and drawn scans take of a restoration: each timed within one run, since
+    the difference of two whole runs would be less than what these scatter by."""
+    both = RestoreOptions(input_dose=DOSE, device=options.device, doses_as="both")
+    whole = _one_setting(scan, bundle, options, both)
+    local = [profile(scan, bundle, both)["local guard and places"] for _ in range(options.repeats)]
+    drawn = [whole["stages"][dose_title(dose, drawn=True)] for dose in ANCHOR_DOSES]
+    return {**whole, "local": statistics.median(local), "drawn": sum(drawn)}
 
 
 def _growth(scan: Volume, bundle: Bundle, options: argparse.Namespace) -> dict:

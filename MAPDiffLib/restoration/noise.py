@@ -164,11 +164,9 @@ def _around(body: torch.Tensor, windows: Sequence[int]) -> tuple[slice, ...]:
 
 def _window_means(image: torch.Tensor, windows: Sequence[int], strides: Sequence[int]) -> torch.Tensor:
     """Means over whole windows, one every `stride` voxels along each axis."""
-    image = image[None, None]
     for axis, (window, stride) in enumerate(zip(windows, strides, strict=True)):
-        size, step = ([part if a == axis else 1 for a in range(3)] for part in (window, stride))
-        image = torch.nn.functional.avg_pool3d(image, size, step)
-    return image[0, 0]
+        image = image.unfold(axis, window, stride).mean(dim=-1)
+    return image
 
 
 def _eroded(body: torch.Tensor) -> torch.Tensor:

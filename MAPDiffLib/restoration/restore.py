@@ -216,11 +216,11 @@ class _Workplace:
         return _Guarded(image, replace(even.report, **local), peaks, even.consistency.z(image))
 
     def scans_of(self, estimate: torch.Tensor, plan: Plan, fidelity: Fidelity) -> Iterator[torch.Tensor]:
-        """One scan of each dose, ascending."""
+        """One scan of each dose, ascending; nothing is done before the first is asked for."""
         spacing_mm, seed = self.volume.spacing_mm, plan.seed
         texture = NoiseTexture.of(self.scan, estimate, self.inside, spacing_mm, fidelity)
-        drawn = dose_scans(self.scan, estimate, self.inside, texture, plan.input_dose, plan.doses, seed)
-        return (image for _, image in drawn)
+        for _, image in dose_scans(self.scan, estimate, self.inside, texture, plan.input_dose, plan.doses, seed):
+            yield image
 
     def checked(self, guarded: _Guarded, threshold: float) -> tuple[Volume, list[Place]]:
         """(z of the scan against the estimate, the places to check: where guard or reader had something to do)."""
