@@ -15,7 +15,7 @@ INPUT, DOSES = 0.05, (0.1, 0.25, 1.0)
 SHAPE = (48, 44, 46)
 INNER = np.s_[10:-10, 10:-10, 10:-10]
 UNIT = (1.0,) * 4
-PLAIN = Fidelity(drawn_gain=UNIT, drawn_kept=(0.0,) * 4)
+PLAIN = Fidelity(drawn_gain=UNIT, drawn_kept=(0.0,) * 4, drawn_detail=0.0)
 
 
 def textured(seed):
@@ -98,7 +98,7 @@ def test_a_draw_has_the_power_that_is_asked_at_each_frequency_along_x(length):
     """Also at none and at the highest: frequencies that are their own conjugates, the last of an even length alone."""
     shape, drawn = (48, 40, length), []
     spectrum = torch.ones(48, 40, length // 2 + 1)
-    texture = NoiseTexture(torch.ones(shape), spectrum, shape, SPACING, UNIT, (0.0,) * 4, 1.0)
+    texture = NoiseTexture(torch.ones(shape), spectrum, shape, SPACING, UNIT, (0.0,) * 4, 1.0, torch.zeros(shape))
     for number in range(4):
         drawn.append(np.abs(np.fft.rfftn(texture.draw(UNIT, 0, number).numpy())) ** 2)
     along_x = np.mean(drawn, axis=(0, 1, 2))
@@ -132,6 +132,22 @@ def test_a_seed_gives_the_same_scans_and_another_seed_others():
     first, again, other = (drawn(scan, truth, body, seed)[1.0] for seed in (3, 3, 4))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
     assert np.array_equal(first[~body], scan[~body])
+
+
+def test_detail_is_drawn_where_the_restored_image_has_some_the_same_for_every_dose():
+    scan, truth, body = scene()
+    z, _, _ = np.indices(SHAPE)
+    striped = truth * np.where(z % 2, 1.05, 0.95) * np.where(z < 24, 1.0, 1 / np.where(z % 2, 1.05, 0.95))
+    striped = striped.astype(np.float32)  # by 5 % up and down, in the lower half alone
+    plain, more = (drawn(scan, striped, body, fidelity=replace(PLAIN, drawn_detail=x)) for x in (0.0, 0.6))
+    shares = []
+    for dose in DOSES:
+        added = (more[dose] - plain[dose]) / (1 - INPUT / dose)
+        even, detailed = added[28:-10, 10:-10, 10:-10], added[8:20, 10:-10, 10:-10]
+        assert even.std() < 0.1 * detailed.std()
+        shares.append(detailed)
+    assert shares[-1].std() / 2 == pytest.approx(0.6 * 0.05, rel=0.25)
+    assert np.corrcoef(shares[0].ravel(), shares[-1].ravel())[0, 1] > 0.8
 
 
 def test_the_scans_know_no_units():

@@ -132,7 +132,9 @@ def _one_setting(scan: Volume, bundle: Bundle, options: argparse.Namespace, chos
         "all_seconds": taken,
         "tile_edges": reports[-1]["tile_edges"],
         "sampling": reports[-1]["sampling"],
-        "stages": {name: statistics.median(each["seconds"][name] for each in reports) for name in reports[0]["seconds"]},
+        "stages": {
+            name: statistics.median(each["seconds"][name] for each in reports) for name in reports[0]["seconds"]
+        },
         "warnings": sorted({m["message"] for m in messages if m["type"] == "warning"}),
     }
     if cuda:

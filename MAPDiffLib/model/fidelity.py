@@ -25,7 +25,8 @@ class Fidelity:
     bias: of the restored image over a region, as a share of the activity there; tails: by how much an interval is wider
     than a Gaussian's; least_error: of a value, however quiet the scan. drawn_gain, drawn_kept: of the drawn counts'
     variance, and of the scan's in the restored image (over r: the quieter the scan, the more is left in), each at
-    DRAWN_PER_MM and in units of what was taken away.
+    DRAWN_PER_MM and in units of what was taken away. drawn_detail: how large the detail is that is drawn for what was
+    lost, over what the restored image has.
     """
 
     guard_normal: float = 4.25
@@ -38,6 +39,7 @@ class Fidelity:
     least_error: float = 0.015
     drawn_gain: tuple[float, ...] = (0.7913, 1.3112, 1.2883, 1.2186)
     drawn_kept: tuple[float, ...] = (0.0406, 0.0028, 0.0038, 0.0033)
+    drawn_detail: float = 0.6
 
     def guard(self, strength: str) -> float | None:
         """The evidence from which a guard of this strength (job.GUARDS) puts activity back; None for "off"."""
@@ -53,13 +55,14 @@ BOUNDS = {
     "least_error": (0.0, 1.0),
     "drawn_gain": (0.1, 10.0),
     "drawn_kept": (0.0, 1.0),
+    "drawn_detail": (0.0, 2.0),
 }
 
 
 def parse_fidelity(content: Mapping) -> Fidelity:
     """Of the object "fidelity" in bundle.json. BundleError unless every key is there, known and in its range."""
     check_keys("fidelity", content, set(BOUNDS))
-    check = {name: _by_frequency if name.startswith("drawn") else number for name in BOUNDS}
+    check = {name: _by_frequency if name in ("drawn_gain", "drawn_kept") else number for name in BOUNDS}
     return Fidelity(
         **{name: check[name](f"fidelity.{name}", content[name], *limits) for name, limits in BOUNDS.items()}
     )

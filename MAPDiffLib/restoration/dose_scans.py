@@ -5,6 +5,9 @@ an independent one of d - d': x_d = (d'/d) x_d' + (1 - d'/d) draw. So each scan 
 input. A draw is log-normal around the restored full dose (iterative reconstructions are: Barrett et al. 1994), with
 the scan's own local noise and the spectrum of what the restoration took away, but random phases: a shape that was left
 in that residual has none of its phases here, so that nothing of one organ is seen in another.
+
+What is drawn around is not the restored image itself: of its detail a share was lost with the noise, and some detail of
+that size is drawn into it first, one for all doses.
 """
 
 from __future__ import annotations
@@ -19,10 +22,12 @@ import torch
 from scipy.fft import next_fast_len
 
 from MAPDiffLib.model.fidelity import DRAWN_PER_MM, Fidelity
-from MAPDiffLib.restoration.local_noise import CLIP, noise_deviation, smooth_activity
+from MAPDiffLib.restoration.local_noise import CLIP, COLD, gaussian_mean, noise_deviation, smooth_activity
 from MAPDiffLib.restoration.sampling import generator_of
 
 FIRST_NUMBER = 100  # of the noise: the sampler's come before
+DETAIL_NUMBER = 99  # of the noise that is made detail
+DETAIL_MM, MOST_DETAIL = 8.0, 0.2  # FWHM of the means that detail is finer than; as a share of them: more is an edge
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class NoiseTexture:
     noise of unit deviation, and the grid's spacing (x, y, z).
 
     gain, kept: of its variance in drawn counts, and in the restored image, at each of DRAWN_PER_MM; typical: the
-    median of `relative` in the body (model/fidelity.py).
+    median of `relative` in the body (model/fidelity.py). lost: the relative deviation of lost detail, like `relative`.
     """
 
     relative: torch.Tensor
@@ -41,6 +46,7 @@ class NoiseTexture:
     gain: Sequence[float]
     kept: Sequence[float]
     typical: float
+    lost: torch.Tensor
 
     @classmethod
     def of(
@@ -63,7 +69,8 @@ class NoiseTexture:
         relative = deviation / activity
         typical = float(relative[body].median())
         kept = [share / typical for share in fidelity.drawn_kept]
-        return cls(relative, spectrum, shape, spacing_mm, fidelity.drawn_gain, kept, typical)
+        lost = fidelity.drawn_detail * relative_detail(restored, COLD * level, spacing_mm)
+        return cls(relative, spectrum, shape, spacing_mm, fidelity.drawn_gain, kept, typical, lost)
 
     def draw(self, variances: Sequence[float], seed: int, number: int) -> torch.Tensor:
         """Noise [z, y, x] with this spectrum, its variance multiplied by one of `variances` at each of DRAWN_PER_MM;
@@ -76,6 +83,11 @@ class NoiseTexture:
         phases = draw_phases(moduli.shape, seed, number).to(moduli.device)
         noise = torch.fft.irfftn(torch.polar(moduli, phases), s=self.shape)
         return noise[tuple(slice(0, n) for n in self.relative.shape)]
+
+    def around(self, restored: torch.Tensor, seed: int) -> torch.Tensor:
+        """What scans are drawn around: the restored image [z, y, x] with some detail in place of what was lost."""
+        noise = self.draw((1.0,) * len(DRAWN_PER_MM), seed, DETAIL_NUMBER)
+        return _log_normal(restored.clamp(min=0), noise, self.lost / float(noise.std()))
 
     def _radial(self, values: Sequence[float]) -> torch.Tensor:
         """Values at DRAWN_PER_MM as a function of frequency on the grid of the spectrum."""
@@ -105,6 +117,13 @@ class NoiseTexture:
         return [max(0.0, step) / (dose - lower) ** 2 for step in steps]
 
 
+def relative_detail(image: torch.Tensor, cold: float, spacing_mm: Sequence[float]) -> torch.Tensor:
+    """How large what is finer than DETAIL_MM is in an image [z, y, x], over its mean there, no less than `cold`."""
+    mean = gaussian_mean(image, DETAIL_MM, spacing_mm)
+    squares = gaussian_mean((image - mean).square_(), DETAIL_MM, spacing_mm)
+    return squares.sqrt_().div_(mean.clamp_(min=cold)).clamp_(max=MOST_DETAIL)
+
+
 def draw_phases(shape: Sequence[int], seed: int, number: int) -> torch.Tensor:
     """Phases in [0, 2 pi), float32, on the CPU: the same on every device."""
     return torch.rand(tuple(shape), generator=generator_of(seed, number)).mul_(2 * pi)
@@ -124,12 +143,16 @@ def dose_scans(
     restored: full dose, in the scan's unit. Nested; the same seed and doses give the same scans. Outside the body it is
     the scan itself.
     """
-    mean, lower, image = restored.clamp(min=0), input_dose, scan
+    mean, lower, image = texture.around(restored, seed), input_dose, scan
     for number, dose in enumerate(sorted(doses)):
         noise = texture.draw(texture.variances(input_dose, lower, dose), seed, FIRST_NUMBER + number)
-        overall = float(noise.var())
-        variance = texture.relative.square().mul_(overall).log1p_()
-        draw = noise.mul_((variance / max(overall, 1e-12)).sqrt_()).sub_(variance / 2).exp_().mul_(mean)
-        image = torch.where(body, torch.lerp(draw, image, lower / dose), scan)
+        image = torch.where(body, torch.lerp(_log_normal(mean, noise, texture.relative), image, lower / dose), scan)
         yield dose, image
         lower = dose
+
+
+def _log_normal(mean: torch.Tensor, noise: torch.Tensor, relative: torch.Tensor) -> torch.Tensor:
+    """`mean`, times what has a mean of 1 and `relative` times the deviation of `noise`, which it uses up; [z, y, x]."""
+    overall = float(noise.var())
+    variance = relative.square().mul_(overall).log1p_()
+    return noise.mul_((variance / max(overall, 1e-12)).sqrt_()).sub_(variance.div_(2)).exp_().mul_(mean)

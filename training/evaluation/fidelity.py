@@ -212,6 +212,7 @@ def _drawn(restored: RestoredCase, estimate: np.ndarray, fidelity: Fidelity) -> 
     real = {dose: image for dose, image in case.real(above=d0 * 1.01).items() if dose in ANCHOR_DOSES}
     texture = NoiseTexture.of(*tensors, scan.spacing_mm, fidelity)
     draws = [dict(dose_scans(*tensors, texture, d0, list(real), seed)) for seed in DRAWS]
+    around = texture.around(tensors[1], DRAWS[0]).numpy()
     lesions = [lesion.mask for lesion in case.lesions]
     liver = even_part(case.organs.get("liver"), lesions, scan.spacing_mm)
     large = [lesion.mask for lesion in case.lesions if lesion.diameter_mm >= LARGE_MM]
@@ -225,9 +226,24 @@ def _drawn(restored: RestoredCase, estimate: np.ndarray, fidelity: Fidelity) -> 
             "crps": _crps(one, other, image, mean, case.body),
             "maximum": float(np.median([one[m].max() / image[m].max() - 1 for m in large])) if large else None,
             "roughness": float(np.divide(*(roughness(each, case.body, scan.spacing_mm) for each in (one, image)))),
-            **(_liver(one, image, mean, liver, scan.spacing_mm) if liver is not None else {}),
+            **(
+                _liver(one, image, at_dose(scan.voxels, around, d0, dose), liver, scan.spacing_mm)
+                if liver is not None
+                else {}
+            ),
         }
     return rows
+
+
+def drawn_roughness(restored: RestoredCase, fidelity: Fidelity) -> float:
+    """Of a drawn full-dose scan, over the real one's."""
+    case, scan = restored.case, restored.scan
+    estimate = restored.guarded(fidelity.guard_normal)
+    tensors = [torch.from_numpy(array) for array in (scan.voxels, estimate, scan.body)]
+    texture = NoiseTexture.of(*tensors, scan.spacing_mm, fidelity)
+    ((_, drawn),) = dose_scans(*tensors, texture, restored.input_dose, [1.0], DRAWS[0])
+    images = drawn.numpy(), case.full.voxels
+    return float(np.divide(*(roughness(image, case.body, scan.spacing_mm) for image in images)))
 
 
 def _crps(one: np.ndarray, other: np.ndarray, real: np.ndarray, mean: np.ndarray, body: np.ndarray) -> float:
@@ -237,10 +253,10 @@ def _crps(one: np.ndarray, other: np.ndarray, real: np.ndarray, mean: np.ndarray
     return float(((errors[0] + errors[1]) / 2 - apart / 2) / errors[2])
 
 
-def _liver(one: np.ndarray, real: np.ndarray, mean: np.ndarray, liver: np.ndarray, spacing_mm) -> dict:
+def _liver(one: np.ndarray, real: np.ndarray, around: np.ndarray, liver: np.ndarray, spacing_mm) -> dict:
     """variation: coefficient over the real one's. Per band, as shares of the real one's power: spectrum, of the drawn
-    scan; drawn, of its drawn part; missing, what the mean has less."""
-    own, whole, middle, drawn = (spectrum(image, liver, spacing_mm) for image in (real, one, mean, one - mean))
+    scan; drawn, of its noise; missing, what it was drawn around has less."""
+    own, whole, middle, drawn = (spectrum(image, liver, spacing_mm) for image in (real, one, around, one - around))
     return {
         "variation": variation(one, liver) / variation(real, liver),
         "spectrum": (whole / own).tolist(),

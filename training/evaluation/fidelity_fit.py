@@ -12,7 +12,7 @@ from scipy.optimize import nnls
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.model.fidelity import BOUNDS, DRAWN_PER_MM, Fidelity
 from MAPDiffLib.restoration.quantify import best_estimate
-from training.evaluation.fidelity import RestoredCases, figures
+from training.evaluation.fidelity import RestoredCases, drawn_roughness, figures
 from training.evaluation.fidelity_table import MOST_IDLE, SIZES_MM, idle_places, in_class, rms
 from training.scores.free_response import FreeResponse, sensitivity
 
@@ -23,6 +23,7 @@ TAILS = tuple(np.arange(0.8, 2.51, 0.05).round(2).tolist())
 LEAST_ERRORS = tuple(np.arange(0.015, 0.051, 0.005).round(3).tolist())  # a scan of another dose reads no nearer
 WORSE = 1.05  # than the better of scan and restored image, in no class of size
 COVERAGE = 0.9
+DETAILS = tuple(np.arange(0.0, 1.01, 0.2).round(1).tolist())
 PLAIN = Fidelity(drawn_gain=(1.0,) * len(DRAWN_PER_MM), drawn_kept=(0.0,) * len(DRAWN_PER_MM))
 LEAST_LESIONS = 20  # on fewer nothing is fitted
 
@@ -74,7 +75,8 @@ def fit_fidelity(cases: RestoredCases) -> tuple[Fidelity, list[Choice]]:
         choice = chosen(records, fidelity)
         fidelity = replace(fidelity, **choice.values)
         choices.append(choice)
-    return fidelity, choices
+    choices.append(_detail(cases, fidelity))
+    return replace(fidelity, **choices[-1].values), choices
 
 
 def _guards(cases: RestoredCases) -> Iterator[Choice]:
@@ -190,6 +192,14 @@ def _drawn(records: Sequence[dict], fidelity: Fidelity) -> Choice:
         {name: tuple(_held(name, x) for x in found) for name, found in (("drawn_gain", gains), ("drawn_kept", kept))},
         f"by what a mean's power in the liver lacks of a real scan's, over {len(rows)} scans",
     )
+
+
+def _detail(cases: RestoredCases, fidelity: Fidelity) -> Choice:
+    """With which drawn full-dose scans are as rough as real ones."""
+    each = [replace(fidelity, drawn_detail=detail) for detail in DETAILS]
+    rough = np.mean([[drawn_roughness(case, chosen) for chosen in each] for case in cases], axis=0)
+    best = int(np.argmin(np.abs(np.log(rough))))
+    return Choice({"drawn_detail": DETAILS[best]}, f"drawn full-dose scans are {rough[best]:.2f} as rough as real ones")
 
 
 def _held(name: str, value: float) -> float:
