@@ -30,12 +30,13 @@ from MAPDiffLib.restoration.restore import restore
 from MAPDiffLib.scan.volume import Volume
 from training.cases.case_file import read_dose
 from training.evaluation.case import TestCase
-from training.scores.contrast import recovered
+from training.scores.contrast import LesionSite, recovered
 from training.scores.free_response import free_response
 from training.scores.hotspots import hottest_nearby, spots_over
 from training.scores.organ_noise import even_part, roughness, spectrum, variation
 
 NEAR_MM = 15.0  # a place to check this near a lesion's centre is that lesion's
+FAINT_SNR = (6.0, 10.0)  # of lesions that a guard is there for: in the scan no noise looks like them, a network may err
 LEAST_EVIDENCE = 3.0  # of a place that is recorded
 LARGE_MM = 10.0
 DRAWS = (1, 2)  # seeds: two are needed for CRPS
@@ -85,12 +86,17 @@ class RestoredCase:
         return at_dose(self.scan.voxels, self.guarded(threshold), self.input_dose, 1.0)
 
     def guard_figures(self, threshold: float | None) -> dict:
-        """The guarded full dose's error, how many false hot spots it has more than the real one, and what a detector
-        finds in it; None where the truth is not known."""
+        """The guarded full dose's error, what is left of lesions of FAINT_SNR, how many false hot spots it has beyond the
+        real one's, and what a detector finds in it; the last two None where the truth is not known."""
         case, image, more = self.case, self.full(threshold), None
         if case.truth is not None:
             more = self._hot_spots(image) - self._real_hot_spots
-        return {"nmae": nmae(image, case.full.voxels, case.body), "more_hot_spots": more, "found": self.found(image)}
+        return {
+            "nmae": nmae(image, case.full.voxels, case.body),
+            "recovered": [recovered(site, image, case.full.voxels) for site in self._faint_sites],
+            "more_hot_spots": more,
+            "found": self.found(image),
+        }
 
     def found(self, image: np.ndarray) -> dict | None:
         """What a fixed detector finds in an image (free_response.py); None where the truth is not known."""
@@ -102,6 +108,12 @@ class RestoredCase:
 
     def _hot_spots(self, image: np.ndarray) -> int:
         return spots_over(image, self._hottest, self.case.body, self.scan.spacing_mm)
+
+    @cached_property
+    def _faint_sites(self) -> list[LesionSite]:
+        scan, real, (low, high) = self.scan.voxels, self.case.full.voxels, FAINT_SNR
+        seen = [site for site in self.case.sites if low <= site.signal_to_noise(scan, real) < high]
+        return [site for site in seen if np.isfinite(recovered(site, real, real))]
 
     @cached_property
     def _hottest(self) -> np.ndarray:

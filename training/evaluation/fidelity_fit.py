@@ -12,7 +12,7 @@ from scipy.optimize import nnls
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.model.fidelity import BOUNDS, DRAWN_PER_MM, Fidelity
 from MAPDiffLib.restoration.quantify import best_estimate
-from training.evaluation.fidelity import RestoredCases, drawn_roughness, figures
+from training.evaluation.fidelity import FAINT_SNR, RestoredCases, drawn_roughness, figures
 from training.evaluation.fidelity_table import MOST_IDLE, SIZES_MM, idle_places, in_class, rms
 from training.scores.free_response import FreeResponse, sensitivity
 
@@ -54,14 +54,16 @@ MOST = {"normal": Price(0.01, 1.0, 0.06), "strong": Price(0.02, 1.0, 0.14)}
 
 @dataclass(frozen=True)
 class Choice:
-    """Fitted values by name, and the sentence that says why."""
+    """Fitted values by name, the sentence that says why, and a line for each of the others that they were chosen from,
+    where it is a trade."""
 
     values: dict[str, float | tuple[float, ...]]
     reason: str
+    trade: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         said = [f"{name} {' '.join(f'{x:g}' for x in np.atleast_1d(value))}" for name, value in self.values.items()]
-        return f"{', '.join(said)}: {self.reason}"
+        return "\n  ".join([f"{', '.join(said)}: {self.reason}", *self.trade])
 
 
 def fit_fidelity(cases: RestoredCases) -> tuple[Fidelity, list[Choice]]:
@@ -83,6 +85,11 @@ def _guards(cases: RestoredCases) -> Iterator[Choice]:
     """The least evidence that keeps what is promised of errors, false hot spots and lesions found."""
     rows = [[case.guard_figures(evidence) for evidence in (None, *EVIDENCES)] for case in cases]
     off, *guarded = (_guard_means(column) for column in zip(*rows, strict=True))
+    trade = tuple(
+        f"{name}: NMAE {row['nmae'] / off['nmae'] - 1:+.2%}, {row['more_hot_spots']:+.2f} hot spots, {row['found']:.2f}"
+        f" found, contrast at SNR {FAINT_SNR[0]:g} to {FAINT_SNR[1]:g} {row['recovered']:.2f}"
+        for name, row in zip(("off", *(f"from {evidence:g}" for evidence in EVIDENCES)), (off, *guarded), strict=True)
+    )
     for strength, most in MOST.items():
         kept = [most.keeps(off, row) for row in guarded]
         least = kept.index(True) if any(kept) else len(kept) - 1
@@ -91,14 +98,17 @@ def _guards(cases: RestoredCases) -> Iterator[Choice]:
             {f"guard_{strength}": EVIDENCES[least]},
             f"the least evidence with {most}:"
             f" {error / off['nmae'] - 1:+.2%}, {spots:+.1f}, {found - off['found']:+.2f}",
+            trade,
         )
+        trade = ()
 
 
 def _guard_means(rows: Sequence[dict]) -> dict[str, float]:
-    """Over cases; hot spots and lesions found are 0 where no case's truth is known."""
+    """Over cases; hot spots and lesions found are 0 where no case's truth is known, contrast nan without lesions."""
     spots = [row["more_hot_spots"] for row in rows if row["more_hot_spots"] is not None]
     return {
         "nmae": float(np.mean([row["nmae"] for row in rows])),
+        "recovered": float(np.median(left)) if (left := [x for row in rows for x in row["recovered"]]) else np.nan,
         "more_hot_spots": float(np.mean(spots)) if spots else 0.0,
         "found": sensitivity([FreeResponse(**row["found"]) for row in rows if row["found"]]) or 0.0,
     }

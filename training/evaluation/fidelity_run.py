@@ -24,7 +24,7 @@ def fidelity(options: argparse.Namespace) -> None:
     if options.fit:
         chosen, choices = fit_fidelity(cases)
         print("\n".join(map(str, choices)))
-        written = {"cases": [str(folder) for folder in folders], "reasons": [choice.reason for choice in choices]}
+        written = {"cases": [str(folder) for folder in folders], "reasons": [str(choice) for choice in choices]}
         print(record(bundle.folder, fidelity=asdict(chosen)))
     else:
         chosen = bundle.manifest.fidelity
