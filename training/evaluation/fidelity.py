@@ -86,7 +86,7 @@ class RestoredCase:
         return at_dose(self.scan.voxels, self.guarded(threshold), self.input_dose, 1.0)
 
     def guard_figures(self, threshold: float | None) -> dict:
-        """The guarded full dose's error, what is left of lesions of FAINT_SNR, how many false hot spots it has beyond the
+        """The guarded full dose's error, what is left of lesions of FAINT_SNR, how many false hot spots it has over the
         real one's, and what a detector finds in it; the last two None where the truth is not known."""
         case, image, more = self.case, self.full(threshold), None
         if case.truth is not None:
