@@ -186,7 +186,7 @@ def test_the_command_writes_what_it_fits_into_the_bundle_and_judges_by_it(folder
     assert f"guard_normal {fitted.guard_normal:g}: the least evidence" in said and "drawn_gain" in said
     trade = [line for line in said.splitlines() if "found, contrast at SNR 6 to 10" in line]
     assert len(trade) == 1 + len(fidelity_fit.EVIDENCES) and trade[0].startswith("  off: NMAE +0.00%")
-    assert f"drawn_detail {fitted.drawn_detail:g}: drawn full-dose scans are" in said
+    assert f"drawn_detail {fitted.drawn_detail:g}: the least with which" in said
     after = json.loads((bundle / "bundle.json").read_text())
     assert {key: value for key, value in after.items() if key != "fidelity"} == before
     assert main(common) == 0

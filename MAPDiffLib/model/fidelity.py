@@ -39,7 +39,7 @@ class Fidelity:
     least_error: float = 0.015
     drawn_gain: tuple[float, ...] = (0.7913, 1.3112, 1.2883, 1.2186)
     drawn_kept: tuple[float, ...] = (0.0406, 0.0028, 0.0038, 0.0033)
-    drawn_detail: float = 0.6
+    drawn_detail: float = 1.0
 
     def guard(self, strength: str) -> float | None:
         """The evidence from which a guard of this strength (job.GUARDS) puts activity back; None for "off"."""

@@ -27,7 +27,8 @@ from MAPDiffLib.restoration.sampling import generator_of
 
 FIRST_NUMBER = 100  # of the noise: the sampler's come before
 DETAIL_NUMBER = 99  # of the noise that is made detail
-DETAIL_MM, MOST_DETAIL = 8.0, 0.2  # FWHM of the means that detail is finer than; as a share of them: more is an edge
+DETAIL_MM = 8.0  # FWHM of the means that detail is finer than
+LEAST_DETAIL, MOST_DETAIL = 0.04, 0.2  # as a share of them: below is what is left of noise, beyond is an edge
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,12 @@ class NoiseTexture:
 
 
 def relative_detail(image: torch.Tensor, cold: float, spacing_mm: Sequence[float]) -> torch.Tensor:
-    """How large what is finer than DETAIL_MM is in an image [z, y, x], over its mean there, no less than `cold`."""
+    """How large what is finer than DETAIL_MM is in an image [z, y, x] beyond LEAST_DETAIL, over its mean there, which
+    counts as no less than `cold`."""
     mean = gaussian_mean(image, DETAIL_MM, spacing_mm)
     squares = gaussian_mean((image - mean).square_(), DETAIL_MM, spacing_mm)
-    return squares.sqrt_().div_(mean.clamp_(min=cold)).clamp_(max=MOST_DETAIL)
+    relative = squares.div_(mean.clamp_(min=cold).square_()).sub_(LEAST_DETAIL**2)
+    return relative.clamp_(0, MOST_DETAIL**2).sqrt_()
 
 
 def draw_phases(shape: Sequence[int], seed: int, number: int) -> torch.Tensor:

@@ -23,6 +23,7 @@ TAILS = tuple(np.arange(0.8, 2.51, 0.05).round(2).tolist())
 LEAST_ERRORS = tuple(np.arange(0.015, 0.051, 0.005).round(3).tolist())  # a scan of another dose reads no nearer
 WORSE = 1.05  # than the better of scan and restored image, in no class of size
 COVERAGE = 0.9
+ROUGH_ENOUGH = 0.95
 DETAILS = tuple(np.arange(0.0, 1.01, 0.2).round(1).tolist())
 PLAIN = Fidelity(drawn_gain=(1.0,) * len(DRAWN_PER_MM), drawn_kept=(0.0,) * len(DRAWN_PER_MM))
 LEAST_LESIONS = 20  # on fewer nothing is fitted
@@ -205,11 +206,12 @@ def _drawn(records: Sequence[dict], fidelity: Fidelity) -> Choice:
 
 
 def _detail(cases: RestoredCases, fidelity: Fidelity) -> Choice:
-    """With which drawn full-dose scans are as rough as real ones."""
+    """The least with which drawn full-dose scans are rough enough: detail is drawn where lesions are too."""
     each = [replace(fidelity, drawn_detail=detail) for detail in DETAILS]
     rough = np.mean([[drawn_roughness(case, chosen) for chosen in each] for case in cases], axis=0)
-    best = int(np.argmin(np.abs(np.log(rough))))
-    return Choice({"drawn_detail": DETAILS[best]}, f"drawn full-dose scans are {rough[best]:.2f} as rough as real ones")
+    least = next((number for number, value in enumerate(rough) if value >= ROUGH_ENOUGH), len(DETAILS) - 1)
+    said = f"the least with which drawn full-dose scans are {ROUGH_ENOUGH:g} as rough as real ones: {rough[least]:.2f}"
+    return Choice({"drawn_detail": DETAILS[least]}, said)
 
 
 def _held(name: str, value: float) -> float:
