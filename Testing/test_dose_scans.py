@@ -98,7 +98,7 @@ def test_a_draw_has_the_power_that_is_asked_at_each_frequency_along_x(length):
     """Also at none and at the highest: frequencies that are their own conjugates, the last of an even length alone."""
     shape, drawn = (48, 40, length), []
     spectrum = torch.ones(48, 40, length // 2 + 1)
-    texture = NoiseTexture(torch.ones(shape), spectrum, shape, SPACING, UNIT, (0.0,) * 4, 1.0, torch.zeros(shape))
+    texture = NoiseTexture(torch.ones(shape), spectrum, shape, SPACING, UNIT, (0.0,) * 4, 1.0, 0.0, 0.05)
     for number in range(4):
         drawn.append(np.abs(np.fft.rfftn(texture.draw(UNIT, 0, number).numpy())) ** 2)
     along_x = np.mean(drawn, axis=(0, 1, 2))

@@ -37,7 +37,8 @@ class NoiseTexture:
     noise of unit deviation, and the grid's spacing (x, y, z).
 
     gain, kept: of its variance in drawn counts, and in the restored image, at each of DRAWN_PER_MM; typical: the
-    median of `relative` in the body (model/fidelity.py). lost: the relative deviation of lost detail, like `relative`.
+    median of `relative` in the body (model/fidelity.py). detail: how much is drawn for lost detail, over what the
+    restored image has; cold: the least activity that detail is counted over, in the image's unit.
     """
 
     relative: torch.Tensor
@@ -47,7 +48,8 @@ class NoiseTexture:
     gain: Sequence[float]
     kept: Sequence[float]
     typical: float
-    lost: torch.Tensor
+    detail: float
+    cold: float
 
     @classmethod
     def of(
@@ -70,8 +72,8 @@ class NoiseTexture:
         relative = deviation / activity
         typical = float(relative[body].median())
         kept = [share / typical for share in fidelity.drawn_kept]
-        lost = fidelity.drawn_detail * relative_detail(restored, COLD * level, spacing_mm)
-        return cls(relative, spectrum, shape, spacing_mm, fidelity.drawn_gain, kept, typical, lost)
+        detail, cold = fidelity.drawn_detail, COLD * level
+        return cls(relative, spectrum, shape, spacing_mm, fidelity.drawn_gain, kept, typical, detail, cold)
 
     def draw(self, variances: Sequence[float], seed: int, number: int) -> torch.Tensor:
         """Noise [z, y, x] with this spectrum, its variance multiplied by one of `variances` at each of DRAWN_PER_MM;
@@ -88,7 +90,8 @@ class NoiseTexture:
     def around(self, restored: torch.Tensor, seed: int) -> torch.Tensor:
         """What scans are drawn around: the restored image [z, y, x] with some detail in place of what was lost."""
         noise = self.draw((1.0,) * len(DRAWN_PER_MM), seed, DETAIL_NUMBER)
-        return _log_normal(restored.clamp(min=0), noise, self.lost / float(noise.std()))
+        lost = relative_detail(restored, self.cold, self.spacing_mm).mul_(self.detail / float(noise.std()))
+        return _log_normal(restored.clamp(min=0), noise, lost)
 
     def _radial(self, values: Sequence[float]) -> torch.Tensor:
         """Values at DRAWN_PER_MM as a function of frequency on the grid of the spectrum."""

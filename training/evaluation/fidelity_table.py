@@ -9,13 +9,14 @@ import numpy as np
 
 from MAPDiffLib.model.fidelity import Fidelity
 from MAPDiffLib.restoration.consistency import MOST_PLACES
+from training.evaluation.fidelity import FAINT_SNR
 from training.scores.contrast import CLASSES, class_of
 from training.scores.free_response import FreeResponse, threshold_at
 from training.scores.organ_noise import BANDS_PER_MM
 
 SIZES_MM = ((0.0, 8.0), (8.0, 10.0), (10.0, 13.0), (13.0, 17.0), (17.0, np.inf))
 LOST, INTACT = 0.7, 0.9  # recovered contrast below which a lesion is lost, and from which it is not
-SEEN_SNR = 6.0  # no noise looks like this
+SEEN_SNR = FAINT_SNR[0]
 MOST_IDLE = 3.0  # places a scan where nothing was lost
 
 
