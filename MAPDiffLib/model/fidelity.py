@@ -62,7 +62,7 @@ BOUNDS = {
 def parse_fidelity(content: Mapping) -> Fidelity:
     """Of the object "fidelity" in bundle.json. BundleError unless every key is there, known and in its range."""
     check_keys("fidelity", content, set(BOUNDS))
-    check = {name: _by_frequency if name in ("drawn_gain", "drawn_kept") else number for name in BOUNDS}
+    check = {name: _by_frequency if isinstance(getattr(Fidelity, name), tuple) else number for name in BOUNDS}
     return Fidelity(
         **{name: check[name](f"fidelity.{name}", content[name], *limits) for name, limits in BOUNDS.items()}
     )

@@ -71,7 +71,8 @@ class Consistency:
         """Where z against the restored image given here is furthest from zero in NEAR_MM, beyond LEAST_Z."""
         z = self.z(self.restored).cpu().numpy()
         furthest = _furthest(np.abs(z), [max(1, round(NEAR_MM / spacing)) for spacing in reversed(self.spacing_mm)])
-        up, down = (furthest[side] for side in (z[tuple(furthest.T)] > 0, z[tuple(furthest.T)] < 0))
+        above = z[tuple(furthest.T)] > 0
+        up, down = furthest[above], furthest[~above]
         stands_out = self._stands_out(up)
         found = [
             Peak(tuple(map(int, index)), float(z[tuple(index)]), float(z[tuple(index)] + min(max(0.0, out), BELIEVED)))

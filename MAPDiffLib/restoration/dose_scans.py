@@ -26,7 +26,7 @@ from MAPDiffLib.restoration.local_noise import CLIP, COLD, gaussian_mean, noise_
 from MAPDiffLib.restoration.sampling import generator_of
 
 FIRST_NUMBER = 100  # of the noise: the sampler's come before
-DETAIL_NUMBER = 99  # of the noise that is made detail
+DETAIL_NUMBER = FIRST_NUMBER - 1  # of the noise that is made detail
 DETAIL_MM = 8.0  # FWHM of the means that detail is finer than
 LEAST_DETAIL, MOST_DETAIL = 0.04, 0.2  # as a share of them: below is what is left of noise, beyond is an edge
 

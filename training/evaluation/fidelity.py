@@ -220,9 +220,8 @@ def _places(restored: RestoredCase, estimate: np.ndarray) -> list[dict]:
 def _drawn(restored: RestoredCase, estimate: np.ndarray, fidelity: Fidelity) -> dict:
     """Per dose that was measured: drawn scans beside the real one."""
     case, scan, d0 = restored.case, restored.scan, restored.input_dose
-    tensors = [torch.from_numpy(array) for array in (scan.voxels, estimate, scan.body)]
     real = {dose: image for dose, image in case.real(above=d0 * 1.01).items() if dose in ANCHOR_DOSES}
-    texture = NoiseTexture.of(*tensors, scan.spacing_mm, fidelity)
+    tensors, texture = _texture(restored, estimate, fidelity)
     draws = [dict(dose_scans(*tensors, texture, d0, list(real), seed)) for seed in DRAWS]
     around = texture.around(tensors[1], DRAWS[0]).numpy()
     lesions = [lesion.mask for lesion in case.lesions]
@@ -238,24 +237,31 @@ def _drawn(restored: RestoredCase, estimate: np.ndarray, fidelity: Fidelity) -> 
             "crps": _crps(one, other, image, mean, case.body),
             "maximum": float(np.median([one[m].max() / image[m].max() - 1 for m in large])) if large else None,
             "roughness": float(np.divide(*(roughness(each, case.body, scan.spacing_mm) for each in (one, image)))),
-            **(
-                _liver(one, image, at_dose(scan.voxels, around, d0, dose), liver, scan.spacing_mm)
-                if liver is not None
-                else {}
-            ),
         }
+        if liver is not None:
+            rows[f"{dose:g}"] |= _liver(one, image, at_dose(scan.voxels, around, d0, dose), liver, scan.spacing_mm)
     return rows
 
 
-def drawn_roughness(restored: RestoredCase, fidelity: Fidelity) -> float:
-    """Of a drawn full-dose scan, over the real one's."""
+def drawn_roughness(restored: RestoredCase, fidelity: Fidelity, details: Sequence[float]) -> list[float]:
+    """Of a drawn full-dose scan with each of `details` (Fidelity.drawn_detail), over the real one's."""
     case, scan = restored.case, restored.scan
-    estimate = restored.guarded(fidelity.guard_normal)
+    tensors, texture = _texture(restored, restored.guarded(fidelity.guard_normal), fidelity)
+    real, found = roughness(case.full.voxels, case.body, scan.spacing_mm), []
+    for detail in details:
+        chosen = replace(texture, detail=detail)
+        ((_, drawn),) = dose_scans(*tensors, chosen, restored.input_dose, [1.0], DRAWS[0])
+        found.append(roughness(drawn.numpy(), case.body, scan.spacing_mm) / real)
+    return found
+
+
+def _texture(
+    restored: RestoredCase, estimate: np.ndarray, fidelity: Fidelity
+) -> tuple[list[torch.Tensor], NoiseTexture]:
+    """(scan, estimate and body, as dose_scans takes them; the noise that is drawn)."""
+    scan = restored.scan
     tensors = [torch.from_numpy(array) for array in (scan.voxels, estimate, scan.body)]
-    texture = NoiseTexture.of(*tensors, scan.spacing_mm, fidelity)
-    ((_, drawn),) = dose_scans(*tensors, texture, restored.input_dose, [1.0], DRAWS[0])
-    images = drawn.numpy(), case.full.voxels
-    return float(np.divide(*(roughness(image, case.body, scan.spacing_mm) for image in images)))
+    return tensors, NoiseTexture.of(*tensors, scan.spacing_mm, fidelity)
 
 
 def _crps(one: np.ndarray, other: np.ndarray, real: np.ndarray, mean: np.ndarray, body: np.ndarray) -> float:

@@ -99,9 +99,8 @@ def _guards(cases: RestoredCases) -> Iterator[Choice]:
             {f"guard_{strength}": EVIDENCES[least]},
             f"the least evidence with {most}:"
             f" {error / off['nmae'] - 1:+.2%}, {spots:+.1f}, {found - off['found']:+.2f}",
-            trade,
+            trade if strength == "normal" else (),
         )
-        trade = ()
 
 
 def _guard_means(rows: Sequence[dict]) -> dict[str, float]:
@@ -207,8 +206,7 @@ def _drawn(records: Sequence[dict], fidelity: Fidelity) -> Choice:
 
 def _detail(cases: RestoredCases, fidelity: Fidelity) -> Choice:
     """The least with which drawn full-dose scans are rough enough: detail is drawn where lesions are too."""
-    each = [replace(fidelity, drawn_detail=detail) for detail in DETAILS]
-    rough = np.mean([[drawn_roughness(case, chosen) for chosen in each] for case in cases], axis=0)
+    rough = np.mean([drawn_roughness(case, fidelity, DETAILS) for case in cases], axis=0)
     least = next((number for number, value in enumerate(rough) if value >= ROUGH_ENOUGH), len(DETAILS) - 1)
     said = f"the least with which drawn full-dose scans are {ROUGH_ENOUGH:g} as rough as real ones: {rough[least]:.2f}"
     return Choice({"drawn_detail": DETAILS[least]}, said)
