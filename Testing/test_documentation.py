@@ -204,14 +204,18 @@ def test_the_fullest_table_makes_a_page_of_at_most_150_lines_and_the_trade_off(t
     """Every group, every method from every dose of the challenge."""
     methods = {name: full_score(0.1 + 0.01 * number, 90.0 - number) for number, name in enumerate(reversed(METHODS))}
     methods["real full-dose scan"] = {"free_response": {"count": 40, "sensitivity": 0.85}, "false_hot_spots": 0.25}
+    methods["noise-free image"] = full_score(0.05, 99.0)
     doses = dict.fromkeys(("1/100", "1/50", "1/20", "1/10", "1/4"), methods)
     groups = ("internal", "lesion-rich", "external", "real anatomy", "noise mismatch")
     kept = reduced({"version": 6, "facts": {}, "means": dict.fromkeys(groups, doses), "notes": ["a", "b"]})
     page = results_page(kept)
     assert len(page.splitlines()) <= 150 and "tradeoff.png" in page
+    # No method knows it: it is best, and none of the others.
+    assert "| many lesions | the noise-free image, which no method knows | 0.0500 / 40.00 |" in page
+    assert "| many lesions | the best of the others | 0.1400 / 40.00 |" in page
     assert "| many lesions | 40 | 0.75, 0.75, 0.85 | 0.50, 0.50, 0.25 | 88 % | 74.0, 90.0 |" in page
     every = dict(line[2:-2].split(" | ", 1) for line in page[page.index("## Every") :].splitlines() if line[:1] == "|")
-    assert set(every) == {"method", "---", *METHODS}
+    assert set(every) == {"method", "---", "noise-free image", *METHODS}
     assert every["BM4D x 1"].split(" | ") == ["0.1900 / 40.00 / 0.75 / 81.0"] * 5
     assert "| one-pass control, best of two | 0.1500 / 40.00 |" in short_table(kept)
     assert draw_tradeoff(kept, tmp_path / "tradeoff.png")

@@ -80,7 +80,7 @@ def case_of(lesions, places=(), relative_noise=0.2):
     guard = {name: {"nmae": 0.1, "more_hot_spots": 0, "found": None} for name in ("off", "normal", "strong")}
     return {
         "case": "one", "scanner": "internal", "relative_noise": relative_noise, "lesions": list(lesions),
-        "guard": guard, "found": {"scan": None, "real": None}, "places": list(places), "scans": {},
+        "guard": guard, "found": {"scan": None, "real": None, "known": None}, "places": list(places), "scans": {},
     }  # fmt: skip
 
 
@@ -101,13 +101,17 @@ def test_what_a_detector_finds_is_told_by_how_far_lesions_stand_out_at_one_false
 
     records = [case_of([lesion(value=4.0, snr=snr) for snr in snrs]) for snrs in ((8.0, 20.0, None), (7.0,))]
     for record, one, other in zip(records, ([2.0, 5.0, 9.0], [4.0]), ([4.0, 5.0, 0.0], [2.5]), strict=True):
-        record["found"] = {"scan": seen(one, [4.5, 3.0, 1.0][: len(one)]), "real": seen([9.0] * len(one), [])}
+        record["found"] = {
+            "scan": seen(one, [4.5, 3.0, 1.0][: len(one)]),
+            "real": seen([9.0] * len(one), []),
+            "known": seen([9.0, 0.0, 9.0][: len(one)], []),
+        }
         for row in record["guard"].values():
             row["found"] = seen(other, [])
     text = format_fidelity(records, Fidelity()).split("== internal")[0]
     rows = {line.split(" found")[0].strip(): line for line in text.splitlines() if " found" in line}
-    assert "0.50, 1.00, 1.00, 1.00, 1.00" in rows["SNR 6-10"] and "2 lesions" in rows["SNR 6-10"]
-    assert "1.00, 1.00, 1.00, 1.00, 1.00" in rows["SNR over 10"] and "1 lesions" in rows["SNR over 10"]
+    assert "0.50, 1.00, 1.00, 1.00, 1.00, 1.00" in rows["SNR 6-10"] and "2 lesions" in rows["SNR 6-10"]
+    assert "1.00, 1.00, 1.00, 1.00, 1.00, 0.00" in rows["SNR over 10"] and "1 lesions" in rows["SNR over 10"]
     assert "0.75" in rows["lesions"] and "4 lesions" in rows["lesions"]
     assert " found" not in format_fidelity([case_of([lesion(value=4.0)])], Fidelity())  # truth not known
 

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import shutil
 import sys
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import torch
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.model.diffusion import Diffusion
+from MAPDiffLib.report.metrics import nmae
 from MAPDiffLib.restoration.box import BodyBox
 from MAPDiffLib.restoration.doses import at_dose
 from MAPDiffLib.restoration.intensity import Intensity
@@ -22,6 +24,7 @@ from Testing.tiny import tiny_bundle, tiny_case
 from training.__main__ import main
 from training.baselines.config import BaselineConfig
 from training.baselines.train import train_baseline
+from training.cases.case_file import NOISE_FREE_FILE, read_facts
 from training.cases.regions import LESIONS_FILE, ORGANS_FILE
 from training.evaluation import networks
 from training.evaluation.case import TestCase
@@ -31,7 +34,8 @@ from training.evaluation.cost import Cost
 from training.evaluation.method import Result, Unprocessed
 from training.evaluation.networks import falling_steps
 from training.evaluation.run import identity, run_table
-from training.evaluation.score import REAL, score_regions
+from training.evaluation.score import NOISE_FREE, REAL, score_regions
+from training.evaluation.summary import best_baselines, summarise
 
 MM4 = (4.0, 4.0, 4.0)
 UNET = BaselineConfig("unet", width=4, patch=16, batch=1, iterations=2, warmup=1)
@@ -171,6 +175,23 @@ def test_a_scan_that_is_the_real_one_has_no_error(cases):
     scores = score_result(Result({1.0: case.full.voxels}), case, 0.05, case.scan(0.05).voxels)
     assert scores["image"]["nmae"] == 0 and scores["image"]["ssim"] == pytest.approx(1) and scores["coverage"] is None
     assert scores["organs"] == [{"organ": "liver", "mean": 0.0, "max": 0.0, "peak": 0.0}]
+
+
+def test_the_noise_free_image_stands_in_the_table_where_it_is_known(tmp_path):
+    """Half of a full dose's counts are the scan's own: what is without noise is the rest."""
+    folder = tiny_case(tmp_path / "case")
+    assert [record["method"] for record in run_table([folder], {"input": Unprocessed()}, [0.5], tmp_path / "a")] == [
+        REAL, "input",
+    ]  # fmt: skip
+    shutil.copy(folder / "truth.nii.gz", folder / NOISE_FREE_FILE)
+    (folder / "case.json").write_text(json.dumps(read_facts(folder) | {"seed": 2}))
+    records = run_table([folder], {"input": Unprocessed()}, [0.5], tmp_path / "b")
+    case, known = TestCase(folder), records[-1]
+    assert known["method"] == NOISE_FREE and known["input_dose"] == 0.5
+    image = 0.5 * case.scan(0.5).voxels + 0.5 * case.truth
+    assert known["image"]["nmae"] == pytest.approx(nmae(image, case.full.voxels, case.body), rel=1e-5)
+    assert all(row["ours"] != NOISE_FREE != row["best_baseline"] for row in best_baselines(records))
+    assert NOISE_FREE in summarise(records)["internal"]["1/2"]
 
 
 def test_a_real_subjects_masks_are_read_off_in_the_table_too(tmp_path):

@@ -233,11 +233,18 @@ def test_a_run_goes_on_from_a_bundle(tmp_path):
     _, network, *_ = begin(replace(TINY, network=bundle.network.config), start_from=[bundle.folder])
     saved = bundle.network.state_dict()
     assert all(torch.equal(weights, saved[name]) for name, weights in network.state_dict().items())
+    assert begin(TrainConfig(), start_from=["mapdiff-base"])[1].config == TrainConfig().network  # by its name
 
 
 def test_a_start_that_cannot_be_read_is_refused_and_leaves_no_run_behind(cases, tmp_path):
-    for wrong, error in ((tmp_path, InputError), (tmp_path / "none.ckpt", FileNotFoundError)):
-        with pytest.raises(error, match="bundle.json is missing|No such file"):
+    (tmp_path / "text.ckpt").write_text("no weights")
+    for wrong, said in (
+        (tmp_path, "no run with a .*bundle.json is missing"),
+        (tmp_path / "none.ckpt", "no run with a .*does not exist"),
+        (tmp_path / "text.ckpt", "text.ckpt is no checkpoint of a training run"),
+        ("mapdiff-bass", "no run with a .*no bundle is called 'mapdiff-bass'"),
+    ):
+        with pytest.raises(InputError, match=said):
             train(TINY, cases, tmp_path / "run", [wrong])
         assert not (tmp_path / "run").exists()
 

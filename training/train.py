@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
@@ -19,7 +20,7 @@ import torch
 from lightning_fabric import Fabric
 from torch.utils.tensorboard import SummaryWriter
 
-from MAPDiffLib.errors import InputError
+from MAPDiffLib.errors import BundleError, InputError
 from MAPDiffLib.files import written_whole
 from MAPDiffLib.model.bundle import load_bundle
 from MAPDiffLib.model.network import DenoisingUNet
@@ -37,16 +38,16 @@ def train(
     config: TrainConfig,
     cases: list[Path],
     output: Path,
-    start_from: Sequence[Path] = (),
+    start_from: Sequence[str | Path] = (),
     workers: int | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Train to config.iterations in folder `output`, resuming from its checkpoint; returns the checkpoint's path.
 
     A fresh run begins with the mean of the weights in `start_from`: folders of runs, checkpoints (averaged weights) or
-    bundles; for runs from one warm start that is as good as any of them (arXiv 2203.05482). `workers` as in
-    datasets.batches. After each iteration `stop` is asked, in every process, whether to end there, with a checkpoint
-    from which the same call goes on. InputError when `output` holds a run of another configuration.
+    bundles, these by name too; for runs from one warm start that is as good as any of them (arXiv 2203.05482).
+    `workers` as in loader.batches. After each iteration `stop` is asked, in every process, whether to end there, with a
+    checkpoint from which the same call goes on. InputError when `output` holds a run of another configuration.
     """
     fabric, network, model, optimizer = begin(config, output, start_from)
     average = AveragedWeights(network, config.ema_decay)
@@ -85,7 +86,7 @@ def patches_of(config: TrainConfig, cases: Sequence[Path], device: torch.device)
     )
 
 
-def begin(config: TrainConfig, output: Path | None = None, start_from: Sequence[Path] = ()) -> tuple:
+def begin(config: TrainConfig, output: Path | None = None, start_from: Sequence[str | Path] = ()) -> tuple:
     """(fabric, network, model, optimizer) of a fresh run: `model` is the network as its processes share it.
 
     `output` is claimed for this configuration where it is given. InputError when the batch is too small for its path.
@@ -146,15 +147,24 @@ def load_run(folder: Path) -> tuple[DenoisingUNet, TrainConfig]:
 
 
 def averaged_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """The exponentially averaged weights of a checkpoint, by the network's own names."""
-    return torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]
+    """The exponentially averaged weights of a checkpoint, by the network's own names. InputError for another file."""
+    try:
+        return torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]
+    except (pickle.UnpicklingError, KeyError, EOFError, RuntimeError) as error:
+        raise InputError(f"{checkpoint} is no checkpoint of a training run: {error}") from None
 
 
-def _start_weights(start: Path) -> dict[str, torch.Tensor]:
-    """Of a checkpoint, of the run in a folder, or of the network in a bundle's folder."""
-    if (start / CHECKPOINT).exists():
-        return averaged_weights(start / CHECKPOINT)
-    return load_bundle(start).network.state_dict() if start.is_dir() else averaged_weights(start)
+def _start_weights(start: str | Path) -> dict[str, torch.Tensor]:
+    """Of a checkpoint, of the run in a folder, or of a bundle by its name or folder. InputError for none of these."""
+    path = Path(start)
+    if (path / CHECKPOINT).exists():
+        return averaged_weights(path / CHECKPOINT)
+    if path.is_file():
+        return averaged_weights(path)
+    try:
+        return load_bundle(start).network.state_dict()
+    except BundleError as error:
+        raise InputError(f"{start} is no run with a {CHECKPOINT}, no checkpoint and no bundle: {error}") from None
 
 
 def draw_timesteps(config: TrainConfig, iteration: int, items: list[int]) -> torch.Tensor:

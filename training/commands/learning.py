@@ -54,8 +54,9 @@ def _add_train(command_line: CommandLine) -> None:
     _add_cases(add)
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the run")
     add(
-        "--start-from", type=Path, nargs="+", default=(), metavar="DIR",
-        help="runs, checkpoints or bundles: a fresh run begins with their mean weights (default: random weights)",
+        "--start-from", nargs="+", default=(), metavar="DIR",
+        help="runs, checkpoints or bundles, these by name too: a fresh run begins with their mean weights (default:"
+        " random weights)",
     )  # fmt: skip
     _add_settings(parser).add_argument(
         "--calibration", type=Path, metavar="FILE", help="calibration.json (default: the timesteps of the config)"

@@ -33,6 +33,7 @@ from training.evaluation.case import TestCase
 from training.scores.contrast import LesionSite, recovered
 from training.scores.free_response import free_response
 from training.scores.hotspots import hottest_nearby, spots_over
+from training.scores.known_anatomy import known_anatomy_response
 from training.scores.organ_noise import even_part, roughness, spectrum, variation
 
 NEAR_MM = 15.0  # a place to check this near a lesion's centre is that lesion's
@@ -106,6 +107,15 @@ class RestoredCase:
         masks = [lesion.mask for lesion in case.lesions]
         return asdict(free_response(image, case.noise_free, masks, case.body, self.scan.spacing_mm))
 
+    def found_knowing_anatomy(self) -> dict | None:
+        """What an observer finds in the scan who knows the anatomy (known_anatomy.py); None where nobody knows it."""
+        case = self.case
+        if case.noise_free is None:
+            return None
+        masks = [lesion.mask for lesion in case.lesions]
+        scan, spacing_mm = self.scan.voxels, self.scan.spacing_mm
+        return asdict(known_anatomy_response(scan, case.noise_free, masks, case.sites, case.body, spacing_mm))
+
     def _hot_spots(self, image: np.ndarray) -> int:
         return spots_over(image, self._hottest, self.case.body, self.scan.spacing_mm)
 
@@ -165,7 +175,11 @@ def figures(restored: RestoredCase, fidelity: Fidelity) -> dict:
         "relative_noise": quantifier.relative_noise,
         "lesions": _lesions(restored, quantifier, images),
         "guard": {name: restored.guard_figures(threshold) for name, threshold in thresholds(fidelity).items()},
-        "found": {"scan": restored.found(restored.scan.voxels), "real": restored.found(restored.case.full.voxels)},
+        "found": {
+            "scan": restored.found(restored.scan.voxels),
+            "real": restored.found(case.full.voxels),
+            "known": restored.found_knowing_anatomy(),
+        },
         "places": _places(restored, estimate),
         "scans": _drawn(restored, estimate, fidelity),
     }

@@ -84,7 +84,7 @@ def _found(records: Sequence[dict]) -> Iterator[Row]:
     records = [record for record in records if record["found"]["scan"]]
     if not records:
         return
-    images = {name: [record["found"][name] for record in records] for name in ("scan", "real")}
+    images = {name: [record["found"][name] for record in records] for name in ("scan", "real", "known")}
     images |= {name: [record["guard"][name]["found"] for record in records] for name in records[0]["guard"]}
     volumes = {name: [FreeResponse(**row) for row in rows] for name, rows in images.items()}
     least = {name: threshold_at(each) for name, each in volumes.items()}
@@ -93,9 +93,9 @@ def _found(records: Sequence[dict]) -> Iterator[Row]:
                   if not low or lesion["snr"] and low <= lesion["snr"] < high]  # fmt: skip
         if chosen:
             shares = [np.mean([volumes[name][k].lesions[number] > least[name] for k, number in chosen])
-                      for name in ("scan", "off", "normal", "strong", "real")]  # fmt: skip
+                      for name in ("scan", "off", "normal", "strong", "real", "known")]  # fmt: skip
             name = f"SNR {class_of(low, ((low, high),))}" if low else "lesions"
-            asked = f"{name} found at one false hit: scan, off to strong, real"
+            asked = f"{name} found at one false hit: scan, off to strong, real; anatomy known"
             yield Row(asked, ", ".join(f"{share:.2f}" for share in shares), f"{len(chosen)} lesions")
 
 

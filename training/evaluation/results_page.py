@@ -16,7 +16,7 @@ from training.evaluation.results import (
     percent,
     table,
 )
-from training.evaluation.score import REAL
+from training.evaluation.score import NOISE_FREE, REAL
 from training.evaluation.summary import OURS
 from training.evaluation.tradeoff import tradeoff_points
 from training.evaluation.worth import FIGURES, worth
@@ -32,7 +32,8 @@ means: [benchmark.md](benchmark.md). Studies behind them: [experiments](experime
 - *Usual scanners* and those with *many lesions* are simulated within training's spread. *Real anatomy* is a patient's
   scan as the activity map of such a scanner. *Other scanners* are a simulated family that training lacks. *Other
   counts* are usual scanners with a quarter and four times the counts, all taken for 1/20 dose.
-- The reference is the full-dose scan, inside its body. It has noise of its own, which no restoration can foresee.
+- The reference is the full-dose scan, inside its body. It has noise of its own, which no restoration can foresee: all
+  that is left of the error where the *noise-free image* stands in for what the scan does not hold.
 - Cells are NMAE / PSNR in dB (SUV 20 as peak), means over cases.
 
 ![Error of the restored full dose against the dose of the input](../Resources/Figures/doses.png)"""
@@ -84,13 +85,14 @@ def _inputs(groups: dict) -> list[str]:
 
 
 def _by_input(groups: dict) -> str:
-    """The scan, the best of the other methods, whichever that is, and ours."""
+    """The scan, the best of the other methods, whichever that is, ours, and what none can do better than."""
     inputs, rows = _inputs(groups), []
     for group, doses in groups.items():
         for label, chosen in (
             ("the low-dose scan", lambda methods: best(methods, "input")),
             ("the best of the others", lambda methods: best(_others(methods), "")),
             (OURS_LABEL, lambda methods: best(methods, OURS)),
+            (f"the {NOISE_FREE}, which no method knows", lambda methods: best(methods, NOISE_FREE)),
         ):
             cells = [pair(chosen(doses.get(dose, {}))) for dose in inputs]
             if set(cells) != {"-"}:
@@ -100,7 +102,8 @@ def _by_input(groups: dict) -> str:
 
 def _others(methods: dict) -> dict:
     """Those that are neither ours nor the scan itself."""
-    return {name: figures for name, figures in methods.items() if not name.startswith((OURS, NOVEMBER, "input"))}
+    no_others = (OURS, NOVEMBER, "input", NOISE_FREE)
+    return {name: figures for name, figures in methods.items() if not name.startswith(no_others)}
 
 
 def _worth_section(groups: dict) -> list[str]:

@@ -15,7 +15,7 @@ from MAPDiffLib.files import write_text
 from MAPDiffLib.model.manifest import MANIFEST_FILE
 from training.evaluation.case import TestCase
 from training.evaluation.method import Method
-from training.evaluation.score import REAL, score_method, score_regions
+from training.evaluation.score import NOISE_FREE, REAL, score_method, score_noise_free, score_regions
 from training.process_pool import process_pool
 
 VERSION = 7  # of the figures and of the simulated cases: results of two versions are not mixed or compared
@@ -25,7 +25,8 @@ PARTS = "parts"
 def run_table(
     cases: Sequence[Path], methods: dict[str, Method], input_doses: Sequence[float], output: Path, jobs: int = 1
 ) -> list[dict]:
-    """One record per method, case and input dose (score.score_method), and one per case of the real full-dose scan.
+    """One record per method, case and input dose (score.score_method), the noise-free image among them where it is
+    known, and one per case of the real full-dose scan.
 
     Results are kept in output/parts, by the method's settings and weights and by the case. `jobs`: processes, one case
     at a time each.
@@ -48,10 +49,14 @@ def score_case(folder: Path, dose: float | None, methods: dict[str, Method], par
     case = TestCase(folder)
     if dose is None:
         return [_kept(parts, (REAL,), case, None, REAL, lambda: score_regions(case.full.voxels, case))]
-    return [
+    records = [
         _kept(parts, identity(method), case, dose, name, lambda method=method: score_method(method, case, dose))
         for name, method in methods.items()
     ]
+    if case.noise_free is not None:
+        limit = _kept(parts, (NOISE_FREE,), case, dose, NOISE_FREE, lambda: score_noise_free(case, dose))
+        records.append(limit)
+    return records
 
 
 def identity(method: Method) -> tuple:

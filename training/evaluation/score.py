@@ -6,18 +6,22 @@ from dataclasses import asdict
 
 import numpy as np
 
+from MAPDiffLib.restoration.doses import at_dose
+from MAPDiffLib.scan.volume import Volume
 from training.evaluation.case import TestCase
 from training.evaluation.cost import Cost
 from training.evaluation.method import Method, Result
 from training.scores.contrast import recovered
-from training.scores.doses import coverage, dose_scores
+from training.scores.doses import coverage, dose_scores, with_mixes
 from training.scores.free_response import free_response
 from training.scores.hotspots import false_hot_spots
 from training.scores.image import image_scores
 from training.scores.quantification import Reading, bias, contrast_to_noise
 from training.udpet.challenge_score import challenge_score
 
-REAL = "real full-dose scan"  # a row of the table that no method made: hot spots and contrast of the reference itself
+# Rows of the table that no method made: hot spots and contrast of the reference itself; the scan's own counts and, for
+# the rest, what all others would show without noise. What error that has is the reference's own noise.
+REAL, NOISE_FREE = "real full-dose scan", "noise-free image"
 
 
 def score_method(method: Method, case: TestCase, input_dose: float) -> dict:
@@ -28,6 +32,15 @@ def score_method(method: Method, case: TestCase, input_dose: float) -> dict:
     record = score_result(result, case, input_dose, scan.voxels)
     peak_gb = cost.peak_gb if result.peak_gb is None else result.peak_gb
     return record | {"seconds": cost.seconds, "peak_gb": peak_gb, "evaluations": result.evaluations}
+
+
+def score_noise_free(case: TestCase, input_dose: float) -> dict:
+    """As `score_method`, of the image that no method can know."""
+
+    def known(scan: Volume, dose: float) -> Result:
+        return Result(with_mixes(scan.voxels, dose, at_dose(scan.voxels, case.noise_free, dose, 1.0)))
+
+    return score_method(known, case, input_dose)
 
 
 def score_result(result: Result, case: TestCase, input_dose: float, scan: np.ndarray) -> dict:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 
 from MAPDiffLib.restoration.doses import dose_label
-from training.evaluation.score import REAL
+from training.evaluation.score import NOISE_FREE, REAL
 from training.scores.contrast import CLASSES, SIZES_MM, class_of
 from training.scores.free_response import FreeResponse, sensitivity
 from training.scores.intervals import bootstrap, compare
@@ -18,7 +18,7 @@ HIGHER_IS_BETTER = {"psnr_max": True, "psnr": True, "ssim": True, "nmae": False,
 LARGE_MM = 10.0  # smaller lesions are reported apart
 SEEN = 4.0  # a contrast-to-noise ratio at which a lesion is told from its background (Rose: 3 to 5)
 OURS = "MAP-Diff"  # methods whose names begin so are ours; every other but the input is a baseline
-NOT_BASELINES = ("input", REAL)
+NOT_BASELINES = ("input", REAL, NOISE_FREE)
 
 
 def summarise(records: list[dict]) -> dict:

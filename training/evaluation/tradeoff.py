@@ -6,6 +6,7 @@ from pathlib import Path
 
 from training.evaluation.pictures import panels, write_picture
 from training.evaluation.results import GROUPS, NOVEMBER, ROWS, SHOWN_DOSE, known_groups
+from training.evaluation.score import NOISE_FREE
 from training.evaluation.summary import OURS
 
 VISIBLE = "6-10"  # the class of SNR that a reader sees in the scan and smoothing takes
@@ -34,14 +35,16 @@ def draw_tradeoff(results: dict, path: Path) -> bool:
 def tradeoff_figure(points: dict[str, dict[str, tuple[float, float]]]):
     """{title of a panel: {method: (NMAE, contrast)}}; the settings of one method are joined. None without a point.
 
-    Smoothing moves a point down and to the right of its least error; what is wanted lies up and to the left.
+    Smoothing moves a point down and to the right of its least error; what is wanted lies up and to the left, where the
+    noise-free image is, which no method knows.
     """
     points = {title: found for title, found in points.items() if found}
     if not points:
         return None
     figure, axes = panels(1, len(points), (3.6 * len(points), 4), layout="constrained", sharey=True)
-    families = [*ROWS.values(), OTHERS]
-    labels = dict(zip(families, [*(label.partition(",")[0].replace("*", "") for label in ROWS), OTHERS], strict=True))
+    families = [*ROWS.values(), NOISE_FREE, OTHERS]
+    said = [label.partition(",")[0].replace("*", "") for label in ROWS]
+    labels = dict(zip(families, [*said, *families[len(said) :]], strict=True))
     labels[NOVEMBER] = NOVEMBER
     for axis, (title, found) in zip(axes.flat, points.items(), strict=True):
         for number, family in enumerate(families):
@@ -65,4 +68,4 @@ def tradeoff_figure(points: dict[str, dict[str, tuple[float, float]]]):
 
 
 def _family(name: str) -> str:
-    return next((begins for begins in ROWS.values() if name.startswith(begins)), OTHERS)
+    return next((begins for begins in (*ROWS.values(), NOISE_FREE) if name.startswith(begins)), OTHERS)

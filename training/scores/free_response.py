@@ -33,6 +33,11 @@ class FreeResponse:
     lesions: list[float]
     false: list[float]
 
+    @classmethod
+    def of(cls, lesions: list[float], false: np.ndarray) -> FreeResponse:
+        """With the highest of the false positives."""
+        return cls(lesions, np.sort(false)[::-1][:MOST_FALSE].tolist())
+
 
 def detect(image: np.ndarray, spacing_mm: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """(score, contrast in SUV) of every voxel [z, y, x]: of the scale whose score is higher.
@@ -61,15 +66,20 @@ def free_response(
     """The candidates of an image, told apart by the lesions' masks (bool) and the noise-free image; all [z, y, x]."""
     box = bounding_box(body)
     score, contrast = detect(image[box], spacing_mm)
-    peaks = body[box] & (score > LEAST) & (score == ndimage.maximum_filter(score, _window(APART_MM, spacing_mm)))
+    peaks = body[box] & candidates(score, APART_MM, spacing_mm)
     found, near_any = [], np.zeros(peaks.shape, bool)
     for mask in lesions:
-        near = _near(mask[box], spacing_mm)
+        near = near_lesion(mask[box], spacing_mm)
         near_any |= near
         found.append(float(score[near & peaks].max(initial=0.0)))
     anatomy = ndimage.maximum_filter(detect(noise_free[box], spacing_mm)[1], _window(APART_MM, spacing_mm))
     false = score[peaks & ~near_any & (anatomy < EXPLAINED * contrast)]
-    return FreeResponse(found, np.sort(false)[::-1][:MOST_FALSE].tolist())
+    return FreeResponse.of(found, false)
+
+
+def candidates(score: np.ndarray, apart_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
+    """The maxima above LEAST of scores [z, y, x] that are so far from each other: bool."""
+    return (score > LEAST) & (score == ndimage.maximum_filter(score, _window(apart_mm, spacing_mm)))
 
 
 def sensitivity(volumes: Sequence[FreeResponse], false_positives: float = 1.0) -> float | None:
@@ -97,7 +107,7 @@ def _window(reach_mm: float, spacing_mm: Sequence[float]) -> list[int]:
     return [2 * max(1, round(reach_mm / s)) + 1 for s in reversed(spacing_mm)]
 
 
-def _near(mask: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+def near_lesion(mask: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     """Within REACH_MM of a mask."""
     spacing = tuple(reversed(spacing_mm))
     near = np.zeros_like(mask)
