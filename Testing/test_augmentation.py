@@ -78,20 +78,16 @@ def test_a_filtered_patch_is_the_filtered_scan_with_its_filtered_target(case):
 
 
 def test_a_patch_is_told_the_noise_that_the_whole_scan_has_behind_its_filter_on_its_voxels(case):
-    variety = replace(AS_THEY_ARE, filtered=0.5, zoomed=0.5, uneven=0.5)
-    source = PatchSource([case], 16, {0.05: 1.0}, seed=1, variety=variety)
-    scan, uneven = read_dose(case, 0.05), 0
-    for item in range(16):
+    source = PatchSource([case], 16, {0.05: 1.0}, seed=1, variety=replace(AS_THEY_ARE, filtered=0.5, zoomed=0.5))
+    scan = read_dose(case, 0.05)
+    for item in range(12):
         draw = source._draw(np.random.default_rng([1, 0, item]))
         sigmas = filter_sigmas(FILTERS_MM[draw.filter], scan.spacing_mm)
         filtered = post_filter(torch.from_numpy(scan.voxels)[None], sigmas)[0]
         noise = measure_noise(filtered, read_dose(case, 1.0).body, scan.spacing_mm)
         level, axial, plane = noise.in_voxels(scan.spacing_mm)
-        finer, *in_plane = (16 / (stop - start) for start, stop in draw.window)
-        assert draw.noise == pytest.approx((level, axial * finer, plane * in_plane[0]), rel=0.05)
-        assert in_plane[0] == in_plane[1]
-        uneven += finer != in_plane[0]
-    assert 0 < uneven < 12
+        finer = 16 / (draw.window[0][1] - draw.window[0][0])
+        assert draw.noise == pytest.approx((level, axial * finer, plane * finer), rel=0.05)
     told = source.batch(0, range(12)).noise
     assert told.shape == (12, 3) and len(told[:, 0].unique()) > 2
 
@@ -192,13 +188,9 @@ def test_anchors_hold_the_scan_s_own_share_of_their_counts():
 def test_what_is_drawn_keeps_within_its_bounds():
     rng, variety = np.random.default_rng(0), Variety(zoomed=0.5, between=0.5, filtered=0.5)
     zooms = np.array([variety.zoom(rng) for _ in range(400)])
-    assert (zooms == zooms[:, :1]).all()
-    changed = zooms[:, 0][zooms[:, 0] != 1.0]
+    changed = zooms[zooms != 1.0]
     assert 150 < len(changed) < 250 and changed.min() >= COARSEST_ZOOM and changed.max() <= FINEST_ZOOM
     assert (changed < 1).sum() > 10
-    axial, *plane = np.transpose([Variety(zoomed=0.5, uneven=0.5).zoom(rng) for _ in range(400)])
-    assert (plane[0] == plane[1]).all() and 50 < (axial != plane[0]).sum() < 150
-    assert axial.min() >= COARSEST_ZOOM and axial.max() <= FINEST_ZOOM and ((axial == 1) == (plane[0] == 1)).all()
     numbers = np.array([variety.filter(rng) for _ in range(400)])
     assert 150 < (numbers > 0).sum() < 250 and set(numbers) == set(range(len(FILTERS_MM)))
     widths = np.array(filter_sigmas((4.0, 7.0), (2.0, 2.0, 4.0))) * 2.3548 * (4.0, 2.0, 2.0)

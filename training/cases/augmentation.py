@@ -29,7 +29,6 @@ class Variety:
     """Shares of the patches, and how far what is told may be off. InputError for one outside [0, 1].
 
     zoomed: on finer or coarser voxels. A point spread and its noise are smooth on the scale of a voxel.
-    uneven: of those, with slices that become finer or coarser by another factor than the voxels within them do.
     between: of a dose between two input doses.
     filtered: through a further post-filter. It is linear and comes last in a reconstruction: a wider one is one more.
     louder: of those, with more noise than the filter has left: else wide noise would always be faint.
@@ -38,7 +37,6 @@ class Variety:
     """
 
     zoomed: float = 0.25
-    uneven: float = 0.0
     between: float = 0.5
     filtered: float = 0.5
     louder: float = 0.0
@@ -49,14 +47,9 @@ class Variety:
             if not 0 <= share <= 1:
                 raise InputError(f"{name} is {share}; 0 to 1 is needed")
 
-    def zoom(self, rng: np.random.Generator) -> tuple[float, float, float]:
-        """How many voxels one voxel becomes along each axis (z, y, x)."""
-        if rng.random() >= self.zoomed:
-            return 1.0, 1.0, 1.0
-        axial = plane = rng.uniform(COARSEST_ZOOM, FINEST_ZOOM)
-        if rng.random() < self.uneven:
-            axial = rng.uniform(COARSEST_ZOOM, FINEST_ZOOM)
-        return axial, plane, plane
+    def zoom(self, rng: np.random.Generator) -> float:
+        """How many voxels one voxel becomes along each axis."""
+        return rng.uniform(COARSEST_ZOOM, FINEST_ZOOM) if rng.random() < self.zoomed else 1.0
 
     def dose(self, rng: np.random.Generator, dose: float, input_doses: Sequence[float]) -> float:
         """`dose`, or one between it and the next of the input doses: evenly in the logarithm."""

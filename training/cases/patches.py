@@ -139,29 +139,29 @@ class PatchSource:
         dose = self.variety.dose(rng, float(rng.choice(self.input_doses, p=self.shares)), self.input_doses)
         parts = _parts(dose, len(case.doses))
         zoom, filtered = self.variety.zoom(rng), self.variety.filter(rng)
-        window = self._window(case, rng, [round(self.patch / factor) for factor in zoom])
+        window = self._window(case, rng, round(self.patch / zoom))
         flips = [axis for axis in (1, 2, 3) if rng.random() < 0.5]
         level, axial, plane = case.noise(filtered, dose).in_voxels(case.spacing_mm)
-        axial, plane = (width * self.patch / (b - a) for width, (a, b) in zip((axial, plane), window, strict=False))
+        zoom = self.patch / (window[0][1] - window[0][0])
         # The target of a case that has no noise-free image has noise: as part of the scan's the network would learn it.
         gain = self.variety.gain(rng, filtered) if len(case.doses) > len(ALL_DOSES) else 1.0
         level = self.variety.told(rng, gain * level)
         scale = float(parts[0] @ case.body_means) / BODY_MEAN_SUV
-        return _Draw(number, dose, parts, window, flips, filtered, gain, scale, (level, axial, plane))
+        return _Draw(number, dose, parts, window, flips, filtered, gain, scale, (level, axial * zoom, plane * zoom))
 
-    def _window(self, case: CachedCase, rng: np.random.Generator, edges: Sequence[int]) -> list[tuple[int, int]]:
-        """(start, stop) per axis, `edges` long, around a lesion or a random body voxel, pushed inside the volume where
-        it fits."""
+    def _window(self, case: CachedCase, rng: np.random.Generator, edge: int) -> list[tuple[int, int]]:
+        """(start, stop) per axis around a lesion or a random body voxel, pushed inside the volume where it fits."""
         shape = case.body.shape
         voxels = case.hot_voxels if rng.random() < HOT_SHARE and len(case.hot_voxels) else case.body_voxels
         if len(case.lesion_voxels) and rng.random() < LESION_SHARE:
             voxels = case.lesion_voxels
         centre = np.unravel_index(voxels[rng.integers(len(voxels))], shape)
+        quarter = edge // 4
         starts = [
-            int(np.clip(c - rng.integers(edge // 4, edge - edge // 4), 0, max(0, n - edge)))
-            for c, n, edge in zip(centre, shape, edges, strict=True)
+            int(np.clip(c - rng.integers(quarter, edge - quarter), 0, max(0, n - edge)))
+            for c, n in zip(centre, shape, strict=True)
         ]
-        return [(start, start + edge) for start, edge in zip(starts, edges, strict=True)]
+        return [(start, start + edge) for start in starts]
 
     def _cut_images(self, draw: _Draw, out: torch.Tensor) -> None:
         """Scan and target of a draw [2, z, y, x], filtered, into `out`."""
@@ -182,7 +182,7 @@ class PatchSource:
 
         By splines: between two voxels they keep the noise as large as on them.
         """
-        if block.shape[1:] != out.shape[1:]:
+        if block.shape[1] != self.patch:
             block = torch.stack([resampled(image, (self.patch,) * 3) for image in block])
         out.copy_(block.flip(draw.flips))
 
