@@ -11,6 +11,7 @@ import torch
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.restoration.intensity import Intensity
 from MAPDiffLib.restoration.noise import measure_noise
+from MAPDiffLib.restoration.working_grid import resampled
 from MAPDiffLib.scan.volume import read_volume, write_volume
 from Testing import tiny
 from training.baselines.config import BaselineConfig
@@ -24,7 +25,6 @@ from training.cases.augmentation import (
     filter_sigmas,
     nested_shares,
     post_filter,
-    resampled,
 )
 from training.cases.cache import CachedCase
 from training.cases.case_file import ALL_DOSES, NOISE_FREE_FILE, read_dose

@@ -1,8 +1,8 @@
 """Volume -> each dose, one after another.
 
-facts -> plan -> body's box -> mean of mirrored samples, told the scan's noise -> activity guard -> each dose: the scan
-by its share and that estimate by the rest, or a scan of that dose, drawn -> the scan's units and geometry -> where scan
-and estimate differ
+facts -> plan -> body's box -> working grid -> mean of mirrored samples, told the scan's noise -> the box again ->
+activity guard -> each dose: the scan by its share and that estimate by the rest, or a scan of that dose, drawn -> the
+scan's units and geometry -> where scan and estimate differ
 
 The estimate, of the scan without noise, does not depend on the dose that the scan is taken for: that only says how much
 of each result the scan itself is.
@@ -33,6 +33,7 @@ from MAPDiffLib.restoration.progress import Progress
 from MAPDiffLib.restoration.run_report import Record, run_report
 from MAPDiffLib.restoration.sampling import ScanDenoiser, mean_of_samples
 from MAPDiffLib.restoration.tiles import TiledNetwork
+from MAPDiffLib.restoration.working_grid import WorkingGrid
 from MAPDiffLib.scan.file_checks import SOURCE_GEOMETRY
 from MAPDiffLib.scan.volume import Volume
 
@@ -135,11 +136,11 @@ def _restored_doses(
     )
     fidelity = bundle.manifest.fidelity
     intensity = Intensity(facts.mean_in_body / bundle.manifest.body_mean_suv)
-    condition = intensity.to_network(place.frame.pad(place.scan))
-    told = plan.told(volume.spacing_mm)
+    condition = intensity.to_network(place.grid.to_working(place.scan))
+    told = plan.told(place.grid.spacing_mm(volume.spacing_mm))
     denoise = ScanDenoiser(place.network, bundle.manifest.diffusion, condition, told, progress, cancelled)
     estimate, spread = mean_of_samples(denoise, intensity, plan.samples, plan.seed)
-    guarded = place.guarded(place.frame.unpad(estimate), fidelity.guard(options.guard))
+    guarded = place.guarded(place.grid.from_working(estimate), fidelity.guard(options.guard))
     estimate, guard = guarded.image, guarded.report
     record.lap("evaluations")
     drawn_scans = place.scans_of(estimate, plan, fidelity) if True in kinds else iter(())
@@ -157,7 +158,7 @@ def _restored_doses(
     record.lap("consistency")
     uncertainty = None
     if spread is not None:
-        scaled = place.frame.unpad(spread) * plan.uncertainty_scale * place.inside
+        scaled = place.grid.from_working(spread) * plan.uncertainty_scale * place.inside
         uncertainty = place.into(torch.zeros(volume.voxels.shape), scaled)
     record.lap("uncertainty")
     checked = {"guard": options.guard, "places": [asdict(each) for each in places], "fidelity": asdict(fidelity)}
@@ -179,11 +180,11 @@ class _Guarded:
 @dataclass(frozen=True)
 class _Workplace:
     """Where the work is done: in `box`, the box of the body. `scan` and `inside` are the input and the body in it, as
-    tensors where the network has its volumes. The network alone works on the box with its padding, `frame`."""
+    tensors where the network has its volumes. The network alone works on `grid`."""
 
     volume: Volume
     box: BodyBox
-    frame: BodyBox
+    grid: WorkingGrid
     scan: torch.Tensor
     inside: torch.Tensor
     network: TiledNetwork
@@ -195,12 +196,11 @@ class _Workplace:
         compute = choose_compute(options.device, options.precision, warn)
         box = BodyBox.around(volume.body, 1)
         scan, inside = (torch.from_numpy(array[box.slices].copy()) for array in (volume.voxels, volume.body))
-        frame = BodyBox.whole(tuple(scan.shape), bundle.network.config.stride)
-        network = TiledNetwork(
-            bundle.network, frame.pad(inside), compute, options.tile, warn, VOLUMES_HELD, options.gpu_memory_gb
-        )
+        grid = WorkingGrid.of(scan.shape, volume.spacing_mm, plan.noise, bundle.network.config.stride)
+        body, limit = grid.mask_to_working(inside), options.gpu_memory_gb
+        network = TiledNetwork(bundle.network, body, compute, options.tile, warn, VOLUMES_HELD, limit)
         device = network.volume_device
-        return cls(volume, box, frame, scan.to(device), inside.to(device), network)
+        return cls(volume, box, grid, scan.to(device), inside.to(device), network)
 
     def into(self, background: torch.Tensor, image: torch.Tensor) -> Volume:
         """A volume: a copy of `background` [z, y, x] with `image` in its box."""
@@ -238,6 +238,7 @@ class _Workplace:
             "device": str(self.network.device),
             "precision": str(self.network.dtype).removeprefix("torch."),
             "tile_edges": list(self.network.edges),
+            "working_spacing_mm": list(self.grid.spacing_mm(self.volume.spacing_mm)),
         }
 
 

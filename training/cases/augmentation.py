@@ -104,15 +104,6 @@ def post_filter(images: torch.Tensor, sigmas: Sequence[float]) -> torch.Tensor:
     return images.contiguous()
 
 
-def resampled(image: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """Cubic splines along each axis, held within what the image itself goes down to: activity shall not undershoot."""
-    changed = image
-    for axis, length in enumerate(shape):
-        if length != image.shape[axis]:
-            changed = _along(changed, axis, _spline(image.shape[axis], length))
-    return image if changed is image else changed.clamp(min=float(image.min())).contiguous()
-
-
 def _along(image: torch.Tensor, axis: int, matrix: np.ndarray) -> torch.Tensor:
     """An axis of an image times a matrix [new length, length]: faster on a CPU than a convolution of one channel."""
     return torch.tensordot(torch.from_numpy(matrix).to(image), image, dims=([1], [axis])).movedim(0, axis)
@@ -122,10 +113,3 @@ def _along(image: torch.Tensor, axis: int, matrix: np.ndarray) -> torch.Tensor:
 def _blur(length: int, sigma: float) -> np.ndarray:
     every = np.eye(length)
     return ndimage.correlate1d(every, discrete_gaussian(sigma), axis=0, mode="nearest").astype(np.float32)
-
-
-@lru_cache(maxsize=12)
-def _spline(length: int, wanted: int) -> np.ndarray:
-    """Cubic spline interpolation of `length` voxels to `wanted` between the same ends, as a matrix: for any device."""
-    every = np.eye(length)
-    return ndimage.zoom(every, (wanted / length, 1), order=3, grid_mode=True, mode="nearest").astype(np.float32)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from MAPDiffLib.restoration.doses import ANCHOR_DOSES
 from MAPDiffLib.restoration.intensity import BODY_MEAN_SUV, Intensity
+from MAPDiffLib.restoration.working_grid import resampled
 from training.cases.augmentation import (
     AS_THEY_ARE,
     FILTERS_MM,
@@ -19,7 +20,6 @@ from training.cases.augmentation import (
     filter_sigmas,
     nested_shares,
     post_filter,
-    resampled,
 )
 from training.cases.cache import CachedCase, open_caches
 from training.cases.case_file import ALL_DOSES
