@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import pickle
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -148,10 +148,10 @@ def load_run(folder: Path) -> tuple[DenoisingUNet, TrainConfig]:
 
 def averaged_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     """The exponentially averaged weights of a checkpoint, by the network's own names. InputError for another file."""
-    try:
-        return torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]
-    except (pickle.UnpicklingError, KeyError, EOFError, RuntimeError) as error:
-        raise InputError(f"{checkpoint} is no checkpoint of a training run: {error}") from None
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True) if zipfile.is_zipfile(checkpoint) else {}
+    if "average" not in saved:
+        raise InputError(f"{checkpoint} is no checkpoint of a training run; its folder holds one, {CHECKPOINT}")
+    return saved["average"]
 
 
 def _start_weights(start: str | Path) -> dict[str, torch.Tensor]:
