@@ -93,6 +93,16 @@ def test_a_place_is_idle_where_there_is_no_lesion_or_an_intact_one():
     assert "two thirds listed" in text and "1 (100%)" in text
 
 
+def test_lost_lesions_that_who_knows_the_anatomy_would_list_are_counted():
+    """Two scans: six false hits of all may exceed the threshold, which is the seventh."""
+    records = [case_of([lesion(value=4.0, off=off, normal=0.9) for off in kept]) for kept in ((0.5, 0.5, 0.95), (0.6,))]
+    for record, scores in zip(records, ([9.0, 4.0, 9.0], [6.0]), strict=True):
+        record["found"]["known"] = {"lesions": scores, "false": [8.0, 7.0, 6.5, 5.0]}
+    rows = [line for line in format_fidelity(records, Fidelity()).split("== internal")[0].splitlines()]
+    (said,) = [line for line in rows if "who knows the anatomy, at 3 false" in line]
+    assert "2 (67%)" in said and "3 lesions" in said
+
+
 def test_what_a_detector_finds_is_told_by_how_far_lesions_stand_out_at_one_false_hit_of_all():
     """Two volumes: two false scores of all may exceed the threshold, which is the third."""
 

@@ -25,6 +25,7 @@ from training.evaluation.method import Method, Unprocessed
 from training.evaluation.networks import Bundled, Sampled, is_baseline
 from training.evaluation.record import record
 from training.evaluation.report import format_comparison, format_lesions, format_table, write_table
+from training.evaluation.results import reduced
 from training.evaluation.run import run_table
 from training.evaluation.summary import OURS
 from training.scores.image import PEAK_SUV
@@ -51,9 +52,10 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 def _scores(table: dict, method: str) -> dict:
-    """The figures of one method of a table (report.write_table), as its bundle says them."""
-    means = {scanner: {dose: m[method] for dose, m in doses.items()} for scanner, doses in table["means"].items()}
-    return {"version": table["version"], "facts": table["facts"], "means": means}
+    """The figures of one method of a table (report.write_table) that documentation shows, as its bundle says them."""
+    kept = reduced(table)
+    means = {scanner: {dose: m[method] for dose, m in doses.items()} for scanner, doses in kept["means"].items()}
+    return {"version": kept["version"], "facts": kept["facts"], "means": means}
 
 
 def choose_methods(options: argparse.Namespace) -> tuple[dict[str, Method], dict[str, Path]]:
