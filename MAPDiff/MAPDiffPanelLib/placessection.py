@@ -36,10 +36,10 @@ class PlacesSection:
             allow(widget, "" if places else lacking)
 
     def _words(self, place: dict) -> str:
-        """ "4.20 to 3.10 (evidence 6.4)": what put it on the list; z is what a guard has left of that."""
+        """ "4.20 to 3.10 (6.4)": with the evidence that put it on the list; z is what a guard has left of that."""
         factor = suvFactor(self._result.nodes[0]) or 1.0
         scan, restored = factor * float(place["scan"]), factor * float(place["restored"])
-        return _("{scan:.2f} to {restored:.2f} (evidence {evidence:.1f})").format(
+        return _("{scan:.2f} to {restored:.2f} ({evidence:.1f})").format(
             restored=restored, scan=scan, evidence=float(place.get("evidence", abs(place["z"])))
         )
 

@@ -42,8 +42,8 @@ def worlds(panel):
 def test_each_place_says_what_is_lower_or_higher_and_by_how_much(checked):
     selector = checked.ui.placesSelector
     assert [selector.itemText(index) for index in range(selector.count)] == [
-        "1: 4.20 to 3.10 (evidence 6.4)",
-        "2: 1.00 to 1.50 (evidence 2.6)",
+        "1: 4.20 to 3.10 (6.4)",
+        "2: 1.00 to 1.50 (2.6)",
     ]
 
 
