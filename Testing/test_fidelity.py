@@ -98,8 +98,8 @@ def test_lost_lesions_that_who_knows_the_anatomy_would_list_are_counted():
     records = [case_of([lesion(value=4.0, off=off, normal=0.9) for off in kept]) for kept in ((0.5, 0.5, 0.95), (0.6,))]
     for record, scores in zip(records, ([9.0, 4.0, 9.0], [6.0]), strict=True):
         record["found"]["known"] = {"lesions": scores, "false": [8.0, 7.0, 6.5, 5.0]}
-    rows = [line for line in format_fidelity(records, Fidelity()).split("== internal")[0].splitlines()]
-    (said,) = [line for line in rows if "who knows the anatomy, at 3 false" in line]
+    text = format_fidelity(records, Fidelity()).split("== internal")[0]
+    (said,) = [line for line in text.splitlines() if "who knows the anatomy, at 3 false" in line]
     assert "2 (67%)" in said and "3 lesions" in said
 
 

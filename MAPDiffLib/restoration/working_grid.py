@@ -62,9 +62,13 @@ def resampled(image: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     changed = image
     for axis, length in enumerate(shape):
         if length != image.shape[axis]:
-            matrix = torch.from_numpy(_spline(image.shape[axis], length)).to(changed)
-            changed = torch.tensordot(matrix, changed, dims=([1], [axis])).movedim(0, axis)
+            changed = along(changed, axis, _spline(image.shape[axis], length))
     return image if changed is image else changed.clamp(min=float(image.min())).contiguous()
+
+
+def along(image: torch.Tensor, axis: int, matrix: np.ndarray) -> torch.Tensor:
+    """An axis of an image times a matrix [new length, length]: faster on a CPU than a convolution of one channel."""
+    return torch.tensordot(torch.from_numpy(matrix).to(image), image, dims=([1], [axis])).movedim(0, axis)
 
 
 @lru_cache(maxsize=12)

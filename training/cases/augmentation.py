@@ -15,6 +15,7 @@ import torch
 from scipy import ndimage
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.restoration.working_grid import along
 from MAPDiffLib.scan.geometry import FWHM_PER_SIGMA
 from training.simulate.scanner import discrete_gaussian
 
@@ -100,13 +101,8 @@ def post_filter(images: torch.Tensor, sigmas: Sequence[float]) -> torch.Tensor:
     """Gaussian blur of images [c, z, y, x], float32, by `sigmas` (z, y, x) in voxels; the border goes on outwards."""
     for axis, sigma in enumerate(sigmas, start=1):
         if sigma:
-            images = _along(images, axis, _blur(images.shape[axis], sigma))
+            images = along(images, axis, _blur(images.shape[axis], sigma))
     return images.contiguous()
-
-
-def _along(image: torch.Tensor, axis: int, matrix: np.ndarray) -> torch.Tensor:
-    """An axis of an image times a matrix [new length, length]: faster on a CPU than a convolution of one channel."""
-    return torch.tensordot(torch.from_numpy(matrix).to(image), image, dims=([1], [axis])).movedim(0, axis)
 
 
 @lru_cache(maxsize=256)

@@ -17,7 +17,7 @@ from training.evaluation.results import (
     table,
 )
 from training.evaluation.score import NOISE_FREE, REAL
-from training.evaluation.summary import OURS
+from training.evaluation.summary import NOT_BASELINES, OURS
 from training.evaluation.tradeoff import tradeoff_points
 from training.evaluation.worth import FIGURES, worth
 from training.scores.contrast import CLASSES, SIZES_MM, class_of
@@ -102,7 +102,7 @@ def _by_input(groups: dict) -> str:
 
 def _others(methods: dict) -> dict:
     """Those that are neither ours nor the scan itself."""
-    no_others = (OURS, NOVEMBER, "input", NOISE_FREE)
+    no_others = (OURS, NOVEMBER, *NOT_BASELINES)
     return {name: figures for name, figures in methods.items() if not name.startswith(no_others)}
 
 

@@ -42,12 +42,10 @@ def tradeoff_figure(points: dict[str, dict[str, tuple[float, float]]]):
     if not points:
         return None
     figure, axes = panels(1, len(points), (3.6 * len(points), 4), layout="constrained", sharey=True)
-    families = [*ROWS.values(), NOISE_FREE, OTHERS]
-    said = [label.partition(",")[0].replace("*", "") for label in ROWS]
-    labels = dict(zip(families, [*said, *families[len(said) :]], strict=True))
-    labels[NOVEMBER] = NOVEMBER
+    labels = {begins: label.partition(",")[0].replace("*", "") for label, begins in ROWS.items()}
+    labels |= {name: name for name in (NOVEMBER, NOISE_FREE, OTHERS)}
     for axis, (title, found) in zip(axes.flat, points.items(), strict=True):
-        for number, family in enumerate(families):
+        for number, family in enumerate(labels):
             own = [point for name, point in found.items() if _family(name) == family]
             if own:
                 size = 9 if family == OURS else 5

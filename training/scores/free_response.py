@@ -66,7 +66,7 @@ def free_response(
     """The candidates of an image, told apart by the lesions' masks (bool) and the noise-free image; all [z, y, x]."""
     box = bounding_box(body)
     score, contrast = detect(image[box], spacing_mm)
-    peaks = body[box] & candidates(score, APART_MM, spacing_mm)
+    peaks = body[box] & candidates(score, spacing_mm)
     found, near_any = [], np.zeros(peaks.shape, bool)
     for mask in lesions:
         near = near_lesion(mask[box], spacing_mm)
@@ -77,9 +77,9 @@ def free_response(
     return FreeResponse.of(found, false)
 
 
-def candidates(score: np.ndarray, apart_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
-    """The maxima above LEAST of scores [z, y, x] that are so far from each other: bool."""
-    return (score > LEAST) & (score == ndimage.maximum_filter(score, _window(apart_mm, spacing_mm)))
+def candidates(score: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    """The maxima above LEAST of scores [z, y, x], APART_MM from each other: bool."""
+    return (score > LEAST) & (score == ndimage.maximum_filter(score, _window(APART_MM, spacing_mm)))
 
 
 def sensitivity(volumes: Sequence[FreeResponse], false_positives: float = 1.0) -> float | None:

@@ -15,7 +15,7 @@ import torch
 
 from MAPDiffLib.restoration.local_noise import COLD, gaussian_mean, noise_deviation, smooth_activity
 from training.scores.contrast import LesionSite
-from training.scores.free_response import APART_MM, FreeResponse, candidates, near_lesion
+from training.scores.free_response import FreeResponse, candidates, near_lesion
 
 WIDTHS_MM = (6.0, 9.0, 13.0)  # FWHM of the templates: for lesions of about 6 to 20 mm
 
@@ -35,7 +35,7 @@ def known_anatomy_response(
     near = [near_lesion(mask, spacing_mm) for mask in lesions]
     near_any = np.any([np.zeros_like(body), *near], axis=0)
     evidence = _evidence(scan, _without(noise_free, near, sites), body, near_any, spacing_mm)
-    peaks = body & candidates(evidence, APART_MM, spacing_mm)
+    peaks = body & candidates(evidence, spacing_mm)
     found = [float(evidence[each & peaks].max(initial=0.0)) for each in near]
     return FreeResponse.of(found, evidence[peaks & ~near_any])
 
