@@ -15,3 +15,15 @@ class BundleError(InputError):
 
 class Cancelled(Exception):
     """The caller asked the work to stop (exit code 3)."""
+
+
+# torch, oneDNN, the C++ library and the system's loader have no class for it, only words.
+_MEMORY_WORDS = (
+    "MemoryError", "allocate memory", "not enough memory", "out of memory", "bad_alloc", "start new thread",
+    "Thread creation failed", "could not create a",
+)  # fmt: skip
+
+
+def says_out_of_memory(text: str) -> bool:
+    """Whether an error's message, or what a process wrote before it ended, says that the memory was used up."""
+    return any(words in text for words in _MEMORY_WORDS)

@@ -9,13 +9,20 @@ import traceback
 
 from slicer.i18n import tr as _
 
+from MAPDiffLib.errors import says_out_of_memory
+
 OUT_OF_MEMORY_CODES = (9, 137)  # SIGKILL, as a signal's number and as a shell reports it
 
 
-def crashMessage(exitCode: int, crashed: bool, spoke: bool) -> str:
-    """For a worker that ended without a word of its own."""
+def crashMessage(exitCode: int, crashed: bool, log: str) -> str:
+    """For a worker that ended without a last message: by its exit code and by what it wrote to standard error."""
     if exitCode == -1 and crashed:
         return _("Slicer's Python could not be started. Restart Slicer, or reinstall the extension.")
+    if says_out_of_memory(log):  # the loader or the C++ library ended it, which ask nobody
+        return _(
+            "Memory ran out. The doses that had arrived stay. Close other programs, or choose fewer samples, and press "
+            "Denoise again."
+        )
     if crashed and exitCode in OUT_OF_MEMORY_CODES:
         return _(
             "The restoration was ended by the system, most often because memory ran out. The doses that had arrived "
@@ -26,7 +33,7 @@ def crashMessage(exitCode: int, crashed: bool, spoke: bool) -> str:
             "The restoration crashed (code {code}). The doses that had arrived stay. Press Denoise again; if it "
             "happens again, choose the device cpu under Model and options."
         ).format(code=exitCode)
-    where = _("The details say more.") if spoke else _("It left no message.")
+    where = _("The details say more.") if log else _("It left no message.")
     return _("The restoration stopped unexpectedly (exit code {code}). {where} Press Denoise again.").format(
         code=exitCode, where=where
     )

@@ -190,7 +190,7 @@ class DenoiseRun:
                 self._ending = DONE
             else:
                 self._ending = FAILED
-                self._error = self._error or (crashMessage(exitCode, crashed, bool(self._worker.log)), self._worker.log)
+                self._error = self._error or (crashMessage(exitCode, crashed, self._worker.log), self._worker.log)
         self._endWhenRead()
 
     def _endWhenRead(self) -> None:

@@ -18,7 +18,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from MAPDiffLib.errors import InputError
+from MAPDiffLib.errors import InputError, says_out_of_memory
 
 if TYPE_CHECKING:
     from MAPDiffLib.scan.volume import Volume
@@ -90,7 +90,7 @@ class Reader:
         code = self._process.wait()
         self._log.seek(0)
         last = (self._log.read().decode("utf-8", "replace").strip().splitlines() or ["it left no message"])[-1]
-        if code == KILLED or "MemoryError" in last:
+        if code == KILLED or says_out_of_memory(last):
             raise MemoryError(f"reading {path} was ended, most often because memory ran out")
         if code in ENDED:
             raise OSError(f"reading {path} was ended by signal {-code}")

@@ -13,13 +13,12 @@ import time
 import traceback
 from typing import TextIO
 
-from MAPDiffLib.errors import Cancelled, InputError
+from MAPDiffLib.errors import Cancelled, InputError, says_out_of_memory
 from MAPDiffLib.job import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, encode_message, read_job
 from MAPDiffLib.jobs.channel import claim_stdout
 from MAPDiffLib.jobs.run_job import cancel_on_signals, run_job
 
 SILENCE_S = 0.7  # after which the progress is said again
-OUT_OF_MEMORY = ("can't allocate memory", "can't start new thread")
 
 
 def work(job_path: str) -> int:
@@ -48,7 +47,7 @@ def _run(job_path: str, channel: TextIO, cancelled: threading.Event) -> int:
 
 def _failure(error: Exception) -> str:
     """What happened, for the user; torch and Python say with a plain RuntimeError that the main memory is full."""
-    if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+    if isinstance(error, MemoryError) or says_out_of_memory(str(error)):
         return (
             "Memory ran out. The doses that had arrived stay. Close other programs, or choose fewer samples, and start "
             "again."

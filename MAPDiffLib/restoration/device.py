@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from MAPDiffLib.errors import InputError
+from MAPDiffLib.errors import InputError, says_out_of_memory
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LAYOUTS = (torch.channels_last_3d, torch.contiguous_format)
@@ -105,5 +105,4 @@ def share_memory(compute: Compute, voxels: int, volumes: int, width: int, limit_
 
 def out_of_memory(error: Exception) -> bool:
     """Whether an exception says that memory ran out: torch has a class for it on a GPU, but only words on a CPU."""
-    words = ("can't allocate memory", "not enough memory", "bad_alloc", "out of memory", "could not create a")  # oneDNN
-    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(word in str(error) for word in words)
+    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or says_out_of_memory(str(error))

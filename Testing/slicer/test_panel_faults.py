@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from MAPDiffLib.errors import says_out_of_memory
 from Testing.slicer import standin
 from Testing.slicer.panel import (
     body_voxels,
@@ -147,7 +148,7 @@ runpy.run_module("MAPDiffLib", run_name="__main__")
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux limits and tells a process's memory so")
-@pytest.mark.parametrize("room", [100_000_000, 250_000_000], ids=["while reading", "while restoring"])
+@pytest.mark.parametrize("room", [40_000_000, 250_000_000], ids=["while reading", "while restoring"])
 def test_a_worker_without_memory_says_so_and_what_to_do(panel, application, monkeypatch, tmp_path, room):
     (tmp_path / "limited.py").write_text(LIMITED.format(room=room))
     replace_worker(monkeypatch, tmp_path, f'exec "{sys.executable}" "{tmp_path}/limited.py" "$@"')
@@ -157,8 +158,8 @@ def test_a_worker_without_memory_says_so_and_what_to_do(panel, application, monk
     assert standin.pump(lambda: not panel.logic.running)
     assert panel.ui.statusLabel.text.startswith("Memory ran out."), panel.ui.statusLabel.text
     assert "fewer samples" in panel.ui.statusLabel.text
-    # Which of the two comes first is the machine's affair.
-    assert any(words in panel.ui.detailsText.toPlainText() for words in ("allocate", "start new thread"))
+    # Who meets the end first is the machine's affair: Python, torch, a thread to be started, the system's loader.
+    assert says_out_of_memory(panel.ui.detailsText.toPlainText())
     assert result_nodes(application.scene) == [] and leftovers(application) == []
     assert panel.ui.denoiseButton.enabled and panel.ui.denoiseButton.text == "Denoise"
 

@@ -102,9 +102,15 @@ def test_steps_yield_to_the_event_loop_and_go_on_after_a_failure(parts):
 def test_each_ending_says_what_happened_and_what_to_do(parts):
     from MAPDiffPanelLib import failure_messages
 
-    assert "memory" in failure_messages.crashMessage(9, True, False)
-    assert "could not be started" in failure_messages.crashMessage(-1, True, False)
-    assert "device cpu" in failure_messages.crashMessage(11, True, False)
-    assert "exit code 1" in failure_messages.crashMessage(1, False, True)
+    assert "memory" in failure_messages.crashMessage(9, True, "")
+    assert "could not be started" in failure_messages.crashMessage(-1, True, "")
+    assert "device cpu" in failure_messages.crashMessage(11, True, "")
+    assert "exit code 1" in failure_messages.crashMessage(1, False, "Traceback")
+    for code, crashed, log in [
+        (127, False, "python: cannot allocate memory for thread-local data: ABORT"),
+        (6, True, "terminate called after throwing an instance of 'std::bad_alloc'"),
+        (1, False, "MemoryError"),
+    ]:
+        assert failure_messages.crashMessage(code, crashed, log).startswith("Memory ran out.")
     message, details = failure_messages.writeFailure(PermissionError(13, "Permission denied"), "/tmp/x")
     assert "Permission denied" in message and "/tmp/x" in message and "PermissionError" in details
