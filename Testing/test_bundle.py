@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save
 from MAPDiffLib.errors import BundleError
 from MAPDiffLib.model.bundle import WEIGHTS_LIMIT_BYTES, list_bundles, load_bundle, save_bundle
 from MAPDiffLib.model.fidelity import Fidelity
+from MAPDiffLib.model.loss_odds import LossOdds
 from MAPDiffLib.model.manifest import FORMAT_VERSION, Sampling, parse_manifest
 from MAPDiffLib.model.network import DenoisingUNet
 from MAPDiffLib.model.quantisation import pack, rounded
@@ -228,6 +229,7 @@ WHOLE = {
     "network": {"widths": [4, 8], "blocks": 1, "embedding": 8},
     "weights_sha256": "0" * 64,
     "fidelity": json.loads(json.dumps(asdict(Fidelity(place=4.0)))),
+    "loss_odds": json.loads(json.dumps(asdict(LossOdds(output=(-5.0, 1.0))))),
 }
 
 
@@ -253,8 +255,10 @@ def test_a_manifest_is_parsed_once_into_what_it_says_and_written_back_the_same()
     assert manifest.dose_calibration.scatter == 0.1
     assert parse_manifest(json.loads(json.dumps(manifest.to_dict())), "bundle.json") == manifest
     assert json.loads(json.dumps(manifest.to_dict())) == content
-    del content["fidelity"]  # as in bundles that were never fitted
-    assert manifest.fidelity.place == 4.0 and parse_manifest(content, "bundle.json").fidelity == Fidelity()
+    del content["fidelity"], content["loss_odds"]  # as in bundles that were never fitted
+    unfitted = parse_manifest(content, "bundle.json")
+    assert manifest.fidelity.place == 4.0 and unfitted.fidelity == Fidelity()
+    assert manifest.loss_odds.output == (-5.0, 1.0) and unfitted.loss_odds == LossOdds()
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import pytest
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.model.bundle import load_bundle
 from MAPDiffLib.model.fidelity import DRAWN_PER_MM, Fidelity
+from MAPDiffLib.model.loss_odds import LossOdds
 from Testing import tiny
 from training.__main__ import main
-from training.evaluation import fidelity_fit
+from training.evaluation import fidelity_fit, loss_odds_fit
 from training.evaluation.fidelity import RestoredCases, figures
 from training.evaluation.fidelity_table import format_fidelity, idle_places
 from training.scores.organ_noise import BANDS_PER_MM
@@ -27,13 +28,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def restored(folder, bundle):
-    return RestoredCases([folder / "cases" / "case"], load_bundle(bundle), 0.05, folder / "restored")
+    return RestoredCases([folder / "cases" / "case"], load_bundle(bundle), LossOdds(), 0.05, folder / "restored")
 
 
 @pytest.fixture(scope="module")
 def record(restored):
     (case,) = restored
-    return figures(case, Fidelity(guard_strong=2.5))
+    return figures(case, Fidelity(guard_strong=-3.5))
 
 
 def test_every_strength_is_judged_and_a_stronger_guard_leaves_no_less_contrast(record):
@@ -86,10 +87,10 @@ def case_of(lesions, places=(), relative_noise=0.2):
 
 def test_a_place_is_idle_where_there_is_no_lesion_or_an_intact_one():
     lesions = [lesion(off=0.5), lesion(off=0.95), lesion(off=None)]
-    places = [{"evidence": 5.0, "z": 4.0, "lesion": at} for at in (0, 1, 2, None)]
-    records = [case_of(lesions, places), case_of(lesions, [{"evidence": 3.9, "z": 3.9, "lesion": None}])]
-    assert idle_places(records, 4.0) == 1.0  # two in two scans
-    text = format_fidelity([case_of([lesion(value=4.0)], places[:1])], Fidelity(place=4.0))
+    places = [{"log_odds": 1.0, "z": 4.0, "lesion": at} for at in (0, 1, 2, None)]
+    records = [case_of(lesions, places), case_of(lesions, [{"log_odds": -0.1, "z": 3.9, "lesion": None}])]
+    assert idle_places(records, 0.0) == 1.0  # two in two scans
+    text = format_fidelity([case_of([lesion(value=4.0)], places[:1])], Fidelity(place=0.0))
     assert "two thirds listed" in text and "1 (100%)" in text
 
 
@@ -197,9 +198,9 @@ def test_the_command_writes_what_it_fits_into_the_bundle_and_judges_by_it(folder
     assert main([*common, "--fit"]) == 0
     fitted = load_bundle(bundle).manifest.fidelity
     said = capsys.readouterr().out
-    assert f"guard_normal {fitted.guard_normal:g}: the least evidence" in said and "drawn_gain" in said
+    assert f"guard_normal {fitted.guard_normal:g}: the least log-odds" in said and "drawn_gain" in said
     trade = [line for line in said.splitlines() if "found, contrast at SNR 6 to 10" in line]
-    assert len(trade) == 1 + len(fidelity_fit.EVIDENCES) and trade[0].startswith("  off: NMAE +0.00%")
+    assert len(trade) == 1 + len(fidelity_fit.LOG_ODDS) and trade[0].startswith("  off: NMAE +0.00%")
     assert f"drawn_detail {fitted.drawn_detail:g}: the least with which" in said
     after = json.loads((bundle / "bundle.json").read_text())
     assert {key: value for key, value in after.items() if key != "fidelity"} == before
@@ -220,3 +221,37 @@ def test_a_guard_may_cost_error_hot_spots_and_lesions_found_only_so_much():
 def test_too_few_lesions_are_refused(restored):
     with pytest.raises(InputError, match="fewer than 20"):
         fidelity_fit.fit_fidelity(restored)
+
+
+def test_the_odds_are_fitted_on_their_own_cases_and_written_into_the_bundle(folder, bundle, monkeypatch, capsys):
+    bundle = shutil.copytree(bundle, folder / "with-odds")
+    folders = {name: str(folder / name) for name in ("cases", "odds.json")}
+    command = ["fidelity", "--cases", folders["cases"], "--odds-cases", folders["cases"], "--bundle", str(bundle)]
+    command += ["--output", folders["odds.json"], "--restored", str(folder / "restored")]
+    monkeypatch.setattr(loss_odds_fit, "LEAST_LOST", 10_000)
+    assert main(command) == 2
+    assert "10000 are needed: make more --lesion-rich" in capsys.readouterr().err
+    assert "loss_odds" not in json.loads((bundle / "bundle.json").read_text())
+    monkeypatch.setattr(loss_odds_fit, "LEAST_LOST", 1)
+    monkeypatch.setattr(loss_odds_fit, "INTACT", 10.0)  # the one lesion counts as lost, and every peak as near it
+    monkeypatch.setattr("training.evaluation.fidelity.NEAR_MM", 1000.0)
+    assert main(command) == 0
+    said, fitted = capsys.readouterr().out, load_bundle(bundle).manifest.loss_odds
+    assert len(fitted.hidden) == loss_odds_fit.HIDDEN and "peaks of 1 cases, " in said
+    assert json.loads((folder / "odds.json").read_text())["cases"][0]["places"] != []
+
+
+def test_a_peak_is_at_the_nearest_lesion_if_one_is_near_and_those_at_an_intact_one_are_no_example(restored):
+    (case,) = restored
+    (site,) = case.case.sites
+    centre = np.round(site.centre).astype(int)
+    away = centre + [0, 0, int(40 / case.scan.spacing_mm[0])]
+    assert case.lesions_at(np.array([centre, away])).tolist() == [0, -1]
+    assert case.lesions_at(np.zeros((0, 3), int)).tolist() == []
+    (left,) = case.left_by_network
+    assert left == pytest.approx(figures(case, Fidelity())["lesions"][0]["recovered"]["off"])
+    every = len(case.peaks)
+    features, lost = loss_odds_fit.examples_of(case)
+    at = case.lesions_at(np.array([peak.index for peak in case.peaks])) == 0
+    assert len(features) == len(lost) == (every if left < 0.9 else every - at.sum())
+    assert lost.sum() == (at.sum() if left < 0.9 else 0)

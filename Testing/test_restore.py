@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from scipy.special import logit
 
 from MAPDiffLib.errors import Cancelled, InputError
 from MAPDiffLib.job import RestoreOptions
@@ -346,7 +347,7 @@ def test_consistency_lies_on_the_scans_grid_in_units_of_its_noise_and_knows_the_
     assert z.units == "z" and z.voxels.shape == volume.voxels.shape and z.direction == volume.direction
     assert not z.voxels[~volume.body].any() and 0.5 < z.voxels[volume.body].std() < 2
     assert z.metadata == {} and all(
-        place["evidence"] > ending.report["fidelity"]["place"] for place in ending.report["places"]
+        logit(place["probability"]) > ending.report["fidelity"]["place"] for place in ending.report["places"]
     )
 
 

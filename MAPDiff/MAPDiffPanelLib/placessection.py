@@ -1,4 +1,4 @@
-"""Places to check: where a result is farther from its scan than the scan's noise explains, and the way there."""
+"""Places to check: where a result has probably lost something that its scan shows, and the way there."""
 
 from __future__ import annotations
 
@@ -31,17 +31,16 @@ class PlacesSection:
         lacking = _("There is no result in this scene yet. Press Denoise.")
         if result is not None:
             lacking = _("This result came without such a list.") if places is None else _(
-                "Nowhere is the restored image farther from the scan than the scan's noise explains.")  # fmt: skip
+                "Nowhere was something probably lost with the noise.")  # fmt: skip
         for widget in (self.ui.placesSelector, self.ui.placesButton):
             allow(widget, "" if places else lacking)
 
     def _words(self, place: dict) -> str:
-        """ "4.20 to 3.10 (6.4)": with the evidence that put it on the list; z is what a guard has left of that."""
+        """ "4.20 to 3.10 (60 %)": with the probability that something was lost; older results do not say it."""
         factor = suvFactor(self._result.nodes[0]) or 1.0
         scan, restored = factor * float(place["scan"]), factor * float(place["restored"])
-        return _("{scan:.2f} to {restored:.2f} ({evidence:.1f})").format(
-            restored=restored, scan=scan, evidence=float(place.get("evidence", abs(place["z"])))
-        )
+        words = _("{scan:.2f} to {restored:.2f}").format(restored=restored, scan=scan)
+        return f"{words} ({100 * float(place['probability']):.0f} %)" if "probability" in place else words
 
     def _world(self, place: dict) -> list[float]:
         """RAS, wherever the volumes' transform has put them; files count left and back as positive."""

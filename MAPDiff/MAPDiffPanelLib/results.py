@@ -80,7 +80,7 @@ class Result:
 
     @property
     def places(self) -> list[dict] | None:
-        """Where to look: {"position_mm_lps", "z", "evidence", "scan", "restored"} each; None where there is no list."""
+        """Where to look: {"position_mm_lps", "z", "probability", "scan", "restored"} each; None without a list."""
         lists = [_json(node.GetAttribute(PLACES)) for node in self.doses.values()]
         return next((each for each in lists if isinstance(each, list)), None)
 

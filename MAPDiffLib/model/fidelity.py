@@ -16,7 +16,7 @@ DRAWN_PER_MM = (0.02, 0.04, 0.06, 0.085)  # frequencies at which drawn noise is 
 class Fidelity:
     """Fitted by `mapdiff-train fidelity --fit`; the defaults are for bundles that say nothing.
 
-    guard_normal, guard_strong: evidence (restoration/consistency.py) from which lost activity is put back; place: from
+    guard_normal, guard_strong: log-odds of a loss (restoration/losses.py) from which activity is put back; place: from
     which a place is to be checked.
 
     The rest is for the best estimate of a region (restoration/quantify.py) and for drawn scans
@@ -29,9 +29,9 @@ class Fidelity:
     lost, over what the restored image has.
     """
 
-    guard_normal: float = 4.25
-    guard_strong: float = 3.75
-    place: float = 6.15
+    guard_normal: float = -2.5
+    guard_strong: float = -3.0
+    place: float = -1.0
     noise_factor: float = 1.117
     noise_power: float = 0.182
     bias: float = 0.26
@@ -42,12 +42,12 @@ class Fidelity:
     drawn_detail: float = 1.0
 
     def guard(self, strength: str) -> float | None:
-        """The evidence from which a guard of this strength (job.GUARDS) puts activity back; None for "off"."""
+        """The log-odds from which a guard of this strength (job.GUARDS) puts activity back; None for "off"."""
         return {"off": None, "normal": self.guard_normal, "strong": self.guard_strong}[strength]
 
 
 BOUNDS = {
-    **dict.fromkeys(("guard_normal", "guard_strong", "place"), (2.0, 100.0)),
+    **dict.fromkeys(("guard_normal", "guard_strong", "place"), (-20.0, 20.0)),
     "noise_factor": (0.1, 100.0),
     "noise_power": (-1.0, 1.0),
     "bias": (0.001, 10.0),

@@ -14,9 +14,10 @@ from MAPDiffLib.job import STRENGTHS
 from MAPDiffLib.model.diffusion import Diffusion
 from MAPDiffLib.model.fidelity import Fidelity, parse_fidelity
 from MAPDiffLib.model.json_checks import built, check_keys, items, mapping, number, numbers, rising, text, whole
+from MAPDiffLib.model.loss_odds import LossOdds, parse_loss_odds
 from MAPDiffLib.model.network import NetworkConfig
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 MANIFEST_FILE = "bundle.json"
 MANIFEST_LIMIT_BYTES = 1_000_000
 KEYS = {
@@ -24,7 +25,7 @@ KEYS = {
     *("sampling", "input_doses", "noise_levels", "spacing_range_mm", "intensity", "dose_estimate"),
     *("training_data", "scores"),
 }
-OPTIONAL_KEYS = {"fidelity"}
+OPTIONAL_KEYS = {"fidelity", "loss_odds"}
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")  # never a path: no separator, no leading dot
 
 
@@ -59,8 +60,8 @@ class Sampling:
 @dataclass(frozen=True)
 class Manifest:
     """All that a bundle says of itself. anchors: ascending in dose, the last is full dose; input_doses: those of
-    training; noise_levels: the lowest and the highest there; dose_calibration: None where not known; fidelity: as usual
-    where the bundle does not say it."""
+    training; noise_levels: the lowest and the highest there; dose_calibration: None where not known; fidelity and
+    loss_odds: as usual where the bundle does not say them."""
 
     name: str
     description: str
@@ -78,6 +79,7 @@ class Manifest:
     training_data: Mapping
     scores: Mapping
     fidelity: Fidelity = Fidelity()
+    loss_odds: LossOdds = LossOdds()
 
     def to_dict(self) -> dict:
         """The content of bundle.json: `parse_manifest` makes the same Manifest of it."""
@@ -96,6 +98,7 @@ class Manifest:
             "training_data": self.training_data,
             "scores": self.scores,
             "fidelity": asdict(self.fidelity),
+            "loss_odds": asdict(self.loss_odds),
         }
 
 
@@ -151,6 +154,7 @@ def _parsed(content: object) -> Manifest:
         training_data=mapping(content, "training_data"),
         scores=mapping(content, "scores"),
         fidelity=parse_fidelity(mapping(content, "fidelity")) if "fidelity" in content else Fidelity(),
+        loss_odds=parse_loss_odds(mapping(content, "loss_odds")) if "loss_odds" in content else LossOdds(),
     )
 
 

@@ -14,14 +14,14 @@ from MAPDiffLib.report.region_statistics import BEST, JSON_FILE
 def place_rows(report: dict, factor: float, unit: str) -> str:
     """The section of the places to check: a row each, in the order of `crosshairs`."""
     if not report["places"]:
-        return "<p>None: nowhere do scan and full dose differ by more than the scan's noise explains.</p>"
+        return "<p>None: nowhere was something probably lost.</p>"
     lines = [
         f'<tr tabindex="0"><td>{" ".join(f"{x:.0f}" for x in place["position_mm_lps"])}</td><td>{place["z"]:+.1f}</td>'
-        f"<td>{place.get('evidence', abs(place['z'])):.1f}</td>"
+        f"<td>{100 * place['probability']:.0f} %</td>"
         f"<td>{place['scan'] * factor:.3g}</td><td>{place['restored'] * factor:.3g}</td></tr>"
         for place in report["places"]
     ]
-    head = f"<th>place (LPS, mm)</th><th>z</th><th>evidence</th><th>scan ({unit})</th><th>full dose ({unit})</th>"
+    head = f"<th>place (LPS, mm)</th><th>z</th><th>likely lost</th><th>scan ({unit})</th><th>full dose ({unit})</th>"
     return f'<table id="places"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 

@@ -1,8 +1,8 @@
 """The activity guard: what a restoration may not change is how much activity there is, and roughly where.
 
 A low-dose scan is noisy but unbiased: smoothed enough, it is right. So the restored image is scaled, smoothly in
-space, until its low-frequency content is that of the input; and where the scan holds more than its noise explains
-(consistency.py), what is missing is put back. What the guard had to do is reported, never hidden.
+space, until its low-frequency content is that of the input; and where something was probably lost (losses.py), what is
+missing is put back. What the guard had to do is reported, never hidden.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from MAPDiffLib.restoration.consistency import Consistency, Peak
+from MAPDiffLib.restoration.consistency import Consistency
 from MAPDiffLib.restoration.local_noise import gaussian_mean
+from MAPDiffLib.restoration.losses import Peak
 
 WIDTH_MM = 60.0  # FWHM: at 1/100 dose the input's own noise at this width stays under about 1 %
 LIMIT = 0.10  # the guard corrects drift; a ratio beyond this is a lesion's edge or a fault and is held here
 TOLERANCE = 0.01  # promised agreement of the mean activity in the body
 SPREAD_MM = 4.0  # FWHM of the soft edge of a place, and of what is put back in it
-SURE = 1.75  # of evidence beyond a threshold: what is put back grows from nothing to all of it on the way there
+SURE = 3.0  # of log-odds beyond a threshold: what is put back grows from nothing to all of it on the way there
 PLACE_SHARE, PLACE_MM = 0.5, 12.0  # a place: connected to its peak by at least this share of its z, no further away
 
 
@@ -68,8 +69,8 @@ def guard_activity(
 def put_back(
     consistency: Consistency, peaks: Sequence[Peak], threshold: float | None
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    """The restored image with what the scan holds more where the evidence of a peak is beyond the threshold (None:
-    nowhere), by how far it is, at the same mean; and what a GuardReport says of it."""
+    """The restored image with what the scan holds more where the log-odds of a peak are beyond the threshold (None:
+    nowhere), by how far they are, at the same mean; and what a GuardReport says of it."""
     if threshold is None:
         return consistency.restored, {}
     missing, places = significant_loss(consistency, peaks, threshold)
@@ -79,15 +80,15 @@ def put_back(
 
 
 def significant_loss(consistency: Consistency, peaks: Sequence[Peak], threshold: float) -> tuple[torch.Tensor, int]:
-    """(the activity [z, y, x] that the restored image lacks where the evidence is beyond the threshold, the number of
+    """(the activity [z, y, x] that the restored image lacks where the log-odds are beyond the threshold, the number of
     these places).
 
-    Little evidence brings back a small share: where noise alone was at work, all of it would look like a lesion.
+    Low odds bring back a small share: where noise alone was at work, all of it would look like a lesion.
     Upwards only: what a network removes looks like noise, what it makes up does not.
     """
-    chosen = [peak for peak in peaks if peak.z > 0 and peak.evidence > threshold]
+    chosen = [peak for peak in peaks if peak.log_odds > threshold]
     scan, restored, body, spacing_mm = consistency.scan, consistency.restored, consistency.body, consistency.spacing_mm
-    shares = [min(1.0, (peak.evidence - threshold) / SURE) for peak in chosen]
+    shares = [min(1.0, (peak.log_odds - threshold) / SURE) for peak in chosen]
     lost = _places(consistency.z(restored).cpu().numpy(), chosen, shares, spacing_mm)
     residual = gaussian_mean((scan - restored) * body, SPREAD_MM, spacing_mm).clamp_(min=0)
     return residual * gaussian_mean(lost.to(scan.device), SPREAD_MM, spacing_mm) * body, len(chosen)

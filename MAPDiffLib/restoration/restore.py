@@ -19,14 +19,15 @@ from MAPDiffLib.errors import Cancelled
 from MAPDiffLib.job import RestoreOptions, dose_key, dose_title
 from MAPDiffLib.model.bundle import Bundle
 from MAPDiffLib.model.fidelity import Fidelity
+from MAPDiffLib.model.loss_odds import LossOdds
 from MAPDiffLib.restoration.activity_guard import GuardReport, guard_activity, put_back
 from MAPDiffLib.restoration.box import BodyBox
-from MAPDiffLib.restoration.consistency import Peak, Place, places_to_check, position_mm
 from MAPDiffLib.restoration.device import choose_compute
 from MAPDiffLib.restoration.dose_scans import NoiseTexture, dose_scans
 from MAPDiffLib.restoration.doses import at_dose, own_share
 from MAPDiffLib.restoration.facts import measure
 from MAPDiffLib.restoration.intensity import Intensity
+from MAPDiffLib.restoration.losses import Peak, Place, find_peaks, places_to_check, position_mm
 from MAPDiffLib.restoration.noise import relative_noise
 from MAPDiffLib.restoration.plan import Plan, about_input, cautions, make_plan
 from MAPDiffLib.restoration.progress import Progress
@@ -140,7 +141,8 @@ def _restored_doses(
     told = plan.told(place.grid.spacing_mm(volume.spacing_mm))
     denoise = ScanDenoiser(place.network, bundle.manifest.diffusion, condition, told, progress, cancelled)
     estimate, spread = mean_of_samples(denoise, intensity, plan.samples, plan.seed)
-    guarded = place.guarded(place.grid.from_working(estimate), fidelity.guard(options.guard))
+    threshold = fidelity.guard(options.guard)
+    guarded = place.guarded(place.grid.from_working(estimate), bundle.manifest.loss_odds, threshold)
     estimate, guard = guarded.image, guarded.report
     record.lap("evaluations")
     drawn_scans = place.scans_of(estimate, plan, fidelity) if True in kinds else iter(())
@@ -208,10 +210,10 @@ class _Workplace:
         voxels[self.box.slices].copy_(image)
         return self.volume.with_voxels(voxels.numpy())
 
-    def guarded(self, image: torch.Tensor, threshold: float | None) -> _Guarded:
+    def guarded(self, image: torch.Tensor, odds: LossOdds, threshold: float | None) -> _Guarded:
         """An image of the box with the scan's own activity, and the scan against it."""
         even = guard_activity(image, self.scan, self.inside, self.volume.spacing_mm)
-        peaks = even.consistency.peaks()
+        peaks = find_peaks(even.consistency, odds)
         image, local = put_back(even.consistency, peaks, threshold)
         return _Guarded(image, replace(even.report, **local), peaks, even.consistency.z(image))
 

@@ -12,8 +12,8 @@ from Testing.slicer.panel import make_result
 pytest_plugins = ["Testing.slicer.fixtures"]
 
 PLACES = [
-    {"position_mm_lps": [-10.0, -20.0, 30.0], "z": -0.7, "evidence": 6.4, "scan": 4.2, "restored": 3.1},
-    {"position_mm_lps": [5.0, 6.0, -7.0], "z": 2.6, "evidence": 2.6, "scan": 1.0, "restored": 1.5},
+    {"position_mm_lps": [-10.0, -20.0, 30.0], "z": -0.7, "probability": 0.62, "scan": 4.2, "restored": 3.1},
+    {"position_mm_lps": [5.0, 6.0, -7.0], "z": 2.6, "scan": 1.0, "restored": 1.5},
 ]
 
 
@@ -42,8 +42,8 @@ def worlds(panel):
 def test_each_place_says_what_is_lower_or_higher_and_by_how_much(checked):
     selector = checked.ui.placesSelector
     assert [selector.itemText(index) for index in range(selector.count)] == [
-        "1: 4.20 to 3.10 (6.4)",
-        "2: 1.00 to 1.50 (2.6)",
+        "1: 4.20 to 3.10 (62 %)",
+        "2: 1.00 to 1.50",  # of an older result
     ]
 
 
@@ -70,7 +70,7 @@ def test_all_places_are_marked_as_points_of_the_scene_once(checked, application)
     assert np.allclose(points, worlds(checked)) and node.GetName() == "PET MAPDiff places"
 
 
-@pytest.mark.parametrize("places, words", [(None, "came without"), ([], "Nowhere is the restored image farther")])
+@pytest.mark.parametrize("places, words", [(None, "came without"), ([], "Nowhere was something probably lost")])
 def test_no_list_and_an_empty_one_are_told_apart(panel, application, places, words):
     from MAPDiffPanelLib.outputs import PLACES as ATTRIBUTE
 

@@ -77,6 +77,11 @@ def _add_fidelity(command_line: CommandLine) -> None:
         help="choose the bundle's thresholds and factors on these cases, which judge nothing then, and write them into"
         " its bundle.json",
     )  # fmt: skip
+    add(
+        "--odds-cases", type=Path, nargs="+", metavar="DIR",
+        help="first fit what tells lost lesions from noise, on the cases in these folders: neither judged on nor those"
+        " of --fit (default: the bundle's own stays)",
+    )  # fmt: skip
 
 
 def _fidelity(options: argparse.Namespace) -> None:

@@ -20,11 +20,13 @@ from MAPDiffLib.files import written_whole
 from MAPDiffLib.job import GUARDS, RestoreOptions
 from MAPDiffLib.model.bundle import Bundle
 from MAPDiffLib.model.fidelity import Fidelity
+from MAPDiffLib.model.loss_odds import LossOdds
 from MAPDiffLib.report.metrics import nmae
 from MAPDiffLib.restoration.activity_guard import guard_activity, put_back
-from MAPDiffLib.restoration.consistency import Consistency, Peak, places_to_check
+from MAPDiffLib.restoration.consistency import Consistency
 from MAPDiffLib.restoration.dose_scans import NoiseTexture, dose_scans
 from MAPDiffLib.restoration.doses import ANCHOR_DOSES, at_dose, own_share
+from MAPDiffLib.restoration.losses import Peak, apart, find_peaks
 from MAPDiffLib.restoration.quantify import Quantifier, best_estimate
 from MAPDiffLib.restoration.restore import restore
 from MAPDiffLib.scan.volume import Volume
@@ -38,22 +40,25 @@ from training.scores.organ_noise import even_part, roughness, spectrum, variatio
 
 NEAR_MM = 15.0  # a place to check this near a lesion's centre is that lesion's
 FAINT_SNR = (6.0, 10.0)  # of lesions that a guard is there for: in the scan no noise looks like them, a network may err
-LEAST_EVIDENCE = 3.0  # of a place that is recorded
+LOST, INTACT = 0.7, 0.9  # recovered contrast below which a lesion is lost, and from which it is not
+LEAST_LOG_ODDS = -4.0  # of a place that is recorded
 LARGE_MM = 10.0
 DRAWS = (1, 2)  # seeds: two are needed for CRPS
 
 
 @dataclass(frozen=True)
 class RestoredCase:
-    """A case, its scan of `input_dose`, and the estimate without noise [z, y, x] from it, nothing put back yet."""
+    """A case, its scan of `input_dose`, and the estimate without noise [z, y, x] from it, nothing put back yet; odds:
+    what tells where it lost something."""
 
     case: TestCase
     scan: Volume
     input_dose: float
     estimate: np.ndarray
+    odds: LossOdds
 
     @classmethod
-    def of(cls, folder: Path, bundle: Bundle, input_dose: float, kept: Path) -> RestoredCase:
+    def of(cls, folder: Path, bundle: Bundle, odds: LossOdds, input_dose: float, kept: Path) -> RestoredCase:
         """Restored once by a model: what is in the folder `kept` is read."""
         scan, path = read_dose(folder, input_dose), kept / f"{_name(folder, bundle, input_dose)}.npy"
         if not path.exists():
@@ -64,7 +69,7 @@ class RestoredCase:
                 np.save(file, plain.volume.voxels)
         share = own_share(input_dose, 1.0)  # full dose holds the scan's counts too
         estimate = (np.load(path) - share * scan.voxels) / (1 - share)
-        return cls(TestCase(folder), scan, input_dose, np.float32(estimate))
+        return cls(TestCase(folder), scan, input_dose, np.float32(estimate), odds)
 
     @cached_property
     def consistency(self) -> Consistency:
@@ -74,11 +79,11 @@ class RestoredCase:
 
     @cached_property
     def peaks(self) -> list[Peak]:
-        """Where the two differ most."""
-        return self.consistency.peaks()
+        """Where the scan holds most that the estimate lacks."""
+        return find_peaks(self.consistency, self.odds)
 
     def guarded(self, threshold: float | None) -> np.ndarray:
-        """The estimate with activity put back where the evidence is beyond the threshold."""
+        """The estimate with activity put back where the log-odds of a loss are beyond the threshold."""
         image, _ = put_back(self.consistency, self.peaks, threshold)
         return np.where(self.scan.body, image.numpy(), self.scan.voxels)
 
@@ -116,6 +121,21 @@ class RestoredCase:
         scan, spacing_mm = self.scan.voxels, self.scan.spacing_mm
         return asdict(known_anatomy_response(scan, case.noise_free, masks, case.sites, case.body, spacing_mm))
 
+    def lesions_at(self, indices: np.ndarray) -> np.ndarray:
+        """The number of the lesion that each voxel [n, 3] is at, -1 for none; [n]."""
+        if not self.case.sites:
+            return np.full(len(indices), -1)
+        centres = np.array([site.centre for site in self.case.sites])
+        steps = (indices[:, None] - centres) * self.scan.spacing_mm[::-1]
+        away = np.linalg.norm(steps, axis=2)  # [n, lesions]
+        return np.where(away.min(axis=1) <= NEAR_MM, away.argmin(axis=1), -1)
+
+    @cached_property
+    def left_by_network(self) -> list[float]:
+        """The share of each lesion's contrast that is left with nothing put back; nan where it has none."""
+        image, real = self.full(None), self.case.full.voxels
+        return [recovered(site, image, real) for site in self.case.sites]
+
     def _hot_spots(self, image: np.ndarray) -> int:
         return spots_over(image, self._hottest, self.case.body, self.scan.spacing_mm)
 
@@ -146,12 +166,13 @@ class RestoredCases(Iterable[RestoredCase]):
 
     folders: Sequence[Path]
     bundle: Bundle
+    odds: LossOdds
     input_dose: float
     kept: Path
 
     def __iter__(self) -> Iterator[RestoredCase]:
         for folder in tqdm(self.folders, desc="fidelity"):
-            yield RestoredCase.of(folder, self.bundle, self.input_dose, self.kept)
+            yield RestoredCase.of(folder, self.bundle, self.odds, self.input_dose, self.kept)
 
     def __len__(self) -> int:
         return len(self.folders)
@@ -180,7 +201,7 @@ def figures(restored: RestoredCase, fidelity: Fidelity) -> dict:
             "real": restored.found(case.full.voxels),
             "known": restored.found_knowing_anatomy(),
         },
-        "places": _places(restored, estimate),
+        "places": _places(restored),
         "scans": _drawn(restored, estimate, fidelity),
     }
 
@@ -216,19 +237,14 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _places(restored: RestoredCase, estimate: np.ndarray) -> list[dict]:
-    """Each place of some evidence, with the lesion that it is at (None: none)."""
-    scan = replace(restored.scan, origin_mm=(0.0, 0.0, 0.0), direction=(1, 0, 0, 0, 1, 0, 0, 0, 1))
-    z = restored.consistency.z(torch.from_numpy(estimate)).numpy()
-    volumes = (scan, scan.with_voxels(estimate), scan.with_voxels(z))
-    found = places_to_check(*volumes, restored.peaks, threshold=LEAST_EVIDENCE, most=1000)
-    spacing, rows = np.array(scan.spacing_mm), []
-    centres = [(np.array(site.centre) * spacing[::-1])[::-1] for site in restored.case.sites]
-    for place in found:
-        away = [np.linalg.norm(centre - place.position_mm_lps) for centre in centres]
-        nearest = int(np.argmin(away)) if away and min(away) <= NEAR_MM else None
-        rows.append({"evidence": place.evidence, "z": place.z, "lesion": nearest})
-    return rows
+def _places(restored: RestoredCase) -> list[dict]:
+    """Each place where a loss is not wholly unlikely, with the lesion that it is at (None: none)."""
+    found = apart(restored.peaks, LEAST_LOG_ODDS, restored.scan.spacing_mm, most=1000)
+    lesions = restored.lesions_at(np.array([peak.index for peak in found]).reshape(-1, 3))
+    return [
+        {"log_odds": peak.log_odds, "z": peak.z, "lesion": int(at) if at >= 0 else None}
+        for peak, at in zip(found, lesions, strict=True)
+    ]
 
 
 def _drawn(restored: RestoredCase, estimate: np.ndarray, fidelity: Fidelity) -> dict:

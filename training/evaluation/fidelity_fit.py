@@ -16,11 +16,11 @@ from training.evaluation.fidelity import FAINT_SNR, RestoredCases, drawn_roughne
 from training.evaluation.fidelity_table import MOST_IDLE, SIZES_MM, idle_places, in_class, rms
 from training.scores.free_response import FreeResponse, sensitivity
 
-EVIDENCES = tuple(np.arange(3.5, 6.51, 0.25).tolist())
-PLACES = tuple(np.arange(3.5, 12.01, 0.05).round(2).tolist())
+LOG_ODDS = tuple(np.arange(-4.0, -0.9, 0.25).tolist())
+PLACES = tuple(np.arange(-4.0, 4.01, 0.05).round(2).tolist())
 BIASES = tuple(np.arange(0.1, 0.61, 0.02).round(2).tolist())
 TAILS = tuple(np.arange(0.8, 2.51, 0.05).round(2).tolist())
-LEAST_ERRORS = tuple(np.arange(0.015, 0.051, 0.005).round(3).tolist())  # a scan of another dose reads no nearer
+LEAST_ERRORS = tuple(np.arange(0.005, 0.051, 0.005).round(3).tolist())
 WORSE = 1.05  # than the better of scan and restored image, in no class of size
 COVERAGE = 0.9
 ROUGH_ENOUGH = 0.95
@@ -83,21 +83,21 @@ def fit_fidelity(cases: RestoredCases) -> tuple[Fidelity, list[Choice]]:
 
 
 def _guards(cases: RestoredCases) -> Iterator[Choice]:
-    """The least evidence that keeps what is promised of errors, false hot spots and lesions found."""
-    rows = [[case.guard_figures(evidence) for evidence in (None, *EVIDENCES)] for case in cases]
+    """The least log-odds that keep what is promised of errors, false hot spots and lesions found."""
+    rows = [[case.guard_figures(log_odds) for log_odds in (None, *LOG_ODDS)] for case in cases]
     off, *guarded = (_guard_means(column) for column in zip(*rows, strict=True))
     trade = tuple(
         f"{name}: NMAE {row['nmae'] / off['nmae'] - 1:+.2%}, {row['more_hot_spots']:+.2f} hot spots, {row['found']:.2f}"
         f" found, contrast at SNR {FAINT_SNR[0]:g} to {FAINT_SNR[1]:g} {row['recovered']:.2f}"
-        for name, row in zip(("off", *(f"from {evidence:g}" for evidence in EVIDENCES)), (off, *guarded), strict=True)
+        for name, row in zip(("off", *(f"from {log_odds:g}" for log_odds in LOG_ODDS)), (off, *guarded), strict=True)
     )
     for strength, most in MOST.items():
         kept = [most.keeps(off, row) for row in guarded]
         least = kept.index(True) if any(kept) else len(kept) - 1
         error, spots, found = (guarded[least][name] for name in ("nmae", "more_hot_spots", "found"))
         yield Choice(
-            {f"guard_{strength}": EVIDENCES[least]},
-            f"the least evidence with {most}:"
+            {f"guard_{strength}": LOG_ODDS[least]},
+            f"the least log-odds with {most}:"
             f" {error / off['nmae'] - 1:+.2%}, {spots:+.1f}, {found - off['found']:+.2f}",
             trade if strength == "normal" else (),
         )
@@ -115,9 +115,9 @@ def _guard_means(rows: Sequence[dict]) -> dict[str, float]:
 
 
 def _place(records: Sequence[dict], fidelity: Fidelity) -> Choice:
-    idle = {evidence: idle_places(records, evidence, most=None) for evidence in PLACES}
-    least = next((evidence for evidence in PLACES if idle[evidence] <= MOST_IDLE), PLACES[-1])
-    reason = f"the least evidence with at most {MOST_IDLE:g} places a scan where nothing was lost: {idle[least]:.1f}"
+    idle = {log_odds: idle_places(records, log_odds, most=None) for log_odds in PLACES}
+    least = next((log_odds for log_odds in PLACES if idle[log_odds] <= MOST_IDLE), PLACES[-1])
+    reason = f"the least log-odds with at most {MOST_IDLE:g} places a scan where nothing was lost: {idle[least]:.1f}"
     return Choice({"place": least}, reason)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from MAPDiffLib.files import write_json
 from MAPDiffLib.model.bundle import load_bundle
@@ -11,6 +11,7 @@ from training.cases.case_file import check_doses, find_cases
 from training.evaluation.fidelity import RestoredCases, figures
 from training.evaluation.fidelity_fit import fit_fidelity
 from training.evaluation.fidelity_table import format_fidelity
+from training.evaluation.loss_odds_fit import fit_loss_odds
 from training.evaluation.record import record
 
 
@@ -20,7 +21,14 @@ def fidelity(options: argparse.Namespace) -> None:
     folders = [case for folder in options.cases for case in find_cases(folder)]
     check_doses(folders, [options.input_dose, 1.0])
     kept = options.restored or options.output.parent / "restored"
-    cases = RestoredCases(folders, bundle, options.input_dose, kept)
+    cases = RestoredCases(folders, bundle, bundle.manifest.loss_odds, options.input_dose, kept)
+    if options.odds_cases:
+        further = [case for folder in options.odds_cases for case in find_cases(folder)]
+        check_doses(further, [options.input_dose, 1.0])
+        odds, said = fit_loss_odds(replace(cases, folders=further))
+        print(f"loss_odds: {said}")
+        print(record(bundle.folder, loss_odds=asdict(odds)))
+        cases = replace(cases, odds=odds)
     if options.fit:
         chosen, choices = fit_fidelity(cases)
         print("\n".join(map(str, choices)))

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from MAPDiffLib.model.fidelity import Fidelity
-from MAPDiffLib.restoration.consistency import MOST_PLACES
-from training.evaluation.fidelity import FAINT_SNR
+from MAPDiffLib.restoration.losses import MOST_PLACES
+from training.evaluation.fidelity import FAINT_SNR, INTACT, LOST
 from training.scores.contrast import CLASSES, class_of
 from training.scores.free_response import FreeResponse, threshold_at
 from training.scores.organ_noise import BANDS_PER_MM
 
 SIZES_MM = ((0.0, 8.0), (8.0, 10.0), (10.0, 13.0), (13.0, 17.0), (17.0, np.inf))
-LOST, INTACT = 0.7, 0.9  # recovered contrast below which a lesion is lost, and from which it is not
 SEEN_SNR = FAINT_SNR[0]
 MOST_IDLE = 3.0  # places a scan where nothing was lost
 
@@ -125,7 +124,7 @@ def idle_places(records: Sequence[dict], threshold: float, most: int | None = MO
         for place in record["places"][:most]:
             at = place["lesion"]
             empty = at is None or (network[at] is not None and network[at] >= INTACT)
-            idle += place["evidence"] > threshold and empty
+            idle += place["log_odds"] > threshold and empty
     return idle / len(records)
 
 
@@ -139,7 +138,7 @@ def _places(records: Sequence[dict], threshold: float) -> Iterator[Row]:
     )
     lost, listed, left = [], 0, 0
     for k, record in enumerate(records):
-        at = {place["lesion"] for place in record["places"][:MOST_PLACES] if place["evidence"] > threshold}
+        at = {place["lesion"] for place in record["places"][:MOST_PLACES] if place["log_odds"] > threshold}
         for number, lesion in enumerate(record["lesions"]):
             seen = lesion["snr"] is not None and lesion["snr"] >= SEEN_SNR and lesion["recovered"]["off"] is not None
             if seen and lesion["recovered"]["off"] < LOST:
