@@ -40,7 +40,7 @@ def test_the_guard_puts_back_a_lost_lesion_and_leaves_what_noise_explains():
     consistency = guard_activity(*tensors(lost, scan, body), SPACING).consistency
     off, said = put_back(consistency, find_peaks(consistency, LossOdds()), None)
     assert off is consistency.restored and said == {}
-    on, said = put_back(consistency, find_peaks(consistency, LossOdds()), -1.0)
+    on, said = put_back(consistency, find_peaks(consistency, LossOdds()), -2.0)
     missing = truth[LESION] - off.numpy()[LESION]
     assert on.numpy()[LESION] - off.numpy()[LESION] > 0.4 * missing
     assert 1 <= said["places"] <= 3 and 0 < said["put_back"] < 0.01
@@ -55,7 +55,7 @@ def test_a_place_at_the_edge_of_the_volume_is_put_back_too():
     scan = flat * (1 + 0.1 * correlated_noise(body.shape))
     scan[:2, 8:11, 8:11] += 5
     consistency = Consistency(*tensors(scan, flat, body), SPACING)
-    missing, places = significant_loss(consistency, find_peaks(consistency, LossOdds()), -1.0)
+    missing, places = significant_loss(consistency, find_peaks(consistency, LossOdds()), -2.0)
     assert places >= 1 and float(missing[0, 9, 9]) > 1
 
 
@@ -65,7 +65,7 @@ def test_the_guard_never_takes_activity_away_at_a_place_and_a_higher_threshold_p
     scan = truth * (1 + 0.3 * correlated_noise(body.shape))
     consistency = Consistency(*tensors(scan, truth, body), SPACING)
     peaks = find_peaks(consistency, LossOdds())
-    low, high = (significant_loss(consistency, peaks, threshold)[0] for threshold in (-3.5, -2.5))
+    low, high = (significant_loss(consistency, peaks, threshold)[0] for threshold in (-4.5, -3.5))
     assert low.min() >= 0 and high.min() >= 0
     assert low.sum() > high.sum()
 

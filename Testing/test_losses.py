@@ -15,7 +15,7 @@ from MAPDiffLib.scan.volume import Volume
 from Testing.lost_lesion import LESION, SPACING, body_of, correlated_noise, tensors, truth_of, z_of
 from training.evaluation import loss_odds_fit
 
-BY_Z = LossOdds()  # log-odds of z - 6
+BY_Z = LossOdds(output=(-6.0, 1.0))  # log-odds of z - 6
 
 
 def test_a_lesion_that_was_lost_is_the_first_place_to_check_and_an_image_that_holds_it_has_none():

@@ -29,8 +29,8 @@ class Fidelity:
     lost, over what the restored image has.
     """
 
-    guard_normal: float = -2.5
-    guard_strong: float = -3.0
+    guard_normal: float = -2.75
+    guard_strong: float = -3.25
     place: float = -1.0
     noise_factor: float = 1.117
     noise_power: float = 0.182

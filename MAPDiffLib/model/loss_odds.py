@@ -29,7 +29,7 @@ class LossOdds:
     centre: tuple[float, ...] = (0.0,) * len(FEATURES)
     scale: tuple[float, ...] = (1.0,) * len(FEATURES)
     hidden: tuple[tuple[float, ...], ...] = ((0.0, 1.0, *(0.0,) * (len(FEATURES) - 1)),)
-    output: tuple[float, ...] = (-6.0, 1.0)
+    output: tuple[float, ...] = (-7.0, 1.0)
 
     def of(self, features: np.ndarray) -> np.ndarray:
         """Log-odds [n] of features [n, len(FEATURES)]."""

@@ -20,7 +20,7 @@ LOG_ODDS = tuple(np.arange(-4.0, -0.9, 0.25).tolist())
 PLACES = tuple(np.arange(-4.0, 4.01, 0.05).round(2).tolist())
 BIASES = tuple(np.arange(0.1, 0.61, 0.02).round(2).tolist())
 TAILS = tuple(np.arange(0.8, 2.51, 0.05).round(2).tolist())
-LEAST_ERRORS = tuple(np.arange(0.005, 0.051, 0.005).round(3).tolist())
+LEAST_ERRORS = tuple(np.arange(0.0, 0.051, 0.005).round(3).tolist())
 WORSE = 1.05  # than the better of scan and restored image, in no class of size
 COVERAGE = 0.9
 ROUGH_ENOUGH = 0.95
@@ -50,7 +50,7 @@ class Price:
         )
 
 
-MOST = {"normal": Price(0.01, 1.0, 0.06), "strong": Price(0.02, 1.0, 0.14)}
+MOST = {"normal": Price(0.01, 1.0, 0.10), "strong": Price(0.02, 1.0, 0.14)}
 
 
 @dataclass(frozen=True)
