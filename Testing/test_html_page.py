@@ -83,6 +83,7 @@ def fake_results(folder, shape, voxels):
         "uncertainty_file": "scan.nrrd",
         "places": [
             {"position_mm_lps": [40.0, 80.0, 60.0], "z": 4.5, "probability": 0.55, "scan": 4000.0, "restored": 2000.0},
+            {"position_mm_lps": [0.0, 0.0, 0.0], "z": -4.0, "scan": 1000.0, "restored": 2000.0},
         ],
         "input": {
             "shape_zyx": shape, "spacing_mm": [4.0, 4.0, 3.0], "units": "BQML", "mean_in_body": 2000.0,
@@ -123,6 +124,7 @@ def test_a_scan_of_128_by_128_by_256_stays_under_25_mb_and_says_its_precision_an
 def test_the_places_to_check_stand_in_a_table_in_suv_with_the_crosshair_that_shows_them(large):
     page = large.read_text(encoding="utf-8")
     assert "<td>40 80 60</td><td>+4.5</td><td>55 %</td><td>2</td><td>1</td>" in page
+    assert "<td>0 0 0</td><td>-4.0</td><td>-</td><td>0.5</td><td>1</td>" in page  # of an earlier version
     right, front, head = setting_of(page)["places"][0]  # of 128 x 128 x 256 voxels of 4 x 4 x 3 mm from the origin
     assert (1 - right) * 128 == pytest.approx(10.5) and (1 - front) * 128 == pytest.approx(20.5)
     assert head * 256 == pytest.approx(20.5)

@@ -17,12 +17,17 @@ def place_rows(report: dict, factor: float, unit: str) -> str:
         return "<p>None: nowhere was something probably lost.</p>"
     lines = [
         f'<tr tabindex="0"><td>{" ".join(f"{x:.0f}" for x in place["position_mm_lps"])}</td><td>{place["z"]:+.1f}</td>'
-        f"<td>{100 * place['probability']:.0f} %</td>"
+        f"<td>{_likely(place)}</td>"
         f"<td>{place['scan'] * factor:.3g}</td><td>{place['restored'] * factor:.3g}</td></tr>"
         for place in report["places"]
     ]
     head = f"<th>place (LPS, mm)</th><th>z</th><th>likely lost</th><th>scan ({unit})</th><th>full dose ({unit})</th>"
     return f'<table id="places"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+
+
+def _likely(place: dict) -> str:
+    """How likely something was lost; earlier versions did not say it."""
+    return f"{100 * place['probability']:.0f} %" if "probability" in place else "-"
 
 
 def crosshairs(report: dict, image: sitk.Image) -> list[list[float]]:

@@ -13,6 +13,7 @@ from itertools import product
 
 import numpy as np
 from scipy import ndimage
+from scipy.special import expit
 
 from MAPDiffLib.model.loss_odds import AWAY_MM, LossOdds
 from MAPDiffLib.restoration.consistency import FLOOR, WIDTH_MM, Consistency
@@ -36,7 +37,7 @@ class Peak:
     @property
     def probability(self) -> float:
         """That something was lost there: as often as on the validation cases, whose bodies have many lesions."""
-        return float(1 / (1 + np.exp(-self.log_odds)))
+        return float(expit(self.log_odds))
 
 
 def find_peaks(consistency: Consistency, odds: LossOdds) -> list[Peak]:
