@@ -265,7 +265,7 @@ def test_a_manifest_is_parsed_once_into_what_it_says_and_written_back_the_same()
     "spoilt",
     [
         {"place": "4"}, {"tails": 0.0}, {"colour": 1.0}, {"bias": None}, {"drawn_gain": 1.0},
-        {"drawn_gain": [1.0, 1.0]}, {"drawn_kept": [0, 0, 0, 2]}, {"drawn_detail": [0.5]}, {"drawn_detail": 2.5},
+        {"drawn_gain": [1.0, 1.0]}, {"drawn_kept": [0, 0, 0, 0, 2]}, {"drawn_detail": [0.5]}, {"drawn_detail": 2.5},
     ],
 )  # fmt: skip
 def test_what_a_bundle_says_of_its_errors_is_checked(spoilt):

@@ -14,8 +14,8 @@ SPACING = (4.0, 4.0, 4.0)
 INPUT, DOSES = 0.05, (0.1, 0.25, 1.0)
 SHAPE = (48, 44, 46)
 INNER = np.s_[10:-10, 10:-10, 10:-10]
-UNIT = (1.0,) * 4
-PLAIN = Fidelity(drawn_gain=UNIT, drawn_kept=(0.0,) * 4, drawn_detail=0.0)
+UNIT = (1.0,) * 5
+PLAIN = Fidelity(drawn_gain=UNIT, drawn_kept=(0.0,) * 5, drawn_detail=0.0)
 
 
 def textured(seed):
@@ -58,19 +58,19 @@ def test_each_scan_has_the_noise_of_its_dose_and_the_mean_of_the_restored_image(
 def test_what_the_restored_image_still_holds_of_the_noise_is_not_drawn_again():
     scan, truth, body = scene()
     own = 0.3 * truth * textured(7)  # another noise of the scan's kind, a tenth of its deviation
-    kept = replace(PLAIN, drawn_kept=(0.3 * 0.01,) * 4)
+    kept = replace(PLAIN, drawn_kept=(0.3 * 0.01,) * 5)
     for dose, image in drawn(scan, truth + 0.1 * own, body, fidelity=kept).items():
         assert image[INNER].std() / 2 == pytest.approx(0.3 * np.sqrt(INPUT / dose), rel=0.08)
 
 
 def test_a_gain_multiplies_the_drawn_variance_at_every_dose_and_no_draw_has_a_negative_one():
     scan, truth, body = scene()
-    plain, more = (drawn(scan, truth, body, fidelity=replace(PLAIN, drawn_gain=(x,) * 4)) for x in (1.0, 1.5))
+    plain, more = (drawn(scan, truth, body, fidelity=replace(PLAIN, drawn_gain=(x,) * 5)) for x in (1.0, 1.5))
     for dose in DOSES:
         own = (INPUT / dose) * (scan - truth)
         ratio = np.var((more[dose] - truth - own)[INNER]) / np.var((plain[dose] - truth - own)[INNER])
         assert ratio == pytest.approx(1.5, rel=0.05)
-    nothing = drawn(scan, truth, body, fidelity=replace(PLAIN, drawn_kept=(1.0,) * 4))[1.0]
+    nothing = drawn(scan, truth, body, fidelity=replace(PLAIN, drawn_kept=(1.0,) * 5))[1.0]
     assert (nothing - truth)[INNER].std() == pytest.approx(INPUT * (scan - truth)[INNER].std(), rel=1e-3)
 
 
@@ -80,7 +80,7 @@ def test_the_quieter_a_scan_is_the_more_of_its_noise_is_taken_to_be_left_in_the_
         scan, truth, body = scene(relative)
         own = INPUT * (scan - truth)
         plain, less = (
-            drawn(scan, truth, body, doses=(1.0,), fidelity=replace(PLAIN, drawn_kept=(kept,) * 4))[1.0] - truth - own
+            drawn(scan, truth, body, doses=(1.0,), fidelity=replace(PLAIN, drawn_kept=(kept,) * 5))[1.0] - truth - own
             for kept in (0.0, 0.3 * 0.02)
         )
         added.append(np.var(less[INNER]) / np.var(plain[INNER]))
@@ -98,7 +98,7 @@ def test_a_draw_has_the_power_that_is_asked_at_each_frequency_along_x(length):
     """Also at none and at the highest: frequencies that are their own conjugates, the last of an even length alone."""
     shape, drawn = (48, 40, length), []
     spectrum = torch.ones(48, 40, length // 2 + 1)
-    texture = NoiseTexture(torch.ones(shape), spectrum, shape, SPACING, UNIT, (0.0,) * 4, 1.0, 0.0, 0.05)
+    texture = NoiseTexture(torch.ones(shape), spectrum, shape, SPACING, UNIT, (0.0,) * 5, 1.0, 0.0, 0.05)
     for number in range(4):
         drawn.append(np.abs(np.fft.rfftn(texture.draw(UNIT, 0, number).numpy())) ** 2)
     along_x = np.mean(drawn, axis=(0, 1, 2))
@@ -108,7 +108,7 @@ def test_a_draw_has_the_power_that_is_asked_at_each_frequency_along_x(length):
 
 def test_each_band_has_its_own_gain_and_what_is_kept_of_it_is_not_drawn():
     scan, truth, body = scene()
-    fidelity = Fidelity(drawn_gain=(0.88, 0.88, 2.0, 2.0), drawn_kept=(0.3 * 0.02, 0.3 * 0.02, 0.0, 0.0))
+    fidelity = Fidelity(drawn_gain=(0.88, 0.88, 2.0, 2.0, 2.0), drawn_kept=(0.3 * 0.02, 0.3 * 0.02, 0.0, 0.0, 0.0))
     own = INPUT * (scan - truth)
     plain, fitted = (drawn(scan, truth, body, doses=(1.0,), fidelity=each)[1.0] for each in (PLAIN, fidelity))
     ratio = banded(fitted - truth - own) / banded(plain - truth - own)

@@ -156,8 +156,8 @@ def test_bias_and_intervals_are_those_that_the_lesions_were_drawn_with():
 
 
 def test_drawn_noise_is_fitted_band_by_band_by_a_line_through_the_doses():
-    gain, kept = np.array([0.9, 1.1, 1.2, 1.3]), np.array([0.05, 0.01, 0.0, 0.02])
-    drawn, records = np.array([0.2, 0.3, 0.4, 0.5]), [case_of([])]
+    gain, kept = np.array([0.9, 1.1, 1.2, 1.3, 1.0]), np.array([0.05, 0.01, 0.0, 0.02, 0.03])
+    drawn, records = np.array([0.2, 0.3, 0.4, 0.5, 0.1]), [case_of([])]
     records[0]["scans"] = {
         f"{times}": {
             "times": times,
@@ -171,9 +171,9 @@ def test_drawn_noise_is_fitted_band_by_band_by_a_line_through_the_doses():
     assert values["drawn_gain"] == pytest.approx(gain) and values["drawn_kept"] == pytest.approx(kept, abs=1e-9)
     for row in records[0]["scans"].values():
         row["missing"] = drawn * (1 + 0.01 * row["times"])  # nothing is kept
-    assert fidelity_fit._drawn(records, Fidelity()).values["drawn_kept"] == (0, 0, 0, 0)
+    assert fidelity_fit._drawn(records, Fidelity()).values["drawn_kept"] == (0,) * 5
     records[0]["scans"] = {"1": {"times": 20.0}}  # no liver
-    assert fidelity_fit._drawn(records, Fidelity()).values["drawn_gain"] == (1, 1, 1, 1)
+    assert fidelity_fit._drawn(records, Fidelity()).values["drawn_gain"] == (1,) * 5
 
 
 def test_drawn_noise_is_fitted_at_the_middle_of_each_band():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from MAPDiffLib.errors import BundleError
 from MAPDiffLib.model.json_checks import check_keys, number, numbers
 
-DRAWN_PER_MM = (0.02, 0.04, 0.06, 0.085)  # frequencies at which drawn noise is fitted; a line between, held beyond
+DRAWN_PER_MM = (0.02, 0.04, 0.06, 0.085, 0.12)  # frequencies at which drawn noise is fitted; a line between, held beyond
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Fidelity:
     bias: float = 0.26
     tails: float = 1.45
     least_error: float = 0.015
-    drawn_gain: tuple[float, ...] = (0.7913, 1.3112, 1.2883, 1.2186)
-    drawn_kept: tuple[float, ...] = (0.0406, 0.0028, 0.0038, 0.0033)
+    drawn_gain: tuple[float, ...] = (0.7913, 1.3112, 1.2883, 1.2186, 1.0)
+    drawn_kept: tuple[float, ...] = (0.0406, 0.0028, 0.0038, 0.0033, 0.0033)
     drawn_detail: float = 1.0
 
     def guard(self, strength: str) -> float | None:

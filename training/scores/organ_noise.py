@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-BANDS_PER_MM = (0.01, 0.03, 0.05, 0.07, 0.1)
+BANDS_PER_MM = (0.01, 0.03, 0.05, 0.07, 0.1, 0.14)
 AWAY_MM = 12.0  # from a lesion: what spills out of it is no noise
 LEAST_ML = 50.0
 ROUGH_MM = 3.3  # sigma
