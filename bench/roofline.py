@@ -30,7 +30,7 @@ STAGES = {
     "noise": [(sampling, "draw_noise")],
     "doses": [(restore, "at_dose")],
     "guard": [(restore, "guard_activity")],
-    "local guard and places": [(Consistency, "peaks"), (Consistency, "z"), (restore, "put_back")],
+    "local guard and places": [(restore, "find_peaks"), (Consistency, "z"), (restore, "put_back")],
     "figures": [(restore, "_figures")],
 }
 CONVOLUTIONS = (nn.Conv3d, nn.ConvTranspose3d)
