@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from MAPDiffLib.errors import BundleError
 from MAPDiffLib.model.json_checks import check_keys, number, numbers
 
-DRAWN_PER_MM = (0.02, 0.04, 0.06, 0.085, 0.12)  # frequencies at which drawn noise is fitted; a line between, held beyond
+DRAWN_PER_MM = (0.02, 0.04, 0.06, 0.085, 0.12)  # where drawn noise is fitted; a line between, held beyond
 
 
 @dataclass(frozen=True)
