@@ -1,4 +1,4 @@
-"""Places to check: where a result has probably lost something that its scan shows, and the way there."""
+"""Places to check: where a result may have lost something that its scan shows, and the way there."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PlacesSection:
         lacking = _("There is no result in this scene yet. Press Denoise.")
         if result is not None:
             lacking = _("This result came without such a list.") if places is None else _(
-                "Nowhere was something probably lost with the noise.")  # fmt: skip
+                "Nowhere is a loss likely enough to be listed.")  # fmt: skip
         for widget in (self.ui.placesSelector, self.ui.placesButton):
             allow(widget, "" if places else lacking)
 

@@ -14,7 +14,7 @@ from MAPDiffLib.report.region_statistics import BEST, JSON_FILE
 def place_rows(report: dict, factor: float, unit: str) -> str:
     """The section of the places to check: a row each, in the order of `crosshairs`."""
     if not report["places"]:
-        return "<p>None: nowhere was something probably lost.</p>"
+        return "<p>None: nowhere is a loss likely enough.</p>"
     lines = [
         f'<tr tabindex="0"><td>{" ".join(f"{x:.0f}" for x in place["position_mm_lps"])}</td><td>{place["z"]:+.1f}</td>'
         f"<td>{_likely(place)}</td>"

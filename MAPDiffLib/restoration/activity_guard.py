@@ -1,8 +1,8 @@
 """The activity guard: what a restoration may not change is how much activity there is, and roughly where.
 
 A low-dose scan is noisy but unbiased: smoothed enough, it is right. So the restored image is scaled, smoothly in
-space, until its low-frequency content is that of the input; and where something was probably lost (losses.py), what is
-missing is put back. What the guard had to do is reported, never hidden.
+space, until its low-frequency content is that of the input; and where something may have been lost (losses.py), what
+is missing is put back. What the guard had to do is reported, never hidden.
 """
 
 from __future__ import annotations

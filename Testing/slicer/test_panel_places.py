@@ -70,7 +70,7 @@ def test_all_places_are_marked_as_points_of_the_scene_once(checked, application)
     assert np.allclose(points, worlds(checked)) and node.GetName() == "PET MAPDiff places"
 
 
-@pytest.mark.parametrize("places, words", [(None, "came without"), ([], "Nowhere was something probably lost")])
+@pytest.mark.parametrize("places, words", [(None, "came without"), ([], "Nowhere is a loss likely enough")])
 def test_no_list_and_an_empty_one_are_told_apart(panel, application, places, words):
     from MAPDiffPanelLib.outputs import PLACES as ATTRIBUTE
 
