@@ -31,10 +31,11 @@ def fit_loss_odds(cases: Iterable[RestoredCase]) -> tuple[LossOdds, str]:
         )
     said = f"{sum(len(labels) for _, labels in examples)} peaks of {len(examples)} cases, {lost} at something lost"
     fitting = [each for number, each in enumerate(examples) if number % HELD_OUT]
-    if fitting and sum(labels.sum() for _, labels in fitting):
+    share = np.concatenate([labels for _, labels in fitting]).mean() if fitting else 0.0
+    if 0 < share < 1:
         features, labels = map(np.concatenate, zip(*examples[::HELD_OUT], strict=True))
         entropy = _cross_entropy(_trained(fitting).of(features), labels)
-        nothing = _cross_entropy(np.full(len(labels), np.log(labels.mean() / (1 - labels.mean()))), labels)
+        nothing = _cross_entropy(np.full(len(labels), np.log(share / (1 - share))), labels)
         said += f"; cross entropy {entropy:.4f} on every fourth case, held out of a fit, {nothing:.4f} without features"
     return _trained(examples), said
 
@@ -44,7 +45,8 @@ def examples_of(case: RestoredCase) -> Examples:
     indices, features = peak_features(case.consistency)
     lesions, left = case.lesions_at(indices), case.left_by_network
     at, left = lesions >= 0, np.array([*left, np.nan])[lesions]  # the last is that of no lesion
-    return features[~at | (left < INTACT)], (at & (left < INTACT))[~at | (left < INTACT)]
+    counted = ~at | (left < INTACT)
+    return features[counted], at[counted]
 
 
 def _trained(examples: Sequence[Examples]) -> LossOdds:
