@@ -13,7 +13,7 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.model.fidelity import BOUNDS, DRAWN_PER_MM, Fidelity
 from MAPDiffLib.restoration.quantify import best_estimate
 from training.evaluation.fidelity import FAINT_SNR, RestoredCases, drawn_roughness, figures
-from training.evaluation.fidelity_table import MOST_IDLE, SIZES_MM, idle_places, in_class, rms
+from training.evaluation.fidelity_table import SIZES_MM, idle_places, in_class, rms
 from training.scores.free_response import FreeResponse, sensitivity
 
 LOG_ODDS = tuple(np.arange(-4.0, -0.9, 0.25).tolist())
@@ -23,6 +23,7 @@ TAILS = tuple(np.arange(0.8, 2.51, 0.05).round(2).tolist())
 LEAST_ERRORS = tuple(np.arange(0.0, 0.051, 0.005).round(3).tolist())
 WORSE = 1.05  # than the better of scan and restored image, in no class of size
 COVERAGE = 0.9
+IDLE = 2.0  # places a scan, where three may be: bodies with few lesions have more idle ones than those that are fitted on
 ROUGH_ENOUGH = 0.95
 DETAILS = tuple(np.arange(0.0, 1.01, 0.2).round(1).tolist())
 PLAIN = Fidelity(drawn_gain=(1.0,) * len(DRAWN_PER_MM), drawn_kept=(0.0,) * len(DRAWN_PER_MM))
@@ -116,8 +117,8 @@ def _guard_means(rows: Sequence[dict]) -> dict[str, float]:
 
 def _place(records: Sequence[dict], fidelity: Fidelity) -> Choice:
     idle = {log_odds: idle_places(records, log_odds, most=None) for log_odds in PLACES}
-    least = next((log_odds for log_odds in PLACES if idle[log_odds] <= MOST_IDLE), PLACES[-1])
-    reason = f"the least log-odds with at most {MOST_IDLE:g} places a scan where nothing was lost: {idle[least]:.1f}"
+    least = next((log_odds for log_odds in PLACES if idle[log_odds] <= IDLE), PLACES[-1])
+    reason = f"the least log-odds with at most {IDLE:g} places a scan where nothing was lost: {idle[least]:.1f}"
     return Choice({"place": least}, reason)
 
 
