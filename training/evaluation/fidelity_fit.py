@@ -23,7 +23,7 @@ TAILS = tuple(np.arange(0.8, 2.51, 0.05).round(2).tolist())
 LEAST_ERRORS = tuple(np.arange(0.0, 0.051, 0.005).round(3).tolist())
 WORSE = 1.05  # than the better of scan and restored image, in no class of size
 COVERAGE = 0.9
-IDLE = 2.0  # places a scan, where three may be: bodies with few lesions have more idle ones than those that are fitted on
+IDLE = 2.0  # places a scan, where three may be: bodies with fewer lesions than those of the fit have more
 ROUGH_ENOUGH = 0.95
 DETAILS = tuple(np.arange(0.0, 1.01, 0.2).round(1).tolist())
 PLAIN = Fidelity(drawn_gain=(1.0,) * len(DRAWN_PER_MM), drawn_kept=(0.0,) * len(DRAWN_PER_MM))
