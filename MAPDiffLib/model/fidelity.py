@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from MAPDiffLib.errors import BundleError
-from MAPDiffLib.model.json_checks import check_keys, number, numbers
+from MAPDiffLib.model.json_checks import check_keys, number, so_many
 
 DRAWN_PER_MM = (0.02, 0.04, 0.06, 0.085, 0.12)  # where drawn noise is fitted; a line between, held beyond
 
@@ -70,7 +69,4 @@ def parse_fidelity(content: Mapping) -> Fidelity:
 
 def _by_frequency(what: str, values: object, low: float, high: float) -> tuple[float, ...]:
     """A number within the bounds for each of DRAWN_PER_MM."""
-    found = numbers(what, values, low, high)
-    if len(found) != len(DRAWN_PER_MM):
-        raise BundleError(f"{what} has {len(found)} numbers; {len(DRAWN_PER_MM)} are needed, one for each frequency")
-    return found
+    return so_many(what, values, len(DRAWN_PER_MM), low, high, ", one for each frequency")

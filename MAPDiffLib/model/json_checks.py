@@ -66,6 +66,14 @@ def numbers(what: str, values: object, low: float, high: float) -> tuple:
     return tuple(number(what, value, low, high) for value in items(what, values, 100, " numbers"))
 
 
+def so_many(what: str, values: object, count: int, low: float, high: float, each: str = "") -> tuple:
+    """That many numbers within the bounds; `each`: what each of them is for."""
+    found = numbers(what, values, low, high)
+    if len(found) != count:
+        raise BundleError(f"{what} has {len(found)} numbers; {count} are needed{each}")
+    return found
+
+
 def rising(what: str, values: object, low: float, high: float) -> tuple:
     """Numbers within the bounds, each larger than the one before it."""
     found = numbers(what, values, low, high)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from MAPDiffLib.errors import BundleError
-from MAPDiffLib.model.json_checks import check_keys, items, numbers
+from MAPDiffLib.model.json_checks import check_keys, items, so_many
 
 # What it is told of a place (restoration/losses.py); away: how the restored image looks so many mm from it.
 AWAY_MM = (8.0, 16.0, 28.0)
@@ -42,16 +41,10 @@ def parse_loss_odds(content: Mapping) -> LossOdds:
     """Of the object "loss_odds" in bundle.json. BundleError unless all is there, known, of its length and range."""
     check_keys("loss_odds", content, set(LossOdds.__dataclass_fields__))
     hidden = items("loss_odds.hidden", content["hidden"], MOST_HIDDEN, " lists")
+    any_size, told = (-LARGEST, LARGEST), len(FEATURES)
     return LossOdds(
-        _row("loss_odds.centre", content["centre"], len(FEATURES)),
-        _row("loss_odds.scale", content["scale"], len(FEATURES), 1e-6),
-        tuple(_row(f"loss_odds.hidden[{k}]", row, 1 + len(FEATURES)) for k, row in enumerate(hidden)),
-        _row("loss_odds.output", content["output"], 1 + len(hidden)),
+        so_many("loss_odds.centre", content["centre"], told, *any_size),
+        so_many("loss_odds.scale", content["scale"], told, 1e-6, LARGEST),
+        tuple(so_many(f"loss_odds.hidden[{k}]", row, 1 + told, *any_size) for k, row in enumerate(hidden)),
+        so_many("loss_odds.output", content["output"], 1 + len(hidden), *any_size),
     )
-
-
-def _row(what: str, values: object, length: int, least: float = -LARGEST) -> tuple[float, ...]:
-    found = numbers(what, values, least, LARGEST)
-    if len(found) != length:
-        raise BundleError(f"{what} has {len(found)} numbers; {length} are needed")
-    return found
