@@ -122,3 +122,10 @@ def test_a_gaussian_mean_has_its_width_narrow_or_wide():
         profile = mean.sum(axis=(1, 2))
         assert 2.3548 * np.sqrt((profile * z**2).sum() / profile.sum()) == pytest.approx(width, rel=0.1)
         assert mean.sum() == pytest.approx(1, rel=0.02)
+
+
+def test_a_narrow_gaussian_mean_is_scipys_on_any_grid():
+    image = np.random.default_rng(3).random((3, 37, 70), dtype=np.float32)  # less than a block of rows, and no multiple
+    mean = gaussian_mean(torch.from_numpy(image), 9.0, (4.0, 3.0, 5.0)).numpy()
+    sigma = [9.0 / 2.3548 / spacing for spacing in (5.0, 3.0, 4.0)]
+    assert np.allclose(mean, ndimage.gaussian_filter(image, sigma, mode="constant"), atol=1e-5)

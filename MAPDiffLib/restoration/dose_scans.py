@@ -85,7 +85,7 @@ class NoiseTexture:
             moduli[..., -1] *= 2**0.5
         phases = draw_phases(moduli.shape, seed, number).to(moduli.device)
         noise = torch.fft.irfftn(torch.polar(moduli, phases), s=self.shape)
-        return noise[tuple(slice(0, n) for n in self.relative.shape)]
+        return noise[tuple(slice(0, n) for n in self.relative.shape)].contiguous()  # else all that follows is slower
 
     def around(self, restored: torch.Tensor, seed: int) -> torch.Tensor:
         """What scans are drawn around: the restored image [z, y, x] with some detail in place of what was lost."""

@@ -24,6 +24,8 @@ LEAST_VOXELS = 500  # of one activity, for its noise to count in the power
 ENOUGH_VOXELS = 200_000  # of a body, for medians: of more, every second, third, ... is taken
 FEWEST = 50  # of one activity that are left then
 STEPS = 12  # of activity, between its 1st and its last thousandth
+ROWS = 32  # of a banded matrix at a time: fewer are slower to begin than to multiply, more multiply zeros
+PRODUCTS = ("ni,iyx->nyx", "ni,zix->znx", "ni,zyi->zyn")  # of a matrix with an image, along z, y and x
 
 
 def gaussian_mean(image: torch.Tensor, fwhm_mm: float, spacing_mm: Sequence[float]) -> torch.Tensor:
@@ -45,18 +47,27 @@ def gaussian_mean(image: torch.Tensor, fwhm_mm: float, spacing_mm: Sequence[floa
 
 
 def _filtered(image: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:
-    """Along each axis a product with a banded matrix: in half the time of scipy's filter, and where the image is."""
-    along_z, along_y, along_x = (_gaussian_matrix(n, s).to(image) for n, s in zip(image.shape, sigma, strict=True))
-    image = along_y @ (along_z @ image.flatten(1)).view(image.shape)
-    return image @ along_x  # symmetric
+    """Along each axis a product with a banded matrix: faster than scipy's filter, and where the image is."""
+    for axis, (product, width) in enumerate(zip(PRODUCTS, sigma, strict=True)):
+        weights, reach = _gaussian_matrix(image.shape[axis], width)
+        weights, filtered = weights.to(image), torch.empty_like(image)
+        for rows in torch.arange(image.shape[axis]).split(ROWS):  # beyond its band a matrix is zero
+            first, last = int(rows[0]), int(rows[-1]) + 1
+            start, end = max(0, first - reach), min(image.shape[axis], last + reach)
+            part = torch.einsum(product, weights[first:last, start:end], image.narrow(axis, start, end - start))
+            filtered.narrow(axis, first, last - first).copy_(part)
+        image = filtered
+    return image
 
 
-def _gaussian_matrix(n: int, sigma: float) -> torch.Tensor:
-    """The weights [n, n] of a Gaussian of `sigma` voxels, cut off at four of them, zero outside: as scipy's."""
+def _gaussian_matrix(n: int, sigma: float) -> tuple[torch.Tensor, int]:
+    """(the weights [n, n] of a Gaussian of `sigma` voxels, zero outside, and how many voxels it reaches: it is cut off
+    at four sigma, as scipy's)."""
     away = torch.arange(n)[:, None] - torch.arange(n)
-    reach = torch.arange(-int(4 * sigma + 0.5), int(4 * sigma + 0.5) + 1)
-    near, whole = (torch.exp(-0.5 * (steps.double() / sigma).square()) for steps in (away, reach))
-    return torch.where(away.abs() <= reach[-1], near, 0.0) / whole.sum()
+    reach = int(4 * sigma + 0.5)
+    whole = torch.exp(-0.5 * (torch.arange(-reach, reach + 1).double() / sigma).square()).sum()
+    near = torch.exp(-0.5 * (away.double() / sigma).square())
+    return torch.where(away.abs() <= reach, near, 0.0) / whole, reach
 
 
 def mean_in_body(image: torch.Tensor, body: torch.Tensor, fwhm_mm: float, spacing_mm: Sequence[float]) -> torch.Tensor:
