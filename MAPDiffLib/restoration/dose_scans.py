@@ -108,17 +108,24 @@ class NoiseTexture:
         return ((z[:, None, None] ** 2 + y[:, None] ** 2) + x**2).to(self.spectrum.device).sqrt_()
 
     def variances(self, input_dose: float, lower: float, dose: float) -> list[float]:
-        """Of the draw between two doses at each of DRAWN_PER_MM, in units of the scan's own.
+        """Of the draw between two doses at each of DRAWN_PER_MM, in units of the scan's own."""
+        return drawn_variances(self.gain, self.kept, input_dose, lower, dose)
 
-        Variances go with 1 / dose, so all draws up to d make up (d - d0) d0 of d^2, for an input of d0. What the
-        restored image, which is (d - d0) of d, still holds of the scan's noise they need not.
-        """
 
-        def all_up_to(d: float, gain: float, kept: float) -> float:
-            return (d - input_dose) * (gain * input_dose - kept * (d - input_dose))
+def drawn_variances(
+    gains: Sequence[float], kept: Sequence[float], input_dose: float, lower: float, dose: float
+) -> list[float]:
+    """Of the draw between two doses, in units of the scan's own, for each gain and what is kept (NoiseTexture).
 
-        steps = [all_up_to(dose, *own) - all_up_to(lower, *own) for own in zip(self.gain, self.kept, strict=True)]
-        return [max(0.0, step) / (dose - lower) ** 2 for step in steps]
+    Variances go with 1 / dose, so all draws up to d make up (d - d0) d0 of d^2, for an input of d0. What the restored
+    image, which is (d - d0) of d, still holds of the scan's noise they need not.
+    """
+
+    def all_up_to(d: float, gain: float, share: float) -> float:
+        return (d - input_dose) * (gain * input_dose - share * (d - input_dose))
+
+    steps = [all_up_to(dose, *own) - all_up_to(lower, *own) for own in zip(gains, kept, strict=True)]
+    return [max(0.0, step) / (dose - lower) ** 2 for step in steps]
 
 
 def relative_detail(image: torch.Tensor, cold: float, spacing_mm: Sequence[float]) -> torch.Tensor:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from MAPDiffLib.files import written_whole
 from MAPDiffLib.job import GUARDS, RestoreOptions
 from MAPDiffLib.model.bundle import Bundle
-from MAPDiffLib.model.fidelity import Fidelity
+from MAPDiffLib.model.fidelity import DRAWN_PER_MM, Fidelity
 from MAPDiffLib.model.loss_odds import LossOdds
 from MAPDiffLib.report.metrics import nmae
 from MAPDiffLib.restoration.activity_guard import guard_activity, put_back
@@ -185,7 +185,7 @@ def thresholds(fidelity: Fidelity) -> dict[str, float | None]:
 
 def figures(restored: RestoredCase, fidelity: Fidelity) -> dict:
     """All figures of a case, as JSON has them."""
-    case, estimate = restored.case, restored.guarded(fidelity.guard_normal)
+    case = restored.case
     images = {name: restored.full(threshold) for name, threshold in thresholds(fidelity).items()}
     quantifier = Quantifier(
         restored.scan.voxels, images["normal"], restored.scan.body, restored.scan.spacing_mm, fidelity
@@ -202,7 +202,7 @@ def figures(restored: RestoredCase, fidelity: Fidelity) -> dict:
             "known": restored.found_knowing_anatomy(),
         },
         "places": _places(restored),
-        "scans": _drawn(restored, estimate, fidelity),
+        "scans": drawn_figures(restored, fidelity),
     }
 
 
@@ -247,9 +247,10 @@ def _places(restored: RestoredCase) -> list[dict]:
     ]
 
 
-def _drawn(restored: RestoredCase, estimate: np.ndarray, fidelity: Fidelity) -> dict:
-    """Per dose that was measured: drawn scans beside the real one."""
+def drawn_figures(restored: RestoredCase, fidelity: Fidelity) -> dict[str, dict]:
+    """Per dose that was measured, ascending: drawn scans beside the real one."""
     case, scan, d0 = restored.case, restored.scan, restored.input_dose
+    estimate = restored.guarded(fidelity.guard_normal)
     real = {dose: image for dose, image in case.real(above=d0 * 1.01).items() if dose in ANCHOR_DOSES}
     tensors, texture = _texture(restored, estimate, fidelity)
     draws = [dict(dose_scans(*tensors, texture, d0, list(real), seed)) for seed in DRAWS]
@@ -303,11 +304,12 @@ def _crps(one: np.ndarray, other: np.ndarray, real: np.ndarray, mean: np.ndarray
 
 def _liver(one: np.ndarray, real: np.ndarray, around: np.ndarray, liver: np.ndarray, spacing_mm) -> dict:
     """variation: coefficient over the real one's. Per band, as shares of the real one's power: spectrum, of the drawn
-    scan; drawn, of its noise; missing, what it was drawn around has less."""
-    own, whole, middle, drawn = (spectrum(image, liver, spacing_mm) for image in (real, one, around, one - around))
+    scan; missing, what it was drawn around has less; drawn, of its noise, by DRAWN_PER_MM."""
+    own, whole, middle = (spectrum(image, liver, spacing_mm) for image in (real, one, around))
+    drawn = spectrum(one - around, liver, spacing_mm, DRAWN_PER_MM)  # [bands, nodes]
     return {
         "variation": variation(one, liver) / variation(real, liver),
         "spectrum": (whole / own).tolist(),
-        "drawn": (drawn / own).tolist(),
+        "drawn": (drawn / own[:, None]).tolist(),
         "missing": (1 - middle / own).tolist(),
     }

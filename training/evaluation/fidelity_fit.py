@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
-from scipy.optimize import nnls
+from scipy.optimize import least_squares
 
 from MAPDiffLib.errors import InputError
 from MAPDiffLib.model.fidelity import BOUNDS, DRAWN_PER_MM, Fidelity
+from MAPDiffLib.restoration.dose_scans import drawn_variances
 from MAPDiffLib.restoration.quantify import best_estimate
-from training.evaluation.fidelity import FAINT_SNR, RestoredCases, drawn_roughness, figures
+from training.evaluation.fidelity import FAINT_SNR, RestoredCases, drawn_figures, drawn_roughness, figures
 from training.evaluation.fidelity_table import SIZES_MM, idle_places, in_class, rms
 from training.scores.free_response import FreeResponse, sensitivity
 
@@ -24,8 +25,9 @@ LEAST_ERRORS = tuple(np.arange(0.0, 0.051, 0.005).round(3).tolist())
 WORSE = 1.05  # than the better of scan and restored image, in no class of size
 COVERAGE = 0.9
 IDLE = 2.0  # places a scan, where three may be: bodies with fewer lesions than those of the fit have more
+ROUNDS = 2  # of drawn noise and detail in turn: each is a little of the other, and the noise, log-normal, of itself
 ROUGH_ENOUGH = 0.95
-DETAILS = tuple(np.arange(0.0, 1.01, 0.2).round(1).tolist())
+DETAILS = tuple(np.arange(0.0, 2.01, 0.2).round(1).tolist())
 PLAIN = Fidelity(drawn_gain=(1.0,) * len(DRAWN_PER_MM), drawn_kept=(0.0,) * len(DRAWN_PER_MM))
 LEAST_LESIONS = 20  # on fewer nothing is fitted
 
@@ -75,12 +77,19 @@ def fit_fidelity(cases: RestoredCases) -> tuple[Fidelity, list[Choice]]:
     records = [figures(case, fidelity) for case in cases]
     if sum(len(record["lesions"]) for record in records) < LEAST_LESIONS:
         raise InputError(f"the cases have fewer than {LEAST_LESIONS} lesions; make some with --lesion-rich.")
-    for chosen in (_place, _noise, _bias, _interval, _drawn):
+    for chosen in (_place, _noise, _bias, _interval):
         choice = chosen(records, fidelity)
         fidelity = replace(fidelity, **choice.values)
         choices.append(choice)
-    choices.append(_detail(cases, fidelity))
-    return replace(fidelity, **choices[-1].values), choices
+    scans = [record["scans"] for record in records]
+    for _ in range(ROUNDS):
+        drawn = _drawn(scans, fidelity)
+        detail = _detail(cases, replace(fidelity, **drawn.values))
+        fidelity = replace(fidelity, **drawn.values, **detail.values)
+        scans = [drawn_figures(case, fidelity) for case in cases]
+    drawn = _drawn(scans, fidelity)
+    choices += [drawn, detail]
+    return replace(fidelity, **drawn.values), choices
 
 
 def _guards(cases: RestoredCases) -> Iterator[Choice]:
@@ -188,21 +197,45 @@ def estimates(records: Sequence[dict], fidelity: Fidelity) -> Iterator[tuple]:
                 yield record, lesion, best_estimate(lesion["scan"], lesion["full"], deviation, fidelity)
 
 
-def _drawn(records: Sequence[dict], fidelity: Fidelity) -> Choice:
-    """In each band, missing = drawn (gain - kept (d - d0) / d0 / r), of the relative noise r: least squares over cases
-    and doses, drawn PLAIN."""
-    rows = [row for record in records for row in record["scans"].values() if "missing" in row]
-    if not rows:
+def _drawn(records: Sequence[Mapping[str, dict]], fidelity: Fidelity) -> Choice:
+    """In each band a drawn scan's noise makes up for what is missing: least squares over bands, cases and doses, of
+    each case's scans, drawn with `fidelity`, by dose."""
+    scans = [list(rows.values()) for rows in records if any("missing" in row for row in rows.values())]
+    if not scans:
         plain = {name: getattr(PLAIN, name) for name in ("drawn_gain", "drawn_kept")}
         return Choice(plain, "no case has a liver to fit drawn noise in")
-    missing, drawn = (np.array([row[name] for row in rows]).T for name in ("missing", "drawn"))
-    beyond = np.array([(row["times"] - 1) / row["relative_noise"] for row in rows])
-    bands = [nnls(np.transpose([own, -own * beyond]), needed)[0] for own, needed in zip(drawn, missing, strict=True)]
-    gains, kept = np.transpose(bands)
+
+    def left(values: np.ndarray) -> np.ndarray:
+        return np.concatenate([_left_missing(rows, fidelity, *np.split(values, 2)) for rows in scans])
+
+    start = np.concatenate([fidelity.drawn_gain, fidelity.drawn_kept])
+    gains, kept = np.split(least_squares(left, start, bounds=(0, np.inf)).x, 2)
     return Choice(
         {name: tuple(_held(name, x) for x in found) for name, found in (("drawn_gain", gains), ("drawn_kept", kept))},
-        f"by what a mean's power in the liver lacks of a real scan's, over {len(rows)} scans",
+        f"by what a mean's power in the liver lacks of a real scan's, in {len(scans)} cases",
     )
+
+
+def _left_missing(
+    rows: Sequence[Mapping], fidelity: Fidelity, gains: Sequence[float], kept: Sequence[float]
+) -> np.ndarray:
+    """What is still missing of one case's scans, ascending in dose and drawn with `fidelity`, with another gain and
+    share kept at each of DRAWN_PER_MM: [scans x bands]."""
+    own, other = (_power(rows, *of) for of in ((fidelity.drawn_gain, fidelity.drawn_kept), (gains, kept)))
+    times = np.divide(other, own, out=np.zeros_like(own), where=own > 0)
+    return np.concatenate([row["missing"] - np.matmul(row["drawn"], by) for row, by in zip(rows, times, strict=True)])
+
+
+def _power(rows: Sequence[Mapping], gains: Sequence[float], kept: Sequence[float]) -> np.ndarray:
+    """Of the noise in one case's drawn scans, each held by the next: [scans, nodes], in units of the input's over the
+    scan's dose squared, doses in units of the input's."""
+    lower, power, found = 1.0, np.zeros(len(gains)), []
+    for row in rows:
+        dose, share = row["times"], np.divide(kept, row["relative_noise"])
+        power = power + (dose - lower) ** 2 * np.array(drawn_variances(gains, share, 1.0, lower, dose))
+        lower = dose
+        found.append(power)
+    return np.array(found)
 
 
 def _detail(cases: RestoredCases, fidelity: Fidelity) -> Choice:

@@ -40,8 +40,11 @@ def variation(image: np.ndarray, mask: np.ndarray) -> float:
     return float(inside.std(dtype=float) / inside.mean(dtype=float))
 
 
-def spectrum(image: np.ndarray, mask: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
-    """Power within a mask in each band of BANDS_PER_MM."""
+def spectrum(
+    image: np.ndarray, mask: np.ndarray, spacing_mm: Sequence[float], nodes: Sequence[float] = ()
+) -> np.ndarray:
+    """Power within a mask in each band of BANDS_PER_MM: [bands]. With `nodes`, frequencies per mm, [bands, nodes]: how
+    much of it a line between values at the nodes multiplies by each."""
     found = ndimage.find_objects(mask.astype(np.uint8))[0]
     inside = np.where(mask[found], image[found] - image[mask].mean(dtype=float), 0)
     power = np.abs(np.fft.rfftn(inside)) ** 2
@@ -49,4 +52,8 @@ def spectrum(image: np.ndarray, mask: np.ndarray, spacing_mm: Sequence[float]) -
     z, y, x = np.ix_(*axes, np.fft.rfftfreq(inside.shape[2], spacing_mm[0]))
     frequency = np.sqrt(z**2 + y**2 + x**2)
     bands = zip(BANDS_PER_MM, BANDS_PER_MM[1:], strict=False)
-    return np.array([power[(frequency >= low) & (frequency < high)].sum() for low, high in bands])
+    chosen = [(frequency >= low) & (frequency < high) for low, high in bands]
+    if not nodes:
+        return np.array([power[band].sum() for band in chosen])
+    shares = [np.interp(frequency, nodes, own) for own in np.eye(len(nodes))]
+    return np.array([[(power * share)[band].sum() for share in shares] for band in chosen])
