@@ -10,7 +10,7 @@ from training.evaluation.score import NOISE_FREE
 from training.evaluation.summary import OURS
 
 VISIBLE = "6-10"  # the class of SNR that a reader sees in the scan and smoothing takes
-OTHERS = "other"
+NON_LOCAL_MEANS, OTHERS = "non-local means", "other"
 
 
 def tradeoff_points(methods: dict) -> dict[str, tuple[float, float]]:
@@ -43,7 +43,7 @@ def tradeoff_figure(points: dict[str, dict[str, tuple[float, float]]]):
         return None
     figure, axes = panels(1, len(points), (3.6 * len(points), 4), layout="constrained", sharey=True)
     labels = {begins: label.partition(",")[0].replace("*", "") for label, begins in ROWS.items()}
-    labels |= {name: name for name in (NOVEMBER, NOISE_FREE, OTHERS)}
+    labels |= {name: name for name in (NON_LOCAL_MEANS, NOVEMBER, NOISE_FREE, OTHERS)}
     for axis, (title, found) in zip(axes.flat, points.items(), strict=True):
         for number, family in enumerate(labels):
             own = [point for name, point in found.items() if _family(name) == family]
@@ -66,4 +66,4 @@ def tradeoff_figure(points: dict[str, dict[str, tuple[float, float]]]):
 
 
 def _family(name: str) -> str:
-    return next((begins for begins in (*ROWS.values(), NOISE_FREE) if name.startswith(begins)), OTHERS)
+    return next((begins for begins in (*ROWS.values(), NON_LOCAL_MEANS, NOISE_FREE) if name.startswith(begins)), OTHERS)
