@@ -98,3 +98,14 @@ def test_nothing_is_said_of_a_body_without_a_warm_part_or_where_nothing_varies()
 
 def test_what_the_network_is_told_is_in_voxels():
     assert Noise(0.2, 6.0, 8.0).in_voxels((4.0, 4.0, 3.0)) == pytest.approx((0.2, 2.0, 2.0))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("end", [slice(0, 2), slice(-2, None)])
+def test_a_body_in_the_outermost_slices_alone_has_no_noise_to_measure(axis, end):
+    body = np.zeros((40, 40, 40), bool)
+    place = [slice(10, 30)] * 3
+    place[axis] = end
+    body[tuple(place)] = True
+    voxels = np.random.default_rng(0).random(body.shape, dtype=np.float32)
+    assert relative_noise(voxels, body, (4, 4, 4)) is None and measure_noise(voxels, body, (4, 4, 4)) is None

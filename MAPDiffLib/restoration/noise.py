@@ -40,6 +40,35 @@ UNKNOWN_NOISE = Noise(0.30, 6.5, 8.5)  # told where nothing can be measured: tha
 
 
 @dataclass(frozen=True)
+class _Grid:
+    """Where windows every third of their size lie in a body: the box `around` it that holds them, `sizes`, `strides`
+    and `spacing` (z, y, x), the `body` in the box, and whether each window's centre is `inside` it."""
+
+    around: tuple[slice, ...]
+    sizes: list[int]
+    strides: list[int]
+    spacing_mm: Sequence[float]
+    body: torch.Tensor
+    inside: torch.Tensor
+
+    @classmethod
+    def of(cls, body: torch.Tensor, spacing_mm: Sequence[float], window_mm: float) -> _Grid:
+        spacing = spacing_mm[::-1]
+        sizes = [min(n, max(3, round(window_mm / s) | 1)) for n, s in zip(body.shape, spacing, strict=True)]
+        strides, around = [max(1, size // 3) for size in sizes], _around(body, sizes)
+        body = body[around]
+        centres = tuple(
+            slice(size // 2, n - (size - 1 - size // 2), stride)
+            for size, n, stride in zip(sizes, body.shape, strides, strict=True)
+        )
+        return cls(around, sizes, strides, spacing, body, _eroded(body)[centres])
+
+    def enough(self, volume_ml: float) -> float:
+        """How many windows it takes to look at so much of a body."""
+        return volume_ml * 1000 / math.prod(step * s for step, s in zip(self.strides, self.spacing_mm, strict=True))
+
+
+@dataclass(frozen=True)
 class _Windows:
     """Windows every third of their size: `voxels` around the body (1 is its mean), `sizes` and `strides` in voxels,
     the `mean` of each window, and in the flat ones, told by `flat`, the relative standard deviation [n]."""
@@ -87,8 +116,20 @@ def relative_noise(
     voxels [z, y, x], body bool of the same shape (arrays, or tensors on any device), spacing (x, y, z) in mm. None
     where a body has no such part: it is too thin, or cold.
     """
-    windows = _flat_windows(voxels, body, spacing_mm)
-    return None if windows is None else float(np.median(windows.deviations))
+    return RelativeNoise(body, spacing_mm)(voxels)
+
+
+class RelativeNoise:
+    """`relative_noise` of several images of one body: what only hangs on the body is found once."""
+
+    def __init__(self, body: np.ndarray | torch.Tensor, spacing_mm: Sequence[float]):
+        self._grid = _Grid.of(torch.as_tensor(body), spacing_mm, WINDOW_MM)
+
+    def __call__(self, voxels: np.ndarray | torch.Tensor) -> float | None:
+        """Flat: the quarter of the warm windows (above half the body mean) that vary least, which leaves edges and
+        lesions out. Neighbours overlap by two thirds: every voxel's own would say the same at many times the cost."""
+        windows = _windows(torch.as_tensor(voxels), self._grid, (0.5,), 0.25)
+        return None if windows is None else float(np.median(windows.deviations))
 
 
 def _widths(patches: torch.Tensor, spacing_mm: Sequence[float]) -> tuple[float, float, float]:
@@ -118,48 +159,42 @@ def _gaussian_width(growth: float) -> float:
     return float(np.sqrt(4 * np.log(2) / -np.log(np.interp(growth, 1 + q + q**2 + q**3, q))))
 
 
-def _flat_windows(voxels, body, spacing_mm: Sequence[float]) -> _Windows | None:
-    """Flat: the quarter of the warm windows (above half the body mean) that vary least, which leaves edges and lesions
-    out. Neighbours overlap by two thirds: every voxel's own would say the same at many times the cost."""
-    return _windows(voxels, body, spacing_mm, WINDOW_MM, (0.5,), 0.25)
-
-
 def _hot_windows(voxels, body, spacing_mm: Sequence[float]) -> _Windows | None:
     """Flat: the tenth of the hot windows that vary least."""
-    return _windows(voxels, body, spacing_mm, HOT_WINDOW_MM, HOT, FLAT_QUANTILE)
+    grid = _Grid.of(torch.as_tensor(body), spacing_mm, HOT_WINDOW_MM)
+    return _windows(torch.as_tensor(voxels), grid, HOT, FLAT_QUANTILE)
 
 
-def _windows(
-    voxels, body, spacing_mm: Sequence[float], window_mm: float, warmths: Sequence[float], share: float
-) -> _Windows | None:
+def _windows(voxels: torch.Tensor, grid: _Grid, warmths: Sequence[float], share: float) -> _Windows | None:
     """The `share` of the warm windows that vary least; warm is the first of `warmths` that enough windows exceed."""
-    voxels, body = torch.as_tensor(voxels), torch.as_tensor(body)
-    sizes = [min(n, max(3, round(window_mm / s) | 1)) for n, s in zip(voxels.shape, reversed(spacing_mm), strict=True)]
-    around = _around(body, sizes)
-    voxels, body = voxels[around], body[around]
-    voxels = voxels / ((voxels * body).sum(dtype=torch.float64) / body.sum()).to(voxels.dtype)  # squares stay finite
-    strides = [max(1, size // 3) for size in sizes]
-    mean, square = (_window_means(image, sizes, strides) for image in (voxels, voxels.square()))
-    centres = tuple(slice(w // 2, w // 2 + s * n, s) for w, s, n in zip(sizes, strides, mean.shape, strict=True))
-    inside = _eroded(body)[centres]
-    enough = ENOUGH_ML * 1000 / math.prod(step * s for step, s in zip(strides, reversed(spacing_mm), strict=True))
-    warm = next((hot for hot in (inside & (mean > w) for w in warmths) if hot.sum() >= enough), None)
+    voxels = voxels[grid.around]
+    level = (voxels * grid.body).sum(dtype=torch.float64) / grid.body.sum()
+    voxels = voxels / level.to(voxels.dtype)  # squares stay finite
+    mean, square = (_window_means(image, grid.sizes, grid.strides) for image in (voxels, voxels.square()))
+    enough = grid.enough(ENOUGH_ML)
+    warm = next((hot for hot in (grid.inside & (mean > w) for w in warmths) if hot.sum() >= enough), None)
     if warm is None:
-        warm = inside & (mean > warmths[-1])
+        warm = grid.inside & (mean > warmths[-1])
     if not warm.any():
         return None
     relative = (square - mean.square()).clamp(min=0).sqrt() / mean
     deviations = relative[warm].cpu().numpy()
     flattest = np.quantile(deviations, share)
     flat = warm & (relative <= float(flattest))
-    return _Windows(voxels, sizes, strides, mean, flat, deviations[deviations <= flattest])
+    return _Windows(voxels, grid.sizes, grid.strides, mean, flat, deviations[deviations <= flattest])
 
 
 def _around(body: torch.Tensor, windows: Sequence[int]) -> tuple[slice, ...]:
-    """The box around the body that holds every window centred in it."""
-    hits = (body.any(dim=b).any(dim=a).nonzero() for a, b in ((0, 1), (0, 2), (1, 2)))  # x, y, z
-    spans = [(int(h[0]), int(h[-1]) + 1) if len(h) else (0, 0) for h in hits][::-1]
-    return tuple(slice(max(0, a - w // 2), b + w // 2) for (a, b), w in zip(spans, windows, strict=True))
+    """The box around the body that holds every window centred in it, and at least one."""
+    rows = body.any(dim=2)
+    along = rows.any(dim=1), rows.any(dim=0), body.any(dim=1).any(dim=0)  # z, y, x
+    box = []
+    for hits, window in zip(along, windows, strict=True):
+        where = hits.nonzero()
+        first, last = (int(where[0]), int(where[-1])) if len(where) else (0, 0)
+        start = max(0, min(first - window // 2, len(hits) - window))
+        box.append(slice(start, max(last + 1 + window // 2, start + window)))
+    return tuple(box)
 
 
 def _window_means(image: torch.Tensor, windows: Sequence[int], strides: Sequence[int]) -> torch.Tensor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
 import torch
 
@@ -28,7 +29,7 @@ from MAPDiffLib.restoration.doses import at_dose, own_share
 from MAPDiffLib.restoration.facts import measure
 from MAPDiffLib.restoration.intensity import Intensity
 from MAPDiffLib.restoration.losses import Peak, Place, find_peaks, places_to_check, position_mm
-from MAPDiffLib.restoration.noise import relative_noise
+from MAPDiffLib.restoration.noise import RelativeNoise
 from MAPDiffLib.restoration.plan import Plan, about_input, cautions, make_plan
 from MAPDiffLib.restoration.progress import Progress
 from MAPDiffLib.restoration.run_report import Record, run_report
@@ -204,6 +205,11 @@ class _Workplace:
         device = network.volume_device
         return cls(volume, box, grid, scan.to(device), inside.to(device), network)
 
+    @cached_property
+    def relative_noise(self) -> RelativeNoise:
+        """Of images of the box."""
+        return RelativeNoise(self.inside, self.volume.spacing_mm)
+
     def into(self, background: torch.Tensor, image: torch.Tensor) -> Volume:
         """A volume: a copy of `background` [z, y, x] with `image` in its box."""
         voxels = background.clone()
@@ -252,6 +258,6 @@ def _figures(
     guarded = asdict(replace(guard, put_back=share * guard.put_back))
     return {
         **{f"guard_{name}": value for name, value in guarded.items()},
-        "noise": relative_noise(image, inside, place.volume.spacing_mm),
+        "noise": place.relative_noise(image),
         "mean_in_body": float((image * inside).sum(dtype=torch.float64) / inside.sum()),
     }
