@@ -171,9 +171,7 @@ def test_drawn_noise_is_fitted_by_a_line_through_the_doses_where_a_band_lies_bet
     assert values["drawn_gain"] == pytest.approx(gain, abs=1e-3)
     assert values["drawn_kept"] == pytest.approx(kept, abs=1e-3)
     found = replace(fidelity_fit.PLAIN, **values)
-    for (
-        row
-    ) in scans.values():  # drawn with what was found, and then 10 % too much, as it may be: the next round says so
+    for row in scans.values():  # drawn with what was found, 10 % too much: the next round says so
         row["drawn"] = 1.1 * drawn * (gain - kept * (row["times"] - 1) / 0.5)
     again = fidelity_fit._drawn([scans], found).values
     assert again["drawn_gain"] == pytest.approx(gain / 1.1, abs=1e-2)
