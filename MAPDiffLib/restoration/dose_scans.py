@@ -107,10 +107,6 @@ class NoiseTexture:
         x = torch.fft.rfftfreq(self.shape[2], self.spacing_mm[0])
         return ((z[:, None, None] ** 2 + y[:, None] ** 2) + x**2).to(self.spectrum.device).sqrt_()
 
-    def variances(self, input_dose: float, lower: float, dose: float) -> list[float]:
-        """Of the draw between two doses at each of DRAWN_PER_MM, in units of the scan's own."""
-        return drawn_variances(self.gain, self.kept, input_dose, lower, dose)
-
 
 def drawn_variances(
     gains: Sequence[float], kept: Sequence[float], input_dose: float, lower: float, dose: float
@@ -158,7 +154,8 @@ def dose_scans(
     """
     mean, lower, image = texture.around(restored, seed), input_dose, scan
     for number, dose in enumerate(sorted(doses)):
-        noise = texture.draw(texture.variances(input_dose, lower, dose), seed, FIRST_NUMBER + number)
+        variances = drawn_variances(texture.gain, texture.kept, input_dose, lower, dose)
+        noise = texture.draw(variances, seed, FIRST_NUMBER + number)
         image = torch.where(body, torch.lerp(_log_normal(mean, noise, texture.relative), image, lower / dose), scan)
         yield dose, image
         lower = dose

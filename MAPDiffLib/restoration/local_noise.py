@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from MAPDiffLib.restoration.along_axis import along
 from MAPDiffLib.scan.geometry import sigma_voxels
 
 NOISE_MM = 60.0  # FWHM over which noise is alike but for activity
@@ -25,7 +26,6 @@ ENOUGH_VOXELS = 200_000  # of a body, for medians: of more, every second, third,
 FEWEST = 50  # of one activity that are left then
 STEPS = 12  # of activity, between its 1st and its last thousandth
 ROWS = 32  # of a banded matrix at a time: fewer are slower to begin than to multiply, more multiply zeros
-PRODUCTS = ("ni,iyx->nyx", "ni,zix->znx", "ni,zyi->zyn")  # of a matrix with an image, along z, y and x
 
 
 def gaussian_mean(image: torch.Tensor, fwhm_mm: float, spacing_mm: Sequence[float]) -> torch.Tensor:
@@ -48,13 +48,13 @@ def gaussian_mean(image: torch.Tensor, fwhm_mm: float, spacing_mm: Sequence[floa
 
 def _filtered(image: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:
     """Along each axis a product with a banded matrix: faster than scipy's filter, and where the image is."""
-    for axis, (product, width) in enumerate(zip(PRODUCTS, sigma, strict=True)):
-        weights, reach = _gaussian_matrix(image.shape[axis], width)
+    for axis, (n, width) in enumerate(zip(image.shape, sigma, strict=True)):
+        weights, reach = _gaussian_matrix(n, width)
         weights, filtered = weights.to(image), torch.empty_like(image)
-        for rows in torch.arange(image.shape[axis]).split(ROWS):  # beyond its band a matrix is zero
-            first, last = int(rows[0]), int(rows[-1]) + 1
-            start, end = max(0, first - reach), min(image.shape[axis], last + reach)
-            part = torch.einsum(product, weights[first:last, start:end], image.narrow(axis, start, end - start))
+        for first in range(0, n, ROWS):  # beyond its band a matrix is zero
+            last = min(first + ROWS, n)
+            start, end = max(0, first - reach), min(last + reach, n)
+            part = along(image.narrow(axis, start, end - start), axis, weights[first:last, start:end])
             filtered.narrow(axis, first, last - first).copy_(part)
         image = filtered
     return image

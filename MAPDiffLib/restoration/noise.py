@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from MAPDiffLib.scan.geometry import bounding_box
+
 WINDOW_MM = 25.0
 HOT_WINDOW_MM = 18.0
 HOT = (1.5, 1.0, 0.5)  # times the body's mean: the first that windows over ENOUGH_ML exceed, which no lesion fills
@@ -70,12 +72,11 @@ class _Grid:
 
 @dataclass(frozen=True)
 class _Windows:
-    """Windows every third of their size: `voxels` around the body (1 is its mean), `sizes` and `strides` in voxels,
-    the `mean` of each window, and in the flat ones, told by `flat`, the relative standard deviation [n]."""
+    """The windows of an image: `voxels` around the body (1 is its mean), the `mean` of each window, and in the flat
+    ones, told by `flat`, the relative standard deviation [n]."""
 
+    grid: _Grid
     voxels: torch.Tensor
-    sizes: list[int]
-    strides: list[int]
     mean: torch.Tensor
     flat: torch.Tensor
     deviations: np.ndarray
@@ -83,10 +84,10 @@ class _Windows:
     def cut(self) -> torch.Tensor:
         """Flat windows divided by their means, [n, z, y, x]: evenly at most MOST_WINDOWS, MOST_VOXELS together."""
         windows = self.voxels
-        for axis, (size, stride) in enumerate(zip(self.sizes, self.strides, strict=True)):
+        for axis, (size, stride) in enumerate(zip(self.grid.sizes, self.grid.strides, strict=True)):
             windows = windows.unfold(axis, size, stride)
         places = self.flat.nonzero()
-        most = max(1, min(MOST_WINDOWS, MOST_VOXELS // math.prod(self.sizes)))
+        most = max(1, min(MOST_WINDOWS, MOST_VOXELS // math.prod(self.grid.sizes)))
         places = places[:: -(-len(places) // most)].unbind(dim=1)
         return windows[places] / self.mean[places][:, None, None, None]
 
@@ -181,20 +182,18 @@ def _windows(voxels: torch.Tensor, grid: _Grid, warmths: Sequence[float], share:
     deviations = relative[warm].cpu().numpy()
     flattest = np.quantile(deviations, share)
     flat = warm & (relative <= float(flattest))
-    return _Windows(voxels, grid.sizes, grid.strides, mean, flat, deviations[deviations <= flattest])
+    return _Windows(grid, voxels, mean, flat, deviations[deviations <= flattest])
 
 
 def _around(body: torch.Tensor, windows: Sequence[int]) -> tuple[slice, ...]:
     """The box around the body that holds every window centred in it, and at least one."""
-    rows = body.any(dim=2)
-    along = rows.any(dim=1), rows.any(dim=0), body.any(dim=1).any(dim=0)  # z, y, x
-    box = []
-    for hits, window in zip(along, windows, strict=True):
-        where = hits.nonzero()
-        first, last = (int(where[0]), int(where[-1])) if len(where) else (0, 0)
-        start = max(0, min(first - window // 2, len(hits) - window))
-        box.append(slice(start, max(last + 1 + window // 2, start + window)))
-    return tuple(box)
+    found = (slice(0, 0),) * 3
+    if body.any():
+        found = bounding_box(body.cpu().numpy(), [window // 2 for window in windows])
+    starts = [min(part.start, n - window) for part, n, window in zip(found, body.shape, windows, strict=True)]
+    return tuple(
+        slice(start, max(part.stop, start + window)) for part, start, window in zip(found, starts, windows, strict=True)
+    )
 
 
 def _window_means(image: torch.Tensor, windows: Sequence[int], strides: Sequence[int]) -> torch.Tensor:

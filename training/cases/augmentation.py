@@ -15,7 +15,7 @@ import torch
 from scipy import ndimage
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.restoration.working_grid import along
+from MAPDiffLib.restoration.along_axis import along
 from MAPDiffLib.scan.geometry import FWHM_PER_SIGMA
 from training.simulate.scanner import discrete_gaussian
 

@@ -81,15 +81,13 @@ def fit_fidelity(cases: RestoredCases) -> tuple[Fidelity, list[Choice]]:
         choice = chosen(records, fidelity)
         fidelity = replace(fidelity, **choice.values)
         choices.append(choice)
-    scans = [record["scans"] for record in records]
+    drawn = _drawn([record["scans"] for record in records], fidelity)
     for _ in range(ROUNDS):
-        drawn = _drawn(scans, fidelity)
-        detail = _detail(cases, replace(fidelity, **drawn.values))
-        fidelity = replace(fidelity, **drawn.values, **detail.values)
-        scans = [drawn_figures(case, fidelity) for case in cases]
-    drawn = _drawn(scans, fidelity)
-    choices += [drawn, detail]
-    return replace(fidelity, **drawn.values), choices
+        fidelity = replace(fidelity, **drawn.values)
+        detail = _detail(cases, fidelity)
+        fidelity = replace(fidelity, **detail.values)
+        drawn = _drawn([drawn_figures(case, fidelity) for case in cases], fidelity)
+    return replace(fidelity, **drawn.values), [*choices, drawn, detail]
 
 
 def _guards(cases: RestoredCases) -> Iterator[Choice]:

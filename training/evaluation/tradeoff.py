@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from training.evaluation.pictures import panels, write_picture
@@ -46,7 +47,7 @@ def tradeoff_figure(points: dict[str, dict[str, tuple[float, float]]]):
     labels |= {name: name for name in (NON_LOCAL_MEANS, NOVEMBER, NOISE_FREE, OTHERS)}
     for axis, (title, found) in zip(axes.flat, points.items(), strict=True):
         for number, family in enumerate(labels):
-            own = [point for name, point in found.items() if _family(name) == family]
+            own = [point for name, point in found.items() if _family(name, labels) == family]
             if own:
                 size = 9 if family == OURS else 5
                 axis.plot(*zip(*own, strict=True), "o-", color=f"C{number}", markersize=size, linewidth=0.8,
@@ -65,5 +66,5 @@ def tradeoff_figure(points: dict[str, dict[str, tuple[float, float]]]):
     return figure
 
 
-def _family(name: str) -> str:
-    return next((begins for begins in (*ROWS.values(), NON_LOCAL_MEANS, NOISE_FREE) if name.startswith(begins)), OTHERS)
+def _family(name: str, families: Iterable[str]) -> str:
+    return next((begins for begins in families if name.startswith(begins)), OTHERS)

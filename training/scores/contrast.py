@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, signal
 
+from MAPDiffLib.scan.geometry import bounding_box
+
 RING_MM = (4.0, 12.0)  # a lesion's surroundings: this far from it
 NEARBY_MM = 24.0  # noise is taken from the same mask moved by up to this along each axis
 CLASSES = ((2.0, 4.0), (4.0, 6.0), (6.0, 10.0), (10.0, np.inf))
@@ -33,9 +35,7 @@ class LesionSite:
     ) -> LesionSite:
         """Of a mask, where `others` marks every lesion; all bool [z, y, x]."""
         spacing = tuple(reversed(spacing_mm))
-        found = ndimage.find_objects(mask.astype(np.uint8))[0]
-        reach = [int(np.ceil(NEARBY_MM / s)) for s in spacing]
-        box = tuple(slice(max(0, f.start - r), f.stop + r) for f, r in zip(found, reach, strict=True))
+        box = bounding_box(mask, [int(np.ceil(NEARBY_MM / s)) for s in spacing])
         distance = ndimage.distance_transform_edt(~mask[box], sampling=spacing)
         ring = (distance > RING_MM[0]) & (distance <= RING_MM[1]) & body[box] & ~others[box]
         return cls(box, mask[box], ring, diameter_mm)
@@ -62,7 +62,7 @@ class LesionSite:
         """The noise-free contrast over the deviation of what the noise of `scan` does to means over the same mask
         nearby."""
         noise = (scan[self.box] - noise_free[self.box]).astype(float)
-        spans = ndimage.find_objects(self.mask.astype(np.uint8))[0]
+        spans = bounding_box(self.mask)
         kernel = self.mask[spans].astype(float) / self.mask.sum()
         means = signal.fftconvolve(noise, kernel[::-1, ::-1, ::-1], mode="valid")
         return self.contrast(noise_free) / float(means.std()) if means.size > 1 and means.std() > 0 else float("nan")

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from MAPDiffLib.scan.geometry import bounding_box
+
 BANDS_PER_MM = (0.01, 0.03, 0.05, 0.07, 0.1, 0.14)
 AWAY_MM = 12.0  # from a lesion: what spills out of it is no noise
 LEAST_ML = 50.0
@@ -45,7 +47,7 @@ def spectrum(
 ) -> np.ndarray:
     """Power within a mask in each band of BANDS_PER_MM: [bands]. With `nodes`, frequencies per mm, [bands, nodes]: how
     much of it a line between values at the nodes multiplies by each."""
-    found = ndimage.find_objects(mask.astype(np.uint8))[0]
+    found = bounding_box(mask)
     inside = np.where(mask[found], image[found] - image[mask].mean(dtype=float), 0)
     power = np.abs(np.fft.rfftn(inside)) ** 2
     axes = [np.fft.fftfreq(n, s) for n, s in zip(inside.shape[:2], spacing_mm[:0:-1], strict=True)]

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from MAPDiffLib.errors import InputError
+from MAPDiffLib.scan.geometry import bounding_box
 from MAPDiffLib.scan.volume import read_volume
 from training.simulate.shapes import Grid, smooth_field
 
@@ -122,7 +123,7 @@ def _read_tumour(file: Path) -> tuple[np.ndarray, np.ndarray]:
     scan, mask = read_volume(file), read_volume(file.with_name(file.name.replace("pet_", "mask_"))).voxels > 0
     for kind in {sentence.partition(":")[0] for sentence in scan.warnings}:  # without its figures: once for all files
         warnings.warn(f"a tumour in {file.parent}: {kind}", stacklevel=1)
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    box = bounding_box(mask)
     uptake = np.where(mask, np.maximum(scan.voxels, 1e-3), 0).astype(np.float32)[box]
     return uptake, np.array(scan.spacing_mm[::-1])
 
