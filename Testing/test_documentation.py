@@ -33,6 +33,7 @@ from training.evaluation.results import (
 )
 from training.evaluation.results_figure import draw_results, draw_worth
 from training.evaluation.results_page import results_page
+from training.evaluation.run import VERSION
 from training.evaluation.tradeoff import draw_tradeoff
 from training.evaluation.worth import BETTER, FIGURES, worth, worth_dose
 
@@ -49,6 +50,10 @@ def text_of(path):
 
 def results():
     return json.loads(text_of(PROJECT / "docs" / "results.json"))
+
+
+def test_the_benchmark_says_the_version_of_its_figures():
+    assert f"Version {VERSION} (" in text_of(PROJECT / "docs" / "benchmark.md")
 
 
 def test_the_readme_is_short_and_installs_and_restores_before_line_45():

@@ -17,8 +17,9 @@ from MAPDiffLib.report.metrics import nmae
 from MAPDiffLib.restoration.box import BodyBox
 from MAPDiffLib.restoration.doses import at_dose
 from MAPDiffLib.restoration.intensity import Intensity
-from MAPDiffLib.restoration.noise import measure_noise
+from MAPDiffLib.restoration.noise import Noise, measure_noise
 from MAPDiffLib.restoration.sampling import draw_noise
+from MAPDiffLib.restoration.working_grid import WorkingGrid
 from MAPDiffLib.scan.volume import Volume, body_mask, write_volume
 from Testing.tiny import tiny_bundle, tiny_case
 from training.__main__ import main
@@ -277,6 +278,21 @@ def test_a_network_is_sampled_at_its_timesteps_and_air_stays_the_scan(stochastic
     assert asked == [999, 200, 50] * 2 and network.asked[0][1] == pytest.approx(told)
     assert result.evaluations == 6 and np.array_equal(result.images[1.0][~body], scan.voxels[~body])
     assert np.allclose(result.images[1.0][body], scan.voxels[body], rtol=0.02, atol=0.01)
+
+
+def test_a_network_of_the_table_sees_long_noise_on_the_slices_that_a_restoration_gives_it(cases, monkeypatch):
+    network, long_noise = Exact(), Noise(0.1, 12.0, 10.0)
+    network.__deepcopy__ = lambda memo: network
+    monkeypatch.setattr(networks, "_network", lambda folder: (network, Diffusion(prediction="x0"), None))
+    monkeypatch.setattr(networks, "measure_noise", lambda *_: long_noise)
+    scan = TestCase(cases[0]).scan(0.05)
+    body = body_mask(scan.voxels, scan.spacing_mm)
+    grid = WorkingGrid.of(BodyBox.around(body, 1).crop(body).shape, scan.spacing_mm, long_noise, UNET.stride)
+    full = networks.Sampled(cases[0])(scan, 0.05).images[1.0]
+    told = long_noise.in_voxels(grid.spacing_mm(scan.spacing_mm))
+    assert told[1] < 0.9 * long_noise.in_voxels(scan.spacing_mm)[1] and network.asked[0][1] == pytest.approx(told)
+    assert full.shape == scan.voxels.shape and np.array_equal(full[~body], scan.voxels[~body])
+    assert full[body].mean() == pytest.approx(scan.voxels[body].mean(), rel=0.02)
 
 
 class State(Exact):

@@ -21,6 +21,7 @@ from MAPDiffLib.restoration.noise import UNKNOWN_NOISE, measure_noise
 from MAPDiffLib.restoration.restore import restore
 from MAPDiffLib.restoration.sampling import MIRRORS, draw_noise
 from MAPDiffLib.restoration.tiles import TiledNetwork
+from MAPDiffLib.restoration.working_grid import WorkingGrid
 from MAPDiffLib.scan.volume import Volume, body_mask
 from training.baselines.saved import FACTS, load_baseline
 from training.evaluation.method import Result
@@ -57,9 +58,10 @@ class Bundled:
 class Sampled:
     """A network by itself, with neither fitted weights nor a guard: the mean of `samples` mirrored samples.
 
-    folder: of a baseline (`mapdiff-train baseline`, one step) or of a run (`mapdiff-train train`). Each sample is
-    evaluated `steps` times from timestep `start` (None: the noisiest) down, or at `timesteps`. stochastic: DDPM's
-    sampler, else DDIM. The doses between scan and full dose are their inverse-dose interpolation.
+    folder: of a baseline (`mapdiff-train baseline`, one step) or of a run (`mapdiff-train train`). It works on the grid
+    that a restoration works on. Each sample is evaluated `steps` times from timestep `start` (None: the noisiest) down,
+    or at `timesteps`. stochastic: DDPM's sampler, else DDIM. The doses between scan and full dose are the
+    inverse-dose interpolation of both.
     """
 
     folder: Path
@@ -74,17 +76,22 @@ class Sampled:
     def __call__(self, scan: Volume, dose: float) -> Result:
         network, diffusion, tile = _network(self.folder)
         body = body_mask(scan.voxels, scan.spacing_mm)
-        box = BodyBox.around(body, network.config.stride)
-        tiled = TiledNetwork(network, box.crop(body), choose_compute(self.device, self.precision), tile)
+        noise = measure_noise(scan.voxels, body, scan.spacing_mm) or UNKNOWN_NOISE
+        box = BodyBox.around(body, 1)
+        cropped, inside = box.crop(scan.voxels), box.crop(body)
+        grid = WorkingGrid.of(cropped.shape, scan.spacing_mm, noise, network.config.stride)
+        compute = choose_compute(self.device, self.precision)
+        tiled = TiledNetwork(network, grid.mask_to_working(inside), compute, tile)
         intensity = Intensity.of_scan(scan.voxels, body)
-        condition = intensity.to_network(box.crop(scan.voxels).to(tiled.volume_device))
-        noise = (measure_noise(scan.voxels, body, scan.spacing_mm) or UNKNOWN_NOISE).in_voxels(scan.spacing_mm)
+        condition = intensity.to_network(grid.to_working(cropped).to(tiled.volume_device))
+        told = noise.in_voxels(grid.spacing_mm(scan.spacing_mm))
         total = sum(
-            intensity.to_physical(self._sample(number, tiled, diffusion, condition, noise))
+            intensity.to_physical(self._sample(number, tiled, diffusion, condition, told))
             for number in range(self.samples)
         )
-        full, inside = scan.voxels.copy(), body[box.slices]
-        estimate = at_dose(scan.voxels[box.slices], box.unpad((total / self.samples).cpu()).numpy(), dose, 1.0)
+        full, inside = scan.voxels.copy(), inside.numpy()
+        estimate = grid.from_working((total / self.samples).cpu()).numpy()
+        estimate = at_dose(scan.voxels[box.slices], estimate, dose, 1.0)
         full[box.slices][inside] = estimate[inside]
         return Result(with_mixes(scan.voxels, dose, full), None, len(self.path(diffusion.timesteps)) * self.samples)
 
