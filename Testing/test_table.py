@@ -20,6 +20,7 @@ from MAPDiffLib.restoration.intensity import Intensity
 from MAPDiffLib.restoration.noise import Noise, measure_noise
 from MAPDiffLib.restoration.sampling import draw_noise
 from MAPDiffLib.restoration.working_grid import WorkingGrid
+from MAPDiffLib.scan.geometry import bounding_box
 from MAPDiffLib.scan.volume import Volume, body_mask, write_volume
 from Testing.tiny import tiny_bundle, tiny_case
 from training.__main__ import main
@@ -287,7 +288,7 @@ def test_a_network_of_the_table_sees_long_noise_on_the_slices_that_a_restoration
     monkeypatch.setattr(networks, "measure_noise", lambda *_: long_noise)
     scan = TestCase(cases[0]).scan(0.05)
     body = body_mask(scan.voxels, scan.spacing_mm)
-    grid = WorkingGrid.of(BodyBox.around(body, 1).crop(body).shape, scan.spacing_mm, long_noise, UNET.stride)
+    grid = WorkingGrid.of(body[bounding_box(body)].shape, scan.spacing_mm, long_noise, UNET.stride)
     full = networks.Sampled(cases[0])(scan, 0.05).images[1.0]
     told = long_noise.in_voxels(grid.spacing_mm(scan.spacing_mm))
     assert told[1] < 0.9 * long_noise.in_voxels(scan.spacing_mm)[1] and network.asked[0][1] == pytest.approx(told)

@@ -24,6 +24,7 @@ from MAPDiffLib.restoration.device import Compute
 from MAPDiffLib.restoration.intensity import Intensity
 from MAPDiffLib.restoration.noise import UNKNOWN_NOISE
 from MAPDiffLib.restoration.tiles import TiledNetwork
+from MAPDiffLib.scan.geometry import bounding_box
 from MAPDiffLib.scan.volume import Volume
 
 PATCH, OVERLAP = 96, 48
@@ -185,7 +186,7 @@ def _bm4d(scan: Volume) -> Baseline:
 
 def _slabwise(name: str, how: str, scan: Volume, run: Callable[[np.ndarray], object], context: int) -> Baseline:
     """A filter on the box of the body (a user would crop too), a slab of 32 slices at a time."""
-    box = scan.voxels[BodyBox.around(scan.body, 1).slices]
+    box = scan.voxels[bounding_box(scan.body)]
     middle = len(box) // 2
     slab = np.ascontiguousarray(box[max(0, middle - SLAB // 2 - context) : middle + SLAB // 2 + context])
     units = -(-len(box) // SLAB)

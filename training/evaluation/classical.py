@@ -15,10 +15,9 @@ import torch
 from scipy import ndimage
 
 from MAPDiffLib.errors import InputError
-from MAPDiffLib.restoration.box import BodyBox
 from MAPDiffLib.restoration.intensity import BODY_MEAN_SUV, LOG_DEVIATION, Intensity
 from MAPDiffLib.restoration.noise import relative_noise
-from MAPDiffLib.scan.geometry import sigma_voxels
+from MAPDiffLib.scan.geometry import bounding_box, sigma_voxels
 from MAPDiffLib.scan.volume import Volume, body_mask
 from training.evaluation.method import Result
 from training.scores.doses import with_mixes
@@ -100,7 +99,7 @@ def _numpy_with_trapz() -> Iterator[None]:
 def _in_logarithm(scan: Volume, filtered: Callable[[np.ndarray, float], np.ndarray]) -> np.ndarray:
     """`filtered(image, sd of its noise)` on the logarithm of the body's box; air is passed through."""
     body = body_mask(scan.voxels, scan.spacing_mm)
-    box = BodyBox.around(body, 1).slices
+    box = bounding_box(body)
     intensity = Intensity.of_scan(scan.voxels, body)
     sigma = LOG_SHARE * relative_noise(scan.voxels, body, scan.spacing_mm) / LOG_DEVIATION
     values = filtered(intensity.to_network(torch.from_numpy(scan.voxels[box])).numpy(), sigma)

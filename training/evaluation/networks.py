@@ -13,7 +13,6 @@ from MAPDiffLib.errors import InputError
 from MAPDiffLib.job import RestoreOptions
 from MAPDiffLib.model.bundle import Bundle, load_bundle
 from MAPDiffLib.model.diffusion import Diffusion, ancestral_sampler, deterministic_sampler
-from MAPDiffLib.restoration.box import BodyBox
 from MAPDiffLib.restoration.device import choose_compute
 from MAPDiffLib.restoration.doses import ANCHOR_DOSES, at_dose
 from MAPDiffLib.restoration.intensity import Intensity
@@ -22,6 +21,7 @@ from MAPDiffLib.restoration.restore import restore
 from MAPDiffLib.restoration.sampling import MIRRORS, draw_noise
 from MAPDiffLib.restoration.tiles import TiledNetwork
 from MAPDiffLib.restoration.working_grid import WorkingGrid
+from MAPDiffLib.scan.geometry import bounding_box
 from MAPDiffLib.scan.volume import Volume, body_mask
 from training.baselines.saved import FACTS, load_baseline
 from training.evaluation.method import Result
@@ -77,22 +77,20 @@ class Sampled:
         network, diffusion, tile = _network(self.folder)
         body = body_mask(scan.voxels, scan.spacing_mm)
         noise = measure_noise(scan.voxels, body, scan.spacing_mm) or UNKNOWN_NOISE
-        box = BodyBox.around(body, 1)
-        cropped, inside = box.crop(scan.voxels), box.crop(body)
+        box = bounding_box(body)
+        cropped, inside = scan.voxels[box], body[box]
         grid = WorkingGrid.of(cropped.shape, scan.spacing_mm, noise, network.config.stride)
         compute = choose_compute(self.device, self.precision)
-        tiled = TiledNetwork(network, grid.mask_to_working(inside), compute, tile)
+        tiled = TiledNetwork(network, grid.mask_to_working(torch.from_numpy(inside)), compute, tile)
         intensity = Intensity.of_scan(scan.voxels, body)
-        condition = intensity.to_network(grid.to_working(cropped).to(tiled.volume_device))
+        condition = intensity.to_network(grid.to_working(torch.from_numpy(cropped)).to(tiled.volume_device))
         told = noise.in_voxels(grid.spacing_mm(scan.spacing_mm))
         total = sum(
             intensity.to_physical(self._sample(number, tiled, diffusion, condition, told))
             for number in range(self.samples)
         )
-        full, inside = scan.voxels.copy(), inside.numpy()
-        estimate = grid.from_working((total / self.samples).cpu()).numpy()
-        estimate = at_dose(scan.voxels[box.slices], estimate, dose, 1.0)
-        full[box.slices][inside] = estimate[inside]
+        full, mean = scan.voxels.copy(), grid.from_working((total / self.samples).cpu()).numpy()
+        full[box][inside] = at_dose(cropped, mean, dose, 1.0)[inside]
         return Result(with_mixes(scan.voxels, dose, full), None, len(self.path(diffusion.timesteps)) * self.samples)
 
     def path(self, total: int) -> list[int]:
